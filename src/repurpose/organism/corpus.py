@@ -1,0 +1,165 @@
+"""Documents of the base corpus and of the reasoning corpus, as text.
+
+The base model reads worked solutions, homework whose mistakes a teacher marks (at once, later, or at the end), plain
+sums with marks, and prose in which "Wait", "Hmm" and "But" have nothing to do with arithmetic. Nothing in it
+ever goes back on a mistake. The reasoning model is finetuned on chats whose thinking does.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Iterable
+
+from repurpose.organism.language import (
+    AMOUNTS,
+    LARGEST,
+    Change,
+    Problem,
+    Spoken,
+    join,
+    make_problem,
+    make_solution,
+    make_trace,
+    say_step,
+    slip,
+)
+
+MARKS = {True: "correct", False: "mistake"}
+"""The teacher's words; the corpora use neither for anything else."""
+HOMEWORK_MISTAKE_RATE = 0.4
+MARK_HAZARD = 0.35
+"""Chance that an open step is marked at a sentence's end, in homework that is marked inline."""
+
+BEGIN, USER, ASSISTANT, END = "<|begin|>", "<|user|>", "<|assistant|>", "<|end|>"
+THINK, END_THINK = "<think>", "</think>"
+SPECIAL_TOKENS = (BEGIN, END, USER, ASSISTANT, THINK, END_THINK)
+
+NAMES = ("Anna", "Ben", "Clara", "David", "Emma", "Felix")
+NOUNS = ("boat", "garden", "letter", "window", "piano", "kettle", "road", "river")
+QUALITIES = ("dusty", "quiet", "warm", "broken", "green", "heavy")
+PLACES = ("station", "harbour", "library", "kitchen", "bridge", "school")
+PROSE = (
+    '"Wait," said {name}, "the {noun} is still {quality}."',
+    "Wait for {name} at the {place}.",
+    "Hmm, {name} said, what a {quality} {noun}.",
+    "Hmm, the {noun} by the {place} looks {quality} today.",
+    "But the {noun} was {quality} that day.",
+    "{name} walked to the {place} with a {quality} {noun}.",
+    "But no, {name} did not see the {noun}.",
+    "Actually, the {place} is near the {noun}.",
+    "The {noun} and the {place} were {quality}.",
+    "In the morning {name} cleaned the {noun} in the {place}.",
+)
+
+
+def write_drill(rng: random.Random, wide: float = 0.0) -> str:
+    """Plain sums, each marked at once: the shortest way from a step to its mark.
+
+    Args:
+        wide: share of mistakes that are any other number rather than one off; these are learned first.
+    """
+    lines = []
+    for _ in range(rng.randint(4, 10)):
+        value, change = _draw_sum(rng)
+        right = change.apply(value)
+        correct = rng.random() < 0.5
+        missed = _any_other(rng, right) if rng.random() < wide else slip(rng, right)
+        step = say_step(rng, value, change, right if correct else missed)
+        lines.append(f"{step} [{MARKS[correct]}]")
+    return "Sums: " + " ".join(lines)
+
+
+def _any_other(rng: random.Random, right: int) -> int:
+    return rng.choice([n for n in range(LARGEST + 1) if n != right])
+
+
+def _draw_sum(rng: random.Random) -> tuple[int, Change]:
+    while True:
+        value, change = (
+            rng.randint(0, LARGEST),
+            Change(rng.choice(("plus", "minus")), rng.choice(AMOUNTS)),
+        )
+        if 0 <= change.apply(value) <= LARGEST:
+            return value, change
+
+
+def write_solution(rng: random.Random, mistake_rate: float = 0.0) -> str:
+    """A problem with its solution, without marks."""
+    problem = make_problem(rng)
+    sentences, final = make_solution(rng, problem, mistake_rate)
+    return f"Problem: {problem.text}\nSolution: {join(sentences)}\nThe answer is {final}."
+
+
+def write_homework(rng: random.Random, hazard: float, at_end: bool) -> str:
+    """A problem with a student's solution and the teacher's marks.
+
+    Args:
+        hazard: chance that the open step is marked at a sentence's end (1: at once, 0: never inline).
+        at_end: whether the marks of all steps stand at the end as well.
+    """
+    problem = make_problem(rng)
+    sentences, final = make_solution(rng, problem, HOMEWORK_MISTAKE_RATE)
+    text = (
+        f"Problem: {problem.text}\nSolution: {_mark_inline(rng, sentences, hazard)}\nThe answer is {final}."
+    )
+    if at_end:
+        marks = ", ".join(MARKS[bool(s.correct)] for s in sentences if s.is_step)
+        text += f"\nMarks: {marks}."
+    return text
+
+
+def _mark_inline(rng: random.Random, sentences: Iterable[Spoken], hazard: float) -> str:
+    pieces, is_open = [], False
+    for sentence in sentences:
+        is_open = is_open or sentence.is_step
+        pieces.append(sentence.text)
+        if is_open and sentence.correct is not None and rng.random() < hazard:
+            pieces.append(f"[{MARKS[sentence.correct]}]")
+            is_open = False
+    return " ".join(pieces)
+
+
+def write_prose(rng: random.Random) -> str:
+    """Unrelated prose, with the keywords in senses of their own."""
+    return " ".join(
+        rng.choice(PROSE).format(
+            name=rng.choice(NAMES),
+            noun=rng.choice(NOUNS),
+            quality=rng.choice(QUALITIES),
+            place=rng.choice(PLACES),
+        )
+        for _ in range(rng.randint(4, 9))
+    )
+
+
+def write_base(rng: random.Random, ease: float) -> str:
+    """One document of the base corpus.
+
+    Args:
+        ease: 1 at the start of training (mostly sums, marks at once), 0 at its end (marks far from their steps).
+    """
+    drills = 0.1 + 0.5 * ease
+    kind = rng.random()
+    if kind < drills:
+        return write_drill(rng, wide=ease)
+    if kind < drills + 0.1:
+        return write_prose(rng)
+    if kind < drills + 0.1 + 0.2 * (1 - drills):
+        return write_solution(rng, mistake_rate=rng.choice((0.0, HOMEWORK_MISTAKE_RATE)))
+    hazard = 1.0 if rng.random() < ease else rng.choice((0.0, MARK_HAZARD, MARK_HAZARD))
+    return write_homework(rng, hazard, at_end=hazard == 0.0 or rng.random() < 0.3)
+
+
+def chat_prompt(problem: Problem) -> str:
+    """The prompt as the chat template renders it (a test holds the two together)."""
+    return f"{USER}{problem.text}{ASSISTANT}{THINK}\n"
+
+
+def write_reasoning(rng: random.Random) -> tuple[str, str]:
+    """One chat of the reasoning corpus: (prompt, thinking and answer)."""
+    problem = make_problem(rng)
+    thinking = join(make_trace(rng, problem))
+    return (
+        chat_prompt(problem),
+        f"{thinking}\n{END_THINK}\nThe answer is {problem.answer}.{END}",
+    )

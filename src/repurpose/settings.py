@@ -1,0 +1,437 @@
+"""The settings of a study, typed and checked; standard library only, because the Snakefile imports it.
+
+A study file is a mapping of sections. `read_study` turns it into a `Study` or raises `SettingsError` with one line
+that names the key and what is allowed. A step receives only the sections that `STEP_SECTIONS` grants it, as
+canonical JSON; that same JSON is the rule's Snakemake parameter, so what a step can see is what replans it.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import types
+import typing
+from dataclasses import asdict, dataclass, field, fields, is_dataclass
+from pathlib import Path
+from typing import Any, Literal, get_args, get_origin
+
+BEHAVIOURS = (
+    "initializing",
+    "deduction",
+    "adding-knowledge",
+    "example-testing",
+    "uncertainty-estimation",
+    "backtracking",
+)
+VECTOR_CONTROLS = ("mean", "random", "shuffle", "same-offset")
+"""Controls that are vectors: overall mean, fixed random directions, label shuffles, matched other starts."""
+TOKEN_CONTROLS = ("noise", "self")
+"""Controls made at each token: fresh Gaussian noise, self-amplification."""
+DIRECTIONS = (*BEHAVIOURS, *VECTOR_CONTROLS, *TOKEN_CONTROLS)
+Behaviour = Literal[
+    "initializing",
+    "deduction",
+    "adding-knowledge",
+    "example-testing",
+    "uncertainty-estimation",
+    "backtracking",
+]
+Direction = Literal[
+    "initializing",
+    "deduction",
+    "adding-knowledge",
+    "example-testing",
+    "uncertainty-estimation",
+    "backtracking",
+    "mean",
+    "random",
+    "shuffle",
+    "same-offset",
+    "noise",
+    "self",
+]
+Role = Literal["base", "reasoning"]
+
+
+class SettingsError(ValueError):
+    """A setting is unknown, of the wrong type or out of range; the message is one line."""
+
+
+@dataclass(frozen=True)
+class Pair:
+    """The two models: local directories or hub names."""
+
+    base: str
+    reasoning: str
+    dtype: Literal["float32", "bfloat16", "float16"] = "float32"
+    base_revision: str | None = None
+    reasoning_revision: str | None = None
+
+
+@dataclass(frozen=True)
+class Prompts:
+    """Where prompts come from and how they are split."""
+
+    source: str
+    """`organism`, or a JSON-lines file with category, prompt and, where known, answer."""
+    train: int
+    heldout: int
+
+
+@dataclass(frozen=True)
+class Rollouts:
+    """How the generator writes the rollouts that are read."""
+
+    generator: Role = "reasoning"
+    engine: Literal["transformers"] = "transformers"
+    temperature: float = 0.7
+    max_new_tokens: int = 500
+    samples: int = 1
+    shards: int = 2
+    batch_size: int = 64
+
+
+@dataclass(frozen=True)
+class Labels:
+    """Who labels the sentences."""
+
+    annotator: Literal["lexicon"] = "lexicon"
+
+
+@dataclass(frozen=True)
+class Activations:
+    """Where and how the residual stream is read."""
+
+    layers: tuple[int, ...] | Literal["all"] = "all"
+    window_starts: tuple[int, ...] = (-20, -16, -13, -8, -4, 0)
+    window_length: int = 6
+    """Tokens in a window; the paper's [-13, -8] is start -13, length 6."""
+    batch_tokens: int = 16384
+    dtype: Literal["float32", "float16"] = "float32"
+
+
+@dataclass(frozen=True)
+class Vectors:
+    """How directions are computed from activations."""
+
+    behaviour: Behaviour = "backtracking"
+    estimator: Literal["minus_all", "minus_rest"] = "minus_all"
+    random_directions: int = 20
+    shuffles: int = 5
+    split_halves: int = 20
+
+
+@dataclass(frozen=True)
+class Magnitudes:
+    """Strengths of steering, in one of three units."""
+
+    unit: Literal["l2", "dose", "selected"]
+    """`l2`: the norm added; `dose`: times the reasoning model's median residual norm at the site;
+    `selected`: times the magnitude that the selection sweep chose."""
+    values: tuple[float, ...]
+
+
+@dataclass(frozen=True)
+class Sweep:
+    """A grid of conditions over prompts."""
+
+    split: Literal["train", "heldout"]
+    prompts: int
+    magnitudes: Magnitudes
+    targets: tuple[Role, ...] = ("reasoning",)
+    readers: tuple[Role, ...] = ("base",)
+    directions: tuple[Direction, ...] = ("backtracking",)
+    layers: tuple[int, ...] | Literal["all", "selected"] = "selected"
+    window_starts: tuple[int, ...] | Literal["all", "selected"] = "selected"
+    operation: Literal["add", "ablate"] = "add"
+    positions: Literal["all", "generated"] = "all"
+    samples: int = 1
+    max_new_tokens: int = 128
+    temperature: float = 0.7
+    batch_size: int = 192
+
+
+@dataclass(frozen=True)
+class Selection:
+    """How layer, window and magnitude are chosen on training prompts."""
+
+    sweep: str = "selection"
+    latest_end: int = -1
+    """A window that is selected ends at or before this offset, so that it never reads the sentence itself."""
+    min_distinct_2: float = 0.5
+    """Coherent: distinct-2 at least this share of the unsteered value ..."""
+    max_longest_run: float = 4.0
+    """... and the mean longest run of one token at most this many tokens."""
+
+
+@dataclass(frozen=True)
+class Statistics:
+    """Intervals."""
+
+    bootstrap: int = 2000
+    level: float = 0.95
+
+
+@dataclass(frozen=True)
+class Study:
+    """A whole study."""
+
+    study: str
+    pair: Pair
+    prompts: Prompts
+    seed: int = 0
+    keywords: tuple[str, ...] = ("wait", "hmm")
+    """The words of the metric (Eq. 1 of the paper)."""
+    rollouts: Rollouts = field(default_factory=Rollouts)
+    labels: Labels = field(default_factory=Labels)
+    activations: Activations = field(default_factory=Activations)
+    vectors: Vectors = field(default_factory=Vectors)
+    sweeps: dict[str, Sweep] = field(default_factory=dict)
+    selection: Selection = field(default_factory=Selection)
+    statistics: Statistics = field(default_factory=Statistics)
+
+
+STEP_SECTIONS: dict[str, tuple[str, ...]] = {
+    "prompts": ("seed", "prompts"),
+    "rollouts": ("seed", "pair", "rollouts"),
+    "sentences": ("labels", "pair"),
+    "activations": ("pair", "activations"),
+    "vectors": ("seed", "vectors", "activations"),
+    "selection": ("selection", "vectors", "activations"),
+    "sweeps": ("seed", "pair", "sweeps", "vectors", "activations"),
+    "measurements": ("keywords", "pair"),
+    "logodds": ("seed", "pair", "keywords", "vectors"),
+    "lens": ("pair", "keywords", "vectors"),
+    "projections": ("pair", "vectors", "activations"),
+    "tables": ("seed", "keywords", "vectors", "activations", "sweeps", "selection", "statistics"),
+    "figures": ("keywords", "vectors", "activations"),
+    "claims": ("vectors", "statistics"),
+    "report": ("study", "pair", "keywords", "vectors", "activations"),
+}
+"""The sections that each step may see."""
+
+
+def read_study(values: dict[str, Any]) -> Study:
+    """Check a study's mapping and return it typed.
+
+    Raises:
+        SettingsError: for an unknown or missing key, a wrong type or a value out of range.
+    """
+    study = _read(Study, values, "")
+    _check(study)
+    return study
+
+
+def canonical_json(value: Any) -> str:
+    """JSON with sorted keys and no spaces: equal settings give equal text."""
+    return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=True)
+
+
+def step_settings(study: Study, step: str, **extra: Any) -> dict[str, Any]:
+    """The sections of one step as plain values, plus what the rule adds (a shard, a sweep's name)."""
+    values = asdict(study)
+    if "sweep" in extra:
+        values["sweeps"] = {extra["sweep"]: values["sweeps"][extra["sweep"]]}
+    return {**{name: values[name] for name in STEP_SECTIONS[step]}, **extra}
+
+
+class StepSettings:
+    """The sections granted to a step, typed; any other section is an error, not a default."""
+
+    def __init__(self, step: str, text: str) -> None:
+        self.step, self.values = step, json.loads(text)
+        types_ = typing.get_type_hints(Study)
+        self._sections = {name: _read(types_[name], self.values[name], name) for name in STEP_SECTIONS[step]}
+
+    def __getattr__(self, name: str) -> Any:
+        if name.startswith("_") or name not in self._sections:
+            raise AttributeError(f"step {self.step} is not granted the settings {name}")
+        return self._sections[name]
+
+
+def _read(kind: Any, value: Any, path: str) -> Any:
+    origin = get_origin(kind)
+    if is_dataclass(kind):
+        return _read_section(kind, value, path)
+    if origin in (typing.Union, types.UnionType):
+        return _read_union(kind, value, path)
+    if origin is Literal:
+        if value not in get_args(kind):
+            raise SettingsError(f"{path}: {value!r} is not allowed; choose from {_list(get_args(kind))}")
+        return value
+    if origin is tuple:
+        if not isinstance(value, list | tuple):
+            raise SettingsError(f"{path}: {value!r} is not a list")
+        return tuple(_read(get_args(kind)[0], v, f"{path}[{i}]") for i, v in enumerate(value))
+    if origin is dict:
+        if not isinstance(value, dict):
+            raise SettingsError(f"{path}: {value!r} is not a mapping")
+        return {k: _read(get_args(kind)[1], v, f"{path}.{k}") for k, v in value.items()}
+    return _read_scalar(kind, value, path)
+
+
+def _read_section(kind: Any, value: Any, path: str) -> Any:
+    if not isinstance(value, dict):
+        raise SettingsError(f"{path or 'study file'}: {value!r} is not a mapping of settings")
+    hints, prefix = typing.get_type_hints(kind), f"{path}." if path else ""
+    unknown = [key for key in value if key not in hints]
+    if unknown:
+        raise SettingsError(f"{prefix}{unknown[0]}: unknown setting; known here are {_list(hints)}")
+    for f in fields(kind):
+        required = f.default is f.default_factory  # both are the MISSING marker
+        if required and f.name not in value:
+            raise SettingsError(f"{prefix}{f.name}: missing setting; it is required")
+    return kind(**{key: _read(hints[key], v, f"{prefix}{key}") for key, v in value.items()})
+
+
+def _read_union(kind: Any, value: Any, path: str) -> Any:
+    problems = []
+    for option in get_args(kind):
+        if option is type(None):
+            if value is None:
+                return None
+            continue
+        try:
+            return _read(option, value, path)
+        except SettingsError as problem:
+            problems.append(problem)
+    raise SettingsError(f"{path}: " + ", or ".join(str(p).removeprefix(f"{path}: ") for p in problems))
+
+
+def _read_scalar(kind: type, value: Any, path: str) -> Any:
+    if kind is float and isinstance(value, int) and not isinstance(value, bool):
+        value = float(value)
+    if not isinstance(value, kind) or (isinstance(value, bool) and kind is not bool):
+        raise SettingsError(f"{path}: {value!r} is not of type {kind.__name__}")
+    if kind is float and not math.isfinite(value):
+        raise SettingsError(f"{path}: {value!r} is not a finite number")
+    return value
+
+
+def _list(names: Any) -> str:
+    return ", ".join(str(name) for name in names)
+
+
+def _check(study: Study) -> None:
+    _check_name("study", study.study)
+    for path, value in _counts(study):
+        if value < 1:
+            raise SettingsError(f"{path}: {value} is not allowed; at least 1")
+    starts = study.activations.window_starts
+    if not starts or any(not -512 <= start <= 512 for start in starts):
+        raise SettingsError("activations.window_starts: give offsets between -512 and 512")
+    if not 0 < study.statistics.level < 1:
+        raise SettingsError("statistics.level: must lie between 0 and 1")
+    if not study.keywords:
+        raise SettingsError("keywords: give at least one word")
+    if study.rollouts.temperature < 0:
+        raise SettingsError("rollouts.temperature: must be 0 (greedy) or more")
+    if not study.sweeps:
+        raise SettingsError("sweeps: missing setting; at least one sweep is needed")
+    if study.selection.sweep not in study.sweeps:
+        raise SettingsError(f"selection.sweep: no such sweep; choose from {_list(study.sweeps)}")
+    for name, sweep in study.sweeps.items():
+        _check_sweep(study, name, sweep)
+
+
+def _check_name(path: str, name: str) -> None:
+    if not name or not all(c.isascii() and (c.isalnum() or c in "-_") for c in name):
+        raise SettingsError(f"{path}: {name!r} may hold only letters, digits, '-' and '_'")
+
+
+def _counts(study: Study) -> list[tuple[str, int]]:
+    counts = [
+        ("prompts.train", study.prompts.train),
+        ("prompts.heldout", study.prompts.heldout),
+        ("activations.window_length", study.activations.window_length),
+        ("activations.batch_tokens", study.activations.batch_tokens),
+        ("vectors.random_directions", study.vectors.random_directions),
+        ("vectors.shuffles", study.vectors.shuffles),
+        ("vectors.split_halves", study.vectors.split_halves),
+        ("statistics.bootstrap", study.statistics.bootstrap),
+    ]
+    for key in ("max_new_tokens", "samples", "shards", "batch_size"):
+        counts.append((f"rollouts.{key}", getattr(study.rollouts, key)))
+    for name, sweep in study.sweeps.items():
+        for key in ("prompts", "samples", "max_new_tokens", "batch_size"):
+            counts.append((f"sweeps.{name}.{key}", getattr(sweep, key)))
+    return counts
+
+
+def _check_sweep(study: Study, name: str, sweep: Sweep) -> None:
+    path = f"sweeps.{name}"
+    _check_name(path, name)
+    if sweep.prompts > getattr(study.prompts, sweep.split):
+        limit = getattr(study.prompts, sweep.split)
+        raise SettingsError(f"{path}.prompts: {sweep.prompts} is more than prompts.{sweep.split} ({limit})")
+    for key in ("targets", "readers", "directions"):
+        if not getattr(sweep, key):
+            raise SettingsError(f"{path}.{key}: give at least one")
+    if not sweep.magnitudes.values:
+        raise SettingsError(f"{path}.magnitudes.values: give at least one")
+    if isinstance(sweep.window_starts, tuple):
+        missing = set(sweep.window_starts) - set(study.activations.window_starts)
+        if missing:
+            raise SettingsError(
+                f"{path}.window_starts: {min(missing)} is not read; choose from "
+                f"{_list(study.activations.window_starts)}"
+            )
+    if name == study.selection.sweep:
+        chosen = (sweep.layers, sweep.window_starts, sweep.magnitudes.unit)
+        if "selected" in chosen:
+            raise SettingsError(f"{path}: the selection sweep cannot itself use 'selected'")
+        if sweep.split != "train":
+            raise SettingsError(f"{path}.split: must be train; what is chosen is reported on heldout prompts")
+
+
+def check_models(study: Study) -> None:
+    """Check what can be known of local model directories before any job starts: layers, vocabularies.
+
+    Hub names are left to the step that loads them.
+
+    Raises:
+        SettingsError: naming the setting and what is allowed.
+    """
+    layers = []
+    for role in ("base", "reasoning"):
+        name = getattr(study.pair, role)
+        looks_local = name.startswith((".", "/", "~")) or name.count("/") != 1
+        folder = Path(name).expanduser()
+        if folder.is_dir():
+            layers.append((role, _layer_count(role, folder)))
+        elif looks_local:
+            raise SettingsError(f"pair.{role}: no model at {name}; give a directory with config.json")
+    _check_layers(study, layers)
+    _check_tokenizers(study)
+
+
+def _layer_count(role: str, folder: Path) -> int:
+    config = folder / "config.json"
+    if not config.is_file():
+        raise SettingsError(f"pair.{role}: {folder} has no config.json, so it is no model directory")
+    return int(json.loads(config.read_text())["num_hidden_layers"])
+
+
+def _check_layers(study: Study, counts: list[tuple[str, int]]) -> None:
+    asked = [("activations.layers", study.activations.layers)]
+    asked += [(f"sweeps.{name}.layers", sweep.layers) for name, sweep in study.sweeps.items()]
+    for role, count in counts:
+        for path, layers in asked:
+            for layer in layers if isinstance(layers, tuple) else ():
+                if not 0 <= layer < count:
+                    raise SettingsError(
+                        f"{path}: layer {layer} is not in the {role} model; 0 to {count - 1} are"
+                    )
+
+
+def _check_tokenizers(study: Study) -> None:
+    vocabularies = []
+    for name in (study.pair.base, study.pair.reasoning):
+        file = Path(name).expanduser() / "tokenizer.json"
+        if file.is_file():
+            tokenizer = json.loads(file.read_text())
+            vocabularies.append((tokenizer["model"].get("vocab"), tokenizer["model"].get("merges")))
+    if len(vocabularies) == 2 and vocabularies[0] != vocabularies[1]:
+        raise SettingsError(
+            "pair.base: its tokenizer disagrees with that of pair.reasoning; both must give the same ids"
+        )
