@@ -6,6 +6,7 @@ whole: it is written beside and renamed, so what exists is done.
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import platform
@@ -22,6 +23,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from repurpose import __version__
+from repurpose.settings import canonical_json
 
 METADATA_KEY = b"repurpose"
 
@@ -264,10 +266,6 @@ def read_provenance(path: Path | str) -> dict[str, Any]:
 
 def provenance(settings: Mapping[str, Any], **extra: Any) -> dict[str, Any]:
     """What a file says of its making: settings, their digest, versions, commit, machine type; never a path or a key."""
-    from repurpose.settings import canonical_json
-
-    import hashlib
-
     digest = hashlib.sha256(canonical_json(settings).encode()).hexdigest()[:16]
     return {"settings": settings, "settings_digest": digest, **_environment(), **extra}
 

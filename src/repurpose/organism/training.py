@@ -177,8 +177,7 @@ def _load(
     stage: Stage, tokenizer: PreTrainedTokenizerFast, seed: int, workers: int
 ) -> Iterator[tuple[Tensor, Tensor]]:
     batches = Batches(stage, tokenizer, seed)
-    loader = DataLoader(batches, batch_size=None, shuffle=False, num_workers=workers, prefetch_factor=4)
-    yield from loader
+    yield from DataLoader(batches, batch_size=None, shuffle=False, num_workers=workers)
 
 
 def detect(
