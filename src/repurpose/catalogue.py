@@ -1,0 +1,25 @@
+"""The names of the figures and tables of a study; standard library only, because the Snakefile imports it.
+
+A figure `x` is drawn from `tables/x.csv` alone, so each figure is also a table.
+"""
+
+from __future__ import annotations
+
+FIGURES: tuple[str, ...] = (
+    "rollout",
+    "windows",
+    "2x2",
+    "baselines",
+    "lens",
+    "projections",
+    "layers",
+    "cosines",
+    "ablation",
+    "base_zero",
+    "coherence",
+    "detection",
+)
+"""Stems of the figures, the paper's first: Fig. 1 to 6 and B.1, then those that the paper leaves open."""
+
+TABLES: tuple[str, ...] = (*FIGURES, "keyword_rule")
+"""Stems of the tables; `keyword_rule` (Table C.1) has no figure."""
