@@ -1,0 +1,99 @@
+"""What is counted in one generated text; plain functions, no files, no model.
+
+Every metric is over the GENERATED text or ids alone; the prompt never enters.
+"""
+
+from __future__ import annotations
+
+import re
+import zlib
+from collections.abc import Collection, Sequence
+from itertools import groupby, pairwise
+from typing import NamedTuple
+
+from repurpose.annotators.lexicon import label_sentence
+from repurpose.sentences import split_sentences, thinking_end
+
+WORD = re.compile(r"[^\W\d_]+(?:['’][^\W\d_]+)*")
+"""A maximal run of letters with the apostrophes inside it; quotation marks around it are no part of it."""
+INTEGER = re.compile(r"(?<![\w.])-?\d+(?:,\d{3})*(?![\w]|[.,]\d)")
+TAG = re.compile(r"</?\w+>|<\|[^|]*\|>")
+"""`</think>` and `<|end|>` are markup, not words."""
+END_OF_THINKING = "</think>"
+
+
+class KeywordCount(NamedTuple):
+    """Eq. 1 of the paper, still as counts so that cells can be pooled."""
+
+    keywords: int
+    words: int
+
+
+class SentenceCount(NamedTuple):
+    """Sentences of the thinking: all, labelled as the behaviour, with a keyword, and both."""
+
+    sentences: int
+    labelled: int
+    with_keyword: int
+    both: int
+
+
+def find_words(text: str) -> list[str]:
+    """Return the words of a text, lower-cased; markup is no word."""
+    return [found.lower() for found in WORD.findall(TAG.sub(" ", text))]
+
+
+def count_keywords(text: str, keywords: Collection[str]) -> KeywordCount:
+    """Count whole words that are keywords: `await` is not `wait`."""
+    wanted = {keyword.lower() for keyword in keywords}
+    words = find_words(text)
+    return KeywordCount(sum(word in wanted for word in words), len(words))
+
+
+def count_sentences(text: str, keywords: Collection[str], behaviour: str = "backtracking") -> SentenceCount:
+    """Count the sentences up to the end of thinking by label and by keyword."""
+    thinking = text[: thinking_end(text)]
+    sentences = [thinking[start:end] for start, end in split_sentences(thinking)]
+    pairs = [
+        (label_sentence(sentence) == behaviour, count_keywords(sentence, keywords).keywords > 0)
+        for sentence in sentences
+        if find_words(sentence)
+    ]
+    return SentenceCount(
+        len(pairs),
+        sum(labelled for labelled, _ in pairs),
+        sum(keyword for _, keyword in pairs),
+        sum(labelled and keyword for labelled, keyword in pairs),
+    )
+
+
+def distinct_2(token_ids: Sequence[int]) -> float | None:
+    """Share of token pairs that are different from one another; None below two tokens."""
+    pairs = list(pairwise(token_ids))
+    return len(set(pairs)) / len(pairs) if pairs else None
+
+
+def longest_run(token_ids: Sequence[int]) -> int:
+    """Length of the longest run of one token (0 for an empty text)."""
+    return max((sum(1 for _ in run) for _, run in groupby(token_ids)), default=0)
+
+
+def compression_ratio(text: str) -> float | None:
+    """Bytes of the text over bytes of its zlib form: high where it repeats itself; None for an empty text."""
+    raw = text.encode("utf-8", errors="surrogatepass")
+    return len(raw) / len(zlib.compress(raw, 9)) if raw else None
+
+
+def find_answer(text: str) -> int | None:
+    """Return the last integer after the end of thinking; None where it does not end or no integer follows."""
+    _, ended, conclusion = text.partition(END_OF_THINKING)
+    found = INTEGER.findall(conclusion) if ended else []
+    return int(found[-1].replace(",", "")) if found else None
+
+
+def is_correct(text: str, answer: str | None) -> bool | None:
+    """Compare the answer given with the one known; None where either is missing or not an integer."""
+    given = find_answer(text)
+    if given is None or answer is None or not INTEGER.fullmatch(answer.strip()):
+        return None
+    return given == int(answer.strip().replace(",", ""))

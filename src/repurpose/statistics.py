@@ -1,0 +1,164 @@
+"""Estimates with intervals that are clustered by prompt; numpy only.
+
+Rows of one prompt are not independent, so every interval resamples WHOLE PROMPTS (percentile bootstrap).
+One set of weights serves all cells over the same prompts, so differences between cells are paired by prompt.
+
+Shapes: b resamples, p prompts, c cells. Numerators and denominators are sums by prompt, (p) or (p, c);
+weights are (b, p); draws are (b) or (b, c).
+
+The keyword share of a cell is Eq. 1 of the paper over the words POOLED across its rows (sum of keyword words
+over sum of words), not the mean of the rows' shares: a row that stops after three words weighs little.
+"""
+
+from __future__ import annotations
+
+import zlib
+from typing import NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+Array = npt.NDArray[np.float64]
+
+
+class Estimate(NamedTuple):
+    """A number with its interval; NaN where it is not defined."""
+
+    value: float
+    low: float
+    high: float
+
+
+UNDEFINED = Estimate(float("nan"), float("nan"), float("nan"))
+
+
+def draw_weights(prompts: int, resamples: int, seed: int) -> Array:
+    """Draw how often each prompt occurs in each resample; equal arguments give equal weights."""
+    rng = np.random.default_rng([seed, prompts, zlib.crc32(b"bootstrap")])
+    return rng.multinomial(prompts, np.full(prompts, 1 / prompts), size=resamples).astype(np.float64)
+
+
+def resample_ratio(
+    numerator: Array,
+    denominator: Array,
+    weights: Array,
+) -> Array:
+    """Return sum over prompts of the numerator over that of the denominator, per resample; NaN at 0/0."""
+    return _divide(weights @ numerator, weights @ denominator)
+
+
+def _divide(numerator: np.ndarray, denominator: np.ndarray) -> np.ndarray:
+    empty = np.asarray(denominator) == 0
+    return np.where(empty, np.nan, numerator / np.where(empty, 1.0, denominator))
+
+
+def interval(draws: Array, level: float) -> tuple[np.ndarray, np.ndarray]:
+    """Return the percentile interval of each cell, leaving out undefined resamples."""
+    tail = 50 * (1 - level)
+    defined = np.isfinite(draws).any(axis=0)
+    filled = np.where(defined, draws, 0.0)
+    low, high = np.nanpercentile(filled, [tail, 100 - tail], axis=0)
+    return np.where(defined, low, np.nan), np.where(defined, high, np.nan)
+
+
+def estimate_ratio(
+    numerator: Array,
+    denominator: Array,
+    weights: Array,
+    level: float,
+) -> Estimate:
+    """Return a ratio of sums over prompts with its interval."""
+    low, high = interval(resample_ratio(numerator, denominator, weights), level)
+    return Estimate(float(_divide(numerator.sum(), denominator.sum())), float(low), float(high))
+
+
+def estimate_share(
+    events: Array,
+    trials: Array,
+    weights: Array,
+    level: float,
+) -> Estimate:
+    """Return a share of counts with its interval; at a count of zero `rule_of_zero` gives the upper end."""
+    found = estimate_ratio(events, trials, weights, level)
+    if events.sum() > 0 or trials.sum() == 0:
+        return found
+    return found._replace(high=rule_of_zero(int((trials > 0).sum()), float(trials.sum()), level))
+
+
+def rule_of_zero(prompts: int, trials: float, level: float) -> float:
+    """Return an upper end for a share whose events were never seen (a bootstrap of zeros has no width).
+
+    It is the exact (Clopper-Pearson) upper end for the share of prompts with any event, times one event per
+    such prompt: at 95 % about 3.7 over the number of trials.
+    """
+    affected: float = 1 - ((1 - level) / 2) ** (1 / prompts)
+    return affected * prompts / trials
+
+
+def estimate_difference(
+    one: tuple[Array, Array],
+    other: tuple[Array, Array],
+    weights: Array,
+    level: float,
+) -> Estimate:
+    """Return the difference of two ratios (numerator, denominator by prompt), paired by prompt."""
+    draws = resample_ratio(*one, weights) - resample_ratio(*other, weights)
+    low, high = interval(draws, level)
+    value = _divide(one[0].sum(), one[1].sum()) - _divide(other[0].sum(), other[1].sum())
+    return Estimate(float(value), float(low), float(high))
+
+
+def count_pairs(
+    scores: Array,
+    positive: np.ndarray,
+    prompt: np.ndarray,
+    prompts: int,
+) -> tuple[Array, np.ndarray, np.ndarray]:
+    """Count, for prompts (i, j), the pairs of a positive of i above a negative of j; ties count half.
+
+    Args:
+        scores: a score for each of n tokens.
+        positive: bool for each token.
+        prompt: number of each token's prompt.
+        prompts: how many prompts there are.
+
+    Returns:
+        The wins (p, p), the positives of each prompt and the negatives of each prompt.
+    """
+    wins = np.zeros((prompts, prompts))
+    for j in range(prompts):
+        negatives = np.sort(scores[~positive & (prompt == j)])
+        below = np.searchsorted(negatives, scores[positive], side="left")
+        up_to = np.searchsorted(negatives, scores[positive], side="right")
+        wins[:, j] = np.bincount(prompt[positive], weights=(below + up_to) / 2, minlength=prompts)
+    positives = np.bincount(prompt[positive], minlength=prompts).astype(float)
+    negatives_ = np.bincount(prompt[~positive], minlength=prompts).astype(float)
+    return wins, positives, negatives_
+
+
+def estimate_auroc(
+    scores: Array,
+    positive: np.ndarray,
+    prompt: np.ndarray,
+    weights: Array,
+    level: float,
+) -> Estimate:
+    """Return the area under the ROC curve, its interval clustered by prompt."""
+    wins, positives, negatives = count_pairs(scores, positive, prompt, weights.shape[1])
+    total = positives.sum() * negatives.sum()
+    if total == 0:
+        return UNDEFINED
+    draws = _divide(
+        np.einsum("bi,ij,bj->b", weights, wins, weights, optimize=True),
+        (weights @ positives) * (weights @ negatives),
+    )
+    low, high = interval(draws, level)
+    return Estimate(float(wins.sum() / total), float(low), float(high))
+
+
+def sign_flip_p(differences: Array, flips: int, seed: int) -> float:
+    """Return the two-sided permutation p-value of a zero mean difference; whole prompts flip their sign."""
+    rng = np.random.default_rng([seed, len(differences), zlib.crc32(b"sign-flip")])
+    signs = rng.choice([-1.0, 1.0], size=(flips, len(differences)))
+    extreme = np.abs(signs @ differences) >= abs(differences.sum()) * (1 - 1e-12)
+    return float((1 + extreme.sum()) / (1 + flips))
