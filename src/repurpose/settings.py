@@ -9,9 +9,10 @@ from __future__ import annotations
 
 import json
 import math
+import os
 import types
 import typing
-from dataclasses import asdict, dataclass, field, fields, is_dataclass
+from dataclasses import asdict, dataclass, field, fields, is_dataclass, replace
 from pathlib import Path
 from typing import Any, Literal, get_args, get_origin
 
@@ -242,11 +243,31 @@ class StepSettings:
         self.step, self.values = step, json.loads(text)
         types_ = typing.get_type_hints(Study)
         self._sections = {name: _read(types_[name], self.values[name], name) for name in STEP_SECTIONS[step]}
+        self._sections = {name: _located(section) for name, section in self._sections.items()}
 
     def __getattr__(self, name: str) -> Any:
         if name.startswith("_") or name not in self._sections:
             raise AttributeError(f"step {self.step} is not granted the settings {name}")
         return self._sections[name]
+
+
+def locate(name: str) -> str:
+    """Where a path of a study lies; a name that is no path there (a hub name) is returned as it is.
+
+    Relative paths count from the repository, which the workflow names in $REPURPOSE_ROOT when it runs elsewhere, so
+    that a study reads the same from every directory and no result holds an absolute path.
+    """
+    path = Path(os.environ.get("REPURPOSE_ROOT", "."), Path(name).expanduser())
+    return path.as_posix() if path.exists() else name
+
+
+def _located(section: Any) -> Any:
+    """A section with its paths found; `.values` keeps them as the study has them."""
+    if isinstance(section, Pair):
+        return replace(section, base=locate(section.base), reasoning=locate(section.reasoning))
+    if isinstance(section, Prompts) and section.source != "organism":
+        return replace(section, source=locate(section.source))
+    return section
 
 
 def _read(kind: Any, value: Any, path: str) -> Any:
@@ -396,7 +417,7 @@ def check_models(study: Study) -> None:
     for role in ("base", "reasoning"):
         name = getattr(study.pair, role)
         looks_local = name.startswith((".", "/", "~")) or name.count("/") != 1
-        folder = Path(name).expanduser()
+        folder = Path(locate(name))
         if folder.is_dir():
             layers.append((role, _layer_count(role, folder)))
         elif looks_local:
@@ -427,7 +448,7 @@ def _check_layers(study: Study, counts: list[tuple[str, int]]) -> None:
 def _check_tokenizers(study: Study) -> None:
     vocabularies = []
     for name in (study.pair.base, study.pair.reasoning):
-        file = Path(name).expanduser() / "tokenizer.json"
+        file = Path(locate(name)) / "tokenizer.json"
         if file.is_file():
             tokenizer = json.loads(file.read_text())
             vocabularies.append((tokenizer["model"].get("vocab"), tokenizer["model"].get("merges")))

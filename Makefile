@@ -1,0 +1,60 @@
+# Two commands: `make study` and `make test`. Everything stays in this folder: .venv, results, .snakemake.
+
+PYTHON ?= python3
+CORES ?= all
+CONFIG ?= config.yaml
+RESULTS = results/$(shell sed -n 's/^study: *\([^ \#]*\).*/\1/p' $(CONFIG))
+VENV := .venv
+BIN := $(VENV)/bin
+INSTALL := $(BIN)/python -m pip install --disable-pip-version-check
+
+.DEFAULT_GOAL := help
+.PHONY: help study test lint fast slow organism schema clean distclean
+
+help:  ## what can be made
+	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1	\2/p' $(MAKEFILE_LIST)
+
+study: $(VENV)/main.stamp  ## build the environment, run config.yaml (or CONFIG=studies/x.yaml)
+	@$(BIN)/snakemake --cores $(CORES) --configfile $(CONFIG)
+	@echo "Report:  $(RESULTS)/report.html"
+	@echo "Claims:  $(RESULTS)/claims.md"
+	@echo "Figures:" && ls $(RESULTS)/figures/*.svg
+
+test: lint fast slow  ## the whole suite, in the same environment
+
+lint: $(VENV)/test.stamp
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/snakefmt --check Snakefile workflow
+	$(BIN)/snakemake --lint
+
+fast: $(VENV)/test.stamp
+	$(BIN)/python -m pytest -m "not slow"
+
+slow: $(VENV)/test.stamp
+	$(BIN)/python -m pytest -m slow
+
+organism: $(VENV)/main.stamp  ## train the embedded pair again (hours on a CPU)
+	$(BIN)/snakemake --cores $(CORES) train_organism
+
+schema: $(VENV)/main.stamp  ## write workflow/schemas/study.schema.json from the typed settings
+	PYTHONPATH=src $(BIN)/python -m repurpose.schema > workflow/schemas/study.schema.json
+
+# A stamp is written last, so an installation that was cut short is done again.
+$(VENV)/main.stamp: envs/main.txt
+	@$(PYTHON) -c 'import sys; sys.exit("Python 3.11 or later is needed, this is " + sys.version.split()[0] + "; name another: make study PYTHON=python3.12" if sys.version_info < (3, 11) else 0)'
+	@echo "Building the environment in $(VENV) from envs/main.txt; this happens once."
+	$(PYTHON) -m venv $(VENV)
+	$(INSTALL) -r envs/main.txt
+	@touch $@
+
+$(VENV)/test.stamp: $(VENV)/main.stamp envs/test.txt
+	@echo "Adding the test tools of envs/test.txt."
+	$(INSTALL) -r envs/main.txt -r envs/test.txt
+	@touch $@
+
+clean:  ## remove the study's results and caches
+	rm -rf $(RESULTS) .pytest_cache .ruff_cache .mypy_cache
+
+distclean: clean  ## remove everything that was made, environments too
+	rm -rf results .snakemake $(VENV) envs/.venvs

@@ -1,0 +1,23 @@
+# Needs: nothing but time. Gives: the embedded pair's weights, anew. Never part of a study: it runs only when asked for
+# by name (`snakemake train_organism`), and it declares no output, so that no plan can delete or remake the weights
+# that the repository ships. New weights replan, as changed inputs, what a study made with the old ones.
+
+
+rule train_organism:
+    """Train the embedded pair from its language, with loss curve and model card."""
+    log:
+        "results/organism-training.log",
+    conda:
+        "../../envs/main.yaml"
+    threads: workflow.cores
+    resources:
+        mem_mb=8000,
+        runtime=300,
+        gpu=1,
+    params:
+        folder=organism_folder,
+        python=main_python,
+    message:
+        "Training the embedded pair"
+    shell:
+        "{params.python:q} -m repurpose.organism" " --output {params.folder:q}" " 2>&1 | tee {log:q} >&2"

@@ -1,0 +1,30 @@
+# Needs: prompts.parquet, the generator. Gives: rollouts/<shard>.parquet, the answers that are read.
+
+
+rule sample_rollouts:
+    """Let the generator answer one shard of the prompts."""
+    input:
+        prompts="results/{study}/prompts.parquet",
+        model=model_files(GENERATOR),
+    output:
+        rollouts="results/{study}/rollouts/{shard}.parquet",
+    log:
+        "results/{study}/logs/rollouts/{shard}.log",
+    conda:
+        "../../envs/main.yaml"
+    threads: 1
+    resources:
+        mem_mb=MODEL_MEMORY,
+        runtime=MODEL_RUNTIME,
+        gpu=MODEL_GPUS,
+    params:
+        settings=settings_of("rollouts", "shard"),
+        python=main_python,
+    message:
+        "Sampling rollouts, shard {wildcards.shard}"
+    shell:
+        "{params.python:q} -m repurpose.rollouts"
+        " --settings {params.settings:q}"
+        " --prompts {input.prompts:q}"
+        " --output {output.rollouts:q}"
+        " 2>&1 | tee {log:q} >&2"

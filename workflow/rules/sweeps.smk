@@ -1,0 +1,70 @@
+# Needs: prompts.parquet, vectors of both readers, the target; but for the selection sweep also selection.json.
+# Gives: sweeps/<sweep>/<target>.parquet, steered rollouts, one job for a whole grid on one target.
+
+
+rule steer_to_select:
+    """Run the sweep on training prompts from which site and magnitude are chosen."""
+    input:
+        prompts="results/{study}/prompts.parquet",
+        vectors=of_both("results/{study}/vectors/{reader}.parquet"),
+        model=target_model,
+    output:
+        sweep="results/{study}/sweeps/{sweep}/{target}.parquet",
+    log:
+        "results/{study}/logs/sweeps/{sweep}/{target}.log",
+    wildcard_constraints:
+        sweep=STUDY.selection.sweep,
+    conda:
+        "../../envs/main.yaml"
+    threads: 1
+    resources:
+        mem_mb=MODEL_MEMORY,
+        runtime=MODEL_RUNTIME,
+        gpu=MODEL_GPUS,
+    params:
+        settings=settings_of("sweeps", "sweep", "target"),
+        python=main_python,
+    message:
+        "Steering the {wildcards.target} model, sweep {wildcards.sweep}"
+    shell:
+        "{params.python:q} -m repurpose.sweeps"
+        " --settings {params.settings:q}"
+        " --prompts {input.prompts:q}"
+        " --vectors {input.vectors:q}"
+        " --output {output.sweep:q}"
+        " 2>&1 | tee {log:q} >&2"
+
+
+rule steer:
+    """Run one sweep on one target, at the selected site where the study says so."""
+    input:
+        prompts="results/{study}/prompts.parquet",
+        vectors=of_both("results/{study}/vectors/{reader}.parquet"),
+        selection="results/{study}/selection.json",
+        model=target_model,
+    output:
+        sweep="results/{study}/sweeps/{sweep}/{target}.parquet",
+    log:
+        "results/{study}/logs/sweeps/{sweep}/{target}.log",
+    wildcard_constraints:
+        sweep="|".join(name for name in STUDY.sweeps if name != STUDY.selection.sweep) or "none",
+    conda:
+        "../../envs/main.yaml"
+    threads: 1
+    resources:
+        mem_mb=MODEL_MEMORY,
+        runtime=MODEL_RUNTIME,
+        gpu=MODEL_GPUS,
+    params:
+        settings=settings_of("sweeps", "sweep", "target"),
+        python=main_python,
+    message:
+        "Steering the {wildcards.target} model, sweep {wildcards.sweep}"
+    shell:
+        "{params.python:q} -m repurpose.sweeps"
+        " --settings {params.settings:q}"
+        " --prompts {input.prompts:q}"
+        " --vectors {input.vectors:q}"
+        " --selection {input.selection:q}"
+        " --output {output.sweep:q}"
+        " 2>&1 | tee {log:q} >&2"

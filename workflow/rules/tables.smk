@@ -1,0 +1,47 @@
+# Needs: everything measured. Gives: tables/<table>.csv, one small CSV per figure, with intervals.
+
+
+rule make_tables:
+    """Sum the measurements up in small tables, intervals clustered by prompt."""
+    input:
+        measurements=all_measurements(),
+        vectors=of_both("results/{study}/vectors/{reader}.parquet"),
+        rollouts=all_rollouts(),
+        sentences=all_sentences(),
+        logodds=of_both("results/{study}/logodds/{reader}.parquet"),
+        lens="results/{study}/lens.parquet",
+        projections=of_both("results/{study}/projections/{reader}.parquet"),
+        selection="results/{study}/selection.json",
+    output:
+        report(
+            expand("results/{{study}}/tables/{table}.csv", table=TABLES),
+            caption="../report/table.rst",
+            category="Tables",
+        ),
+    log:
+        "results/{study}/logs/tables.log",
+    conda:
+        "../../envs/main.yaml"
+    threads: 1
+    resources:
+        mem_mb=4000,
+        runtime=60,
+    params:
+        settings=settings_of("tables"),
+        python=main_python,
+        folder=folder_of_output,
+    message:
+        "Making tables"
+    shell:
+        "{params.python:q} -m repurpose.tables"
+        " --settings {params.settings:q}"
+        " --measurements {input.measurements:q}"
+        " --vectors {input.vectors:q}"
+        " --rollouts {input.rollouts:q}"
+        " --sentences {input.sentences:q}"
+        " --logodds {input.logodds:q}"
+        " --lens {input.lens:q}"
+        " --projections {input.projections:q}"
+        " --selection {input.selection:q}"
+        " --output {params.folder:q}"
+        " 2>&1 | tee {log:q} >&2"
