@@ -1,0 +1,56 @@
+"""Write every table of a study as a small CSV."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Callable
+from pathlib import Path
+
+import polars as pl
+
+from repurpose.catalogue import TABLES
+from repurpose.command import one_line_errors, read_arguments
+from repurpose.settings import StepSettings
+from repurpose.summaries import directions, reading, steering
+from repurpose.summaries.data import StudyData, read_study_data
+from repurpose.tables import write_text
+
+MAKERS: dict[str, Callable[[StudyData], pl.DataFrame]] = {
+    "rollout": reading.make_rollout,
+    "windows": steering.make_windows,
+    "2x2": steering.make_two_by_two,
+    "baselines": steering.make_baselines,
+    "lens": directions.make_lens,
+    "projections": reading.make_projections,
+    "layers": steering.make_layers,
+    "cosines": directions.make_cosines,
+    "ablation": steering.make_ablation,
+    "base_zero": directions.make_base_zero,
+    "coherence": steering.make_coherence,
+    "detection": reading.make_detection,
+    "keyword_rule": steering.make_keyword_rule,
+}
+assert set(MAKERS) == set(TABLES)
+MANY = ("measurements", "vectors", "rollouts", "sentences", "logodds", "projections")
+ONE = ("lens", "selection")
+
+
+def to_csv(table: pl.DataFrame) -> str:
+    """Return a table as CSV, numbers to six figures: more would be noise, and the same on every machine."""
+    rounded = table.with_columns(pl.selectors.float().round_sig_figs(6))
+    text = io.StringIO()
+    rounded.write_csv(text)
+    return text.getvalue()
+
+
+def main() -> None:
+    arguments = read_arguments(__doc__ or "", one=ONE, many=MANY)
+    with one_line_errors("summaries"):
+        settings = StepSettings("tables", arguments.settings)
+        data = read_study_data(settings, vars(arguments))
+        for name in TABLES:
+            write_text(Path(arguments.output) / f"{name}.csv", to_csv(MAKERS[name](data)))
+
+
+if __name__ == "__main__":
+    main()

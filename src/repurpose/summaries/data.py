@@ -1,0 +1,86 @@
+"""What the tables are computed from: the study's files and settings in one place."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+
+from repurpose.settings import StepSettings, Sweep
+from repurpose.summaries.cells import Resampling
+from repurpose.tables import TableError, read_table
+
+
+@dataclass(frozen=True)
+class StudyData:
+    """Every input of the tables; frames have the schemas of `repurpose.tables`."""
+
+    settings: StepSettings
+    selection: dict[str, Any]
+    measurements: pl.DataFrame
+    vectors: pl.DataFrame
+    rollouts: pl.DataFrame
+    sentences: pl.DataFrame
+    logodds: pl.DataFrame
+    lens: pl.DataFrame
+    projections: pl.DataFrame
+
+    @property
+    def behaviour(self) -> str:
+        """The study's own behaviour."""
+        return str(self.settings.vectors.behaviour)
+
+    @property
+    def window_length(self) -> int:
+        """Tokens in a window."""
+        return int(self.settings.activations.window_length)
+
+    def sweep_rows(self, name: str) -> pl.DataFrame:
+        """Return the measurements of one sweep; none where the study has no such sweep."""
+        return self.measurements.filter(pl.col("sweep") == name)
+
+    def has_sweep(self, name: str) -> bool:
+        """Say whether the study has a sweep of this name."""
+        sweeps: dict[str, Sweep] = self.settings.sweeps
+        return name in sweeps
+
+    def resampling(self, rows: pl.DataFrame) -> Resampling:
+        """Return the resampling of the prompts in some rows."""
+        statistics = self.settings.statistics
+        return Resampling.over(rows, statistics.bootstrap, self.settings.seed, statistics.level)
+
+
+def read_study_data(settings: StepSettings, paths: dict[str, Any]) -> StudyData:
+    """Read every input; `paths` has a file or a list of files for each field of StudyData.
+
+    Raises:
+        TableError: where the selection's site is not among the vectors.
+    """
+    selection = json.loads(Path(paths["selection"]).read_text(encoding="utf-8"))
+    rollout_columns = ["prompt_id", "sample", "split", "category"]
+    data = StudyData(
+        settings,
+        selection,
+        measurements=read_table(paths["measurements"]).with_columns(pl.col("reader").fill_null("")),
+        vectors=read_table(paths["vectors"]),
+        rollouts=read_table(paths["rollouts"], rollout_columns),
+        sentences=read_table(paths["sentences"]),
+        logodds=read_table(paths["logodds"]).with_columns(pl.col("reader").fill_null("")),
+        lens=read_table(paths["lens"]),
+        projections=read_table(paths["projections"]).filter(pl.col("layer") == selection["layer"]),
+    )
+    if at_selected_site(data.vectors, selection).is_empty():
+        raise TableError(
+            f"no vector at the selected layer {selection['layer']} and window {selection['window_start']}"
+        )
+    return data
+
+
+def at_selected_site(table: pl.DataFrame, selection: dict[str, Any]) -> pl.DataFrame:
+    """Keep the rows at the selected layer and window."""
+    return table.filter(
+        pl.col("layer") == selection["layer"], pl.col("window_start") == selection["window_start"]
+    )
