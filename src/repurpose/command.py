@@ -1,0 +1,45 @@
+"""The command line that steps share: settings as JSON, named inputs, one output, errors in one line."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+
+from repurpose.settings import SettingsError
+from repurpose.tables import TableError
+
+
+def read_arguments(
+    description: str, one: Sequence[str] = (), many: Sequence[str] = (), optional: Sequence[str] = ()
+) -> argparse.Namespace:
+    """Parse a step's command line.
+
+    Args:
+        description: what the step does; its first line is shown by --help.
+        one: names of inputs that are one path each.
+        many: names of inputs that are lists of paths.
+        optional: names of inputs that are one path or left out.
+    """
+    parser = argparse.ArgumentParser(description=description.split("\n", 1)[0])
+    parser.add_argument("--settings", required=True, help="the step's settings as JSON")
+    for name in one:
+        parser.add_argument(f"--{name}", required=True)
+    for name in many:
+        parser.add_argument(f"--{name}", required=True, nargs="+")
+    for name in optional:
+        parser.add_argument(f"--{name}")
+    parser.add_argument("--output", required=True)
+    return parser.parse_args()
+
+
+@contextmanager
+def one_line_errors(step: str) -> Iterator[None]:
+    """End the process with one line where the study, a model or a table is at fault."""
+    try:
+        yield
+    except (SettingsError, TableError, RuntimeError) as problem:
+        if type(problem) is RuntimeError:  # torch's own: a traceback says more than its first line
+            raise
+        sys.exit(f"repurpose {step}: {problem}")

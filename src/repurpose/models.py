@@ -1,0 +1,117 @@
+"""Models and tokenizers from disk: safetensors only, no code from the model's directory, errors in one
+line."""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+from typing import Any
+
+import torch
+from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
+
+from repurpose.settings import Pair, Role
+
+HASHED_BYTES = 1 << 30
+"""Model directories up to this size are identified by content, larger ones by their files' sizes and
+times."""
+
+
+class ModelError(RuntimeError):
+    """A model cannot be loaded or does not fit the study; the message is one line."""
+
+
+def load_tokenizer(pair: Pair, role: Role) -> PreTrainedTokenizerBase:
+    """Load the tokenizer of one of the pair."""
+    return _load(AutoTokenizer, pair, role)
+
+
+def load_model(pair: Pair, role: Role) -> PreTrainedModel:
+    """Load one of the pair for inference, on the accelerator where there is one."""
+    model = _load(AutoModelForCausalLM, pair, role, dtype=getattr(torch, pair.dtype), use_safetensors=True)
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    return model.to(device).eval().requires_grad_(False)
+
+
+def _load(kind: Any, pair: Pair, role: Role, **options: Any) -> Any:
+    name, revision = getattr(pair, role), getattr(pair, f"{role}_revision")
+    try:
+        return kind.from_pretrained(name, revision=revision, trust_remote_code=False, **options)
+    except (OSError, ValueError, KeyError) as problem:
+        raise ModelError(f"pair.{role}: cannot load {name}: {_first_line(problem)}") from problem
+
+
+def _first_line(problem: Exception) -> str:
+    return str(problem).strip().split("\n", 1)[0]
+
+
+def model_digest(pair: Pair, role: Role) -> str:
+    """Identify a model's files, so that what was made with other weights is never taken for this model's.
+
+    A directory counts by content (by sizes and times above `HASHED_BYTES`), a hub name by its commit.
+    """
+    name, revision = getattr(pair, role), getattr(pair, f"{role}_revision")
+    folder = Path(name).expanduser()
+    if not folder.is_dir():
+        return _digest([name, str(revision), _hub_commit(name, revision)])
+    files = sorted(path for path in folder.iterdir() if path.suffix in {".json", ".safetensors", ".jinja"})
+    if sum(path.stat().st_size for path in files) <= HASHED_BYTES:
+        return _digest([part for path in files for part in (path.name, _file_digest(path))])
+    return _digest([f"{p.name} {p.stat().st_size} {p.stat().st_mtime_ns}" for p in files])
+
+
+def _hub_commit(name: str, revision: str | None) -> str:
+    from huggingface_hub import try_to_load_from_cache
+
+    config = try_to_load_from_cache(name, "config.json", revision=revision)
+    return Path(config).parent.name if isinstance(config, str) else ""
+
+
+def _file_digest(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _digest(parts: list[str]) -> str:
+    return hashlib.sha256("\n".join(parts).encode()).hexdigest()[:16]
+
+
+def check_same_ids(one: PreTrainedTokenizerBase, other: PreTrainedTokenizerBase) -> None:
+    """Assert that two tokenizers give text the same ids.
+
+    Ordinary tokens must agree, and so must the ids that begin and end a text where both define them; further
+    special tokens may bear other names (a chat format's).
+
+    Raises:
+        ModelError: naming the first difference.
+    """
+    for kind in ("bos_token_id", "eos_token_id"):
+        ids = getattr(one, kind), getattr(other, kind)
+        if None not in ids and ids[0] != ids[1]:
+            raise ModelError(
+                f"the pair's tokenizers disagree: {kind} is {ids[0]} in one, {ids[1]} in the other"
+            )
+    ours, theirs = _ordinary_tokens(one), _ordinary_tokens(other)
+    for token in sorted(ours.keys() ^ theirs.keys() | {t for t in ours if ours[t] != theirs.get(t)}):
+        raise ModelError(
+            f"the pair's tokenizers disagree: {token!r} is {ours.get(token)} in one, "
+            f"{theirs.get(token)} in the other"
+        )
+
+
+def _ordinary_tokens(tokenizer: PreTrainedTokenizerBase) -> dict[str, int]:
+    added = set(tokenizer.get_added_vocab())
+    return {token: index for token, index in tokenizer.get_vocab().items() if token not in added}
+
+
+def check_ids_fit(ids: list[int], model: PreTrainedModel, name: str) -> None:
+    """Assert that token ids lie in a model's vocabulary.
+
+    Raises:
+        ModelError: naming the largest id.
+    """
+    size = model.get_input_embeddings().num_embeddings
+    if ids and max(ids) >= size:
+        raise ModelError(
+            f"{name}: token id {max(ids)} is outside the model's {size} tokens; wrong tokenizer?"
+        )
