@@ -1,0 +1,1 @@
+"""Reading and steering the residual stream."""

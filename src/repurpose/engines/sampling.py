@@ -1,0 +1,34 @@
+"""Drawing tokens: each row has uniforms of its own, so that a row's tokens do not depend on its batch."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from torch import Tensor
+
+
+def row_uniforms(seeds: Sequence[int], count: int) -> Tensor:
+    """Uniforms (rows, count) in [0, 1), float64; a longer row begins with the shorter one's."""
+    return torch.from_numpy(np.stack([np.random.default_rng([seed, 0]).random(count) for seed in seeds]))
+
+
+def draw_tokens(logits: Tensor, temperature: float, uniforms: Tensor) -> Tensor:
+    """Draw one token a row by inverting the cumulative distribution at its uniform.
+
+    Float64 throughout: what float32 sums leave uncertain at a boundary would let a batch's shape choose the
+    token.
+
+    Args:
+        logits: (b, v). temperature: 0 takes the likeliest token. uniforms: (b,) float64.
+
+    Returns:
+        Token ids (b,), int64.
+    """
+    if temperature == 0:
+        return logits.argmax(-1)
+    cumulative = torch.softmax(logits.double() / temperature, -1).cumsum(-1)
+    thresholds = uniforms[:, None] * cumulative[:, -1:]
+    tokens = torch.searchsorted(cumulative, thresholds, right=True).squeeze(1)
+    return tokens.clamp_(max=logits.shape[-1] - 1)

@@ -1,0 +1,133 @@
+"""Rollouts: the generator's sampled answers, one shard a job; the exact ids are stored.
+
+The chat template is applied once, to ids; no text is tokenised again, so no second BOS can shift an index.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from tqdm import tqdm
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+from repurpose.command import one_line_errors, read_arguments
+from repurpose.engines import Generated, Request, Sampling, row_seed
+from repurpose.engines.transformers import TransformersEngine
+from repurpose.journal import Journal, journal_path, record_key
+from repurpose.models import ModelError, check_ids_fit, load_model, load_tokenizer, model_digest
+from repurpose.settings import StepSettings
+from repurpose.tables import ROLLOUTS, provenance, read_table, write_table
+
+Row = dict[str, Any]
+
+
+def prompt_token_ids(tokenizer: PreTrainedTokenizerBase, messages: str) -> list[int]:
+    """Ids of a prompt's messages (JSON) under the chat template, up to where the answer begins.
+
+    Raises:
+        ModelError: where the template gives the beginning-of-text token twice.
+    """
+    ids = tokenizer.apply_chat_template(
+        json.loads(messages), add_generation_prompt=True, tokenize=True, return_dict=False
+    )
+    if ids[:2].count(tokenizer.bos_token_id) == 2:
+        raise ModelError(f"the chat template of {tokenizer.name_or_path} begins a prompt with two BOS tokens")
+    return list(ids)
+
+
+def stop_token_ids(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> list[int]:
+    """Ids that end a text, from the tokenizer and the model's generation settings."""
+    configured = model.generation_config.eos_token_id if model.generation_config is not None else None
+    listed = configured if isinstance(configured, list) else [configured]
+    return sorted({i for i in [*listed, tokenizer.eos_token_id] if i is not None})
+
+
+def shard_of(prompts: Sequence[Row], shard: int, shards: int) -> list[Row]:
+    """Prompts of one shard: prompt i belongs to shard i % shards."""
+    return [row for index, row in enumerate(prompts) if index % shards == shard]
+
+
+def rollout_row(row: Row, request: Request, generated: Generated, text: str, **columns: Any) -> Row:
+    """Join a prompt's columns with what was generated for it."""
+    return {
+        **{name: row[name] for name in ("prompt_id", "category", "split", "answer")},
+        "seed": request.seed,
+        "prompt_token_ids": request.prompt_ids,
+        "token_ids": generated.token_ids,
+        "text": text,
+        "finish_reason": generated.finish_reason,
+        **columns,
+    }
+
+
+def write_rollouts(settings: StepSettings, prompts: Sequence[Row], output: Path) -> list[Row]:
+    """Generate what the journal does not hold yet; return the ROLLOUTS rows of all prompts."""
+    chosen, role = settings.rollouts, settings.rollouts.generator
+    tokenizer = load_tokenizer(settings.pair, role)
+    sampling = Sampling(chosen.temperature, chosen.max_new_tokens)
+    cells = [(row, sample) for row in prompts for sample in range(chosen.samples)]
+    requests = [
+        Request(
+            prompt_token_ids(tokenizer, row["messages"]), row_seed(settings.seed, row["prompt_id"], sample)
+        )
+        for row, sample in cells
+    ]
+    made_by = [
+        settings.values.get("code"),
+        model_digest(settings.pair, role),
+        settings.pair.dtype,
+        vars(sampling),
+    ]
+    keys = [record_key(made_by, r.prompt_ids, r.seed) for r in requests]
+    with Journal(journal_path(output)) as journal:
+        generate_missing(journal, keys, requests, sampling, settings, role, chosen.batch_size)
+        outcomes = [Generated(**journal[key]) for key in keys]
+    name = {"model": getattr(settings.pair, role), "engine": chosen.engine}
+    return [
+        rollout_row(row, request, done, tokenizer.decode(done.token_ids), sample=sample, **name)
+        for (row, sample), request, done in zip(cells, requests, outcomes, strict=True)
+    ]
+
+
+def generate_missing(
+    journal: Journal,
+    keys: Sequence[str],
+    requests: Sequence[Request],
+    sampling: Sampling,
+    settings: StepSettings,
+    role: Any,
+    batch_size: int,
+) -> None:
+    """Generate the requests whose key the journal lacks, journalling each batch as it ends."""
+    missing = list(journal.missing(keys))
+    if not missing:
+        return
+    model = load_model(settings.pair, role)
+    tokenizer = load_tokenizer(settings.pair, role)
+    check_ids_fit([i for k in missing for i in requests[k].prompt_ids], model, f"pair.{role}")
+    engine = TransformersEngine(model, stop_token_ids(model, tokenizer), batch_size)
+    with tqdm(total=len(keys), initial=len(keys) - len(missing), unit="rollout") as bar:
+
+        def finished(batch: Sequence[tuple[int, Generated]]) -> None:
+            journal.add({keys[missing[index]]: vars(done) for index, done in batch})
+            bar.update(len(batch))
+
+        engine.generate([requests[k] for k in missing], sampling, finished)
+
+
+def main() -> None:
+    arguments = read_arguments(__doc__ or "", one=["prompts"])
+    with one_line_errors("rollouts"):
+        settings = StepSettings("rollouts", arguments.settings)
+        prompts = read_table(arguments.prompts).to_dicts()
+        shard, output = settings.values["shard"], Path(arguments.output)
+        rows = write_rollouts(settings, shard_of(prompts, shard, settings.rollouts.shards), output)
+        write_table(output, rows, ROLLOUTS, provenance(settings.values))
+        journal_path(output).unlink(missing_ok=True)
+
+
+if __name__ == "__main__":
+    main()
