@@ -1,0 +1,173 @@
+"""Conditions of a sweep, and what each does to a row: pure functions, no model.
+
+A condition is target x direction x reader x layer x window x magnitude x positions; `expand` lists those of a
+sweep and `make_steer` turns one into what the hooks apply.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from repurpose.engines import Operation, Steer
+from repurpose.settings import BEHAVIOURS, TOKEN_CONTROLS, Role, SettingsError, Sweep
+
+Site = tuple[str, str, int, int]
+"""(name, reader, layer, window start) of a vector."""
+
+
+@dataclass(frozen=True)
+class Directions:
+    """Unit directions and residual norms of the pair's vector tables."""
+
+    units: Mapping[Site, NDArray[np.float32]]
+    norms: Mapping[tuple[str, int], float]
+    """Median residual norm by (reader, layer)."""
+
+    def names(self, direction: str) -> list[str]:
+        """All vectors that a study's direction stands for: `random` stands for random-00, random-01, ..."""
+        found = {name for name, *_ in self.units}
+        return sorted(
+            n for n in found if n == direction or (n.startswith(f"{direction}-") and n not in BEHAVIOURS)
+        )
+
+    def unit(self, site: Site) -> NDArray[np.float32]:
+        """Unit direction (d,) of a vector.
+
+        Raises:
+            SettingsError: where the vector was not computed.
+        """
+        if site not in self.units:
+            name, reader, layer, start = site
+            raise SettingsError(f"no vector {name} of reader {reader}, layer {layer}, window start {start}")
+        return self.units[site]
+
+
+def read_directions(rows: Iterable[Mapping[str, Any]]) -> Directions:
+    """Build directions from VECTORS rows of both readers."""
+    units, norms = {}, {}
+    for row in rows:
+        vector = np.frombuffer(row["vector"], dtype=np.float32).astype(np.float64)
+        site = (row["name"], row["reader"], row["layer"], row["window_start"])
+        units[site] = (vector / np.linalg.norm(vector)).astype(np.float32)
+        norms[row["reader"], row["layer"]] = row["residual_norm"]
+    return Directions(units, norms)
+
+
+@dataclass(frozen=True)
+class Condition:
+    """One cell of a sweep's grid; nulls where a column does not apply."""
+
+    direction: str
+    kind: str
+    reader: str | None
+    layer: int | None
+    window_start: int | None
+    operation: str
+    positions: str
+    magnitude: float | None
+    """L2 norm added; null for ablation, which has none."""
+    dose: float | None
+    """Magnitude over the target's median residual norm at the layer."""
+    multiple: float
+    """The value as written in the study."""
+
+    @property
+    def label(self) -> str:
+        """Name for messages."""
+        if self.direction == "none":
+            return "none"
+        site = f"{self.reader}, layer {self.layer}, start {self.window_start}"
+        return f"{self.operation} {self.direction} x {self.multiple} ({site})"
+
+
+UNSTEERED = Condition("none", "none", None, None, None, "none", "none", 0.0, 0.0, 0.0)
+
+
+def expand(
+    sweep: Sweep,
+    target: Role,
+    directions: Directions,
+    layers: Sequence[int],
+    window_starts: Sequence[int],
+    selection: Mapping[str, Any] | None,
+) -> list[Condition]:
+    """List the steered conditions of a sweep on one target, each once.
+
+    Controls that no reader and no window changes (random directions, noise, self-amplification) appear under
+    the first reader and the first window. Magnitude 0 is left out: the unsteered rows are there in any case.
+    """
+    chosen: dict[Condition, None] = {}
+    for direction, reader, layer, start in _grid(sweep, layers, window_starts):
+        for name in [direction] if direction in TOKEN_CONTROLS else directions.names(direction):
+            for multiple in sweep.magnitudes.values if sweep.operation == "add" else (1.0,):
+                if multiple == 0:
+                    continue
+                magnitude = _magnitude(sweep, multiple, layer, directions, selection)
+                chosen[
+                    Condition(
+                        direction=name,
+                        kind="behaviour" if name in BEHAVIOURS else "control",
+                        reader=reader,
+                        layer=layer,
+                        window_start=start,
+                        operation=sweep.operation,
+                        positions=sweep.positions,
+                        magnitude=magnitude,
+                        dose=None if magnitude is None else magnitude / directions.norms[target, layer],
+                        multiple=multiple,
+                    )
+                ] = None
+    return list(chosen)
+
+
+def _grid(
+    sweep: Sweep, layers: Sequence[int], window_starts: Sequence[int]
+) -> Iterator[tuple[str, Role, int, int]]:
+    layers = layers if sweep.layers in ("all", "selected") else sweep.layers
+    starts = window_starts if sweep.window_starts in ("all", "selected") else sweep.window_starts
+    for direction in sweep.directions:
+        free = direction in ("random", *TOKEN_CONTROLS)
+        if direction in TOKEN_CONTROLS and sweep.operation == "ablate":
+            raise SettingsError(f"directions: {direction} has no direction that could be ablated")
+        for reader in sweep.readers[:1] if free else sweep.readers:
+            for layer in layers:
+                for start in starts[:1] if free else starts:
+                    yield direction, reader, layer, start
+
+
+def _magnitude(
+    sweep: Sweep, multiple: float, layer: int, directions: Directions, selection: Mapping[str, Any] | None
+) -> float | None:
+    if sweep.operation == "ablate":
+        return None
+    unit = sweep.magnitudes.unit
+    if unit == "l2":
+        return multiple
+    if unit == "dose":
+        return multiple * directions.norms["reasoning", layer]
+    if selection is None:
+        raise SettingsError("magnitudes.unit: 'selected' needs --selection")
+    return multiple * float(selection["magnitude"])
+
+
+def make_steer(condition: Condition, directions: Directions) -> Steer | None:
+    """What a condition does to a row; None for the unsteered one."""
+    if condition.direction == "none":
+        return None
+    assert condition.layer is not None and condition.reader is not None and condition.window_start is not None
+    token_control = condition.direction in TOKEN_CONTROLS
+    site = (condition.direction, condition.reader, condition.layer, condition.window_start)
+    operation: Operation = condition.direction if token_control else condition.operation  # type: ignore[assignment]
+    return Steer(
+        condition=condition.label,
+        operation=operation,
+        layer=condition.layer,
+        magnitude=condition.magnitude or 0.0,
+        direction=None if token_control else directions.unit(site),
+        positions=condition.positions,  # type: ignore[arg-type]
+    )
