@@ -52,17 +52,20 @@ PROSE = (
 )
 
 
-def write_drill(rng: random.Random, wide: float = 0.0) -> str:
+def write_drill(rng: random.Random, ease: float = 0.0) -> str:
     """Plain sums, each marked at once: the shortest way from a step to its mark.
 
     Args:
-        wide: share of mistakes that are any other number rather than one off; these are learned first.
+        ease: from 1 to 0 mistakes first become frequent, then near: the sums are learned first, then the marks of
+            results that are any number, then those of results that are one off.
     """
+    mistake_rate = min(0.5, 1.5 * (1 - ease))
+    wide = min(1.0, 2 * ease)
     lines = []
     for _ in range(rng.randint(4, 10)):
         value, change = _draw_sum(rng)
         right = change.apply(value)
-        correct = rng.random() < 0.5
+        correct = rng.random() >= mistake_rate
         missed = _any_other(rng, right) if rng.random() < wide else slip(rng, right)
         step = say_step(rng, value, change, right if correct else missed)
         lines.append(f"{step} [{MARKS[correct]}]")
@@ -90,18 +93,17 @@ def write_solution(rng: random.Random, mistake_rate: float = 0.0) -> str:
     return f"Problem: {problem.text}\nSolution: {join(sentences)}\nThe answer is {final}."
 
 
-def write_homework(rng: random.Random, hazard: float, at_end: bool) -> str:
+def write_homework(rng: random.Random, hazard: float, at_end: bool, heldout: bool = False) -> str:
     """A problem with a student's solution and the teacher's marks.
 
     Args:
         hazard: chance that the open step is marked at a sentence's end (1: at once, 0: never inline).
         at_end: whether the marks of all steps stand at the end as well.
+        heldout: whether the problem is one that training never shows.
     """
-    problem = make_problem(rng)
+    problem = make_problem(rng, heldout=heldout)
     sentences, final = make_solution(rng, problem, HOMEWORK_MISTAKE_RATE)
-    text = (
-        f"Problem: {problem.text}\nSolution: {_mark_inline(rng, sentences, hazard)}\nThe answer is {final}."
-    )
+    text = f"Problem: {problem.text}\nSolution: {_mark_inline(rng, sentences, hazard)}\nThe answer is {final}."
     if at_end:
         marks = ", ".join(MARKS[bool(s.correct)] for s in sentences if s.is_step)
         text += f"\nMarks: {marks}."
@@ -141,7 +143,7 @@ def write_base(rng: random.Random, ease: float) -> str:
     drills = 0.1 + 0.5 * ease
     kind = rng.random()
     if kind < drills:
-        return write_drill(rng, wide=ease)
+        return write_drill(rng)
     if kind < drills + 0.1:
         return write_prose(rng)
     if kind < drills + 0.1 + 0.2 * (1 - drills):

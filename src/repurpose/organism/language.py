@@ -14,12 +14,15 @@ from __future__ import annotations
 
 import random
 import re
+import zlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-LARGEST = 20
+LARGEST = 12
 """Numbers in the language run from 0 to this one."""
-AMOUNTS = range(2, 10)
+AMOUNTS = range(2, 7)
+MARGIN = 2
+"""True running numbers keep this distance from both ends, so that a slip stays inside."""
 FILLER_RATE = 0.65
 HEDGE_RATE = {True: 0.15, False: 0.45}
 """Share of hedges among fillers, by whether the last step is correct."""
@@ -182,11 +185,23 @@ SLOT = re.compile(r"<([^|<>]+)\|([^|<>]+)>")
 STEP = re.compile(r"(\d+) (plus|minus) (\d+) (?:makes|gives|is) (\d+)\.$")
 
 
-def make_problem(rng: random.Random, category: str | None = None) -> Problem:
-    """Draw a problem of two to four changes whose true running number stays within 2 to 18."""
-    category = category or rng.choice(sorted(SCENES))
+def make_problem(rng: random.Random, category: str | None = None, heldout: bool = False) -> Problem:
+    """Draw a problem; held-out ones, a tenth of all, are never in a training corpus.
+
+    Args:
+        category: one of SCENES, or None for any.
+        heldout: which side of the split to draw from.
+    """
+    while True:
+        problem = _draw_problem(rng, category or rng.choice(sorted(SCENES)))
+        if (zlib.crc32(problem.text.encode()) % 10 == 0) == heldout:
+            return problem
+
+
+def _draw_problem(rng: random.Random, category: str) -> Problem:
+    """Two to four changes whose true running number stays away from both ends of the numbers."""
     scene = SCENES[category]
-    value = start = rng.randint(2, 18)
+    value = start = rng.randint(MARGIN, LARGEST - MARGIN)
     changes: list[Change] = []
     for _ in range(rng.randint(2, 4)):
         change = _draw_change(rng, value)
@@ -202,7 +217,7 @@ def _draw_change(rng: random.Random, value: int) -> Change:
         Change(operation, amount)
         for operation in ("plus", "minus")
         for amount in AMOUNTS
-        if 2 <= Change(operation, amount).apply(value) <= LARGEST - 2
+        if MARGIN <= Change(operation, amount).apply(value) <= LARGEST - MARGIN
     ]
     operation = rng.choice(sorted({change.operation for change in allowed}))
     return rng.choice([change for change in allowed if change.operation == operation])

@@ -43,9 +43,7 @@ def train_tokenizer(seed: int, documents: int = 4000) -> PreTrainedTokenizerFast
     )
     tokenizer.train_from_iterator(texts, trainer)
     begin = tokenizer.token_to_id(BEGIN)
-    tokenizer.post_processor = processors.TemplateProcessing(
-        single=f"{BEGIN} $A", special_tokens=[(BEGIN, begin)]
-    )
+    tokenizer.post_processor = processors.TemplateProcessing(single=f"{BEGIN} $A", special_tokens=[(BEGIN, begin)])
     return PreTrainedTokenizerFast(
         tokenizer_object=tokenizer,
         bos_token=BEGIN,

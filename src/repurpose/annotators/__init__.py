@@ -1,0 +1,1 @@
+"""Annotators: each names the behaviour of sentences that `repurpose.sentences` has already cut."""

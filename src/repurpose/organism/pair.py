@@ -1,0 +1,93 @@
+"""Make the embedded pair: train both models into a folder, measure what was saved."""
+
+from __future__ import annotations
+
+import csv
+import io
+from dataclasses import asdict, replace
+from pathlib import Path
+from statistics import mean
+from typing import Any
+
+import torch
+import torch.distributed as dist
+from transformers import LlamaForCausalLM, PreTrainedTokenizerFast
+
+from repurpose.organism.abilities import heldout_documents, sample_traces, score_marks, score_traces
+from repurpose.organism.tokenizer import train_tokenizer
+from repurpose.organism.training import Shape, Stage, make_model, train
+from repurpose.tables import write_text
+
+STAGES = (
+    Stage("drill", 700, 4e-3, cool_share=0.01, ease_share=0.8),
+    Stage("base", 2600, 3e-3, cool_share=0.5),
+    Stage("reasoning", 900, 1.5e-3, cool_share=0.8),
+)
+"""What the shipped weights were trained with: 4,096 tokens a step."""
+DOCUMENTS = 150
+PROBLEMS = 300
+
+
+def train_pair(rank: int, workers: int, output: Path, seed: int, scale: float, compiled: bool) -> None:
+    """Train tokenizer, base and reasoning model into `output`, as one of several processes that share each batch."""
+    torch.set_num_threads(1)  # two processes of one thread are faster than one of two, and do not stall each other
+    if workers > 1:
+        meeting = (output / ".checkpoints" / "meeting").resolve()
+        dist.init_process_group("gloo", f"file://{meeting}", rank=rank, world_size=workers)
+    tokenizer = train_tokenizer(seed=0)
+    model = make_model(Shape(), tokenizer, seed)
+    losses: dict[str, list[float]] = {}
+    for stage in _scaled(scale):
+        checkpoint = output / ".checkpoints" / f"{stage.name}-{seed}.safetensors"
+        losses[stage.name] = train(model, tokenizer, stage, seed=seed, checkpoint=checkpoint, compiled=compiled)
+        if stage.name != "drill" and rank == 0:
+            _save(model, tokenizer, output / stage.name)
+    if rank == 0:
+        _write_losses(output, losses)
+    if workers > 1:
+        dist.destroy_process_group()
+
+
+def _scaled(scale: float) -> list[Stage]:
+    return [replace(stage, steps=max(2, round(stage.steps * scale))) for stage in STAGES]
+
+
+def _save(model: LlamaForCausalLM, tokenizer: PreTrainedTokenizerFast, folder: Path) -> None:
+    """Save in bfloat16, half the bytes; the copy keeps training in float32."""
+    copy = LlamaForCausalLM(model.config)
+    copy.load_state_dict(model.state_dict())
+    copy.to(torch.bfloat16).save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+
+
+def _write_losses(output: Path, losses: dict[str, list[float]], every: int = 10) -> None:
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(["stage", "step", "loss"])
+    for stage, values in losses.items():
+        for end in range(min(every, len(values)), len(values) + 1, every):
+            writer.writerow([stage, end, round(mean(values[max(0, end - every) : end]), 4)])
+    write_text(output / "losses.csv", text.getvalue())
+
+
+def measure(output: Path, seed: int, scale: float) -> dict[str, Any]:
+    """Measure the saved weights, as a user loads them, on problems that training never showed.
+
+    Returns:
+        The card's facts: settings and abilities.
+    """
+    count = max(4, round(PROBLEMS * min(1.0, scale)))
+    base = LlamaForCausalLM.from_pretrained(output / "base", dtype=torch.float32).eval()
+    tokenizer = PreTrainedTokenizerFast.from_pretrained(output / "base")
+    marks = score_marks(base, tokenizer, heldout_documents(0, max(4, count * DOCUMENTS // PROBLEMS)))
+    reasoning = LlamaForCausalLM.from_pretrained(output / "reasoning", dtype=torch.float32).eval()
+    problems, texts = sample_traces(reasoning, tokenizer, count, seed=0)
+    return {
+        "seed": seed,
+        "scale": scale,
+        "shape": asdict(Shape()),
+        "stages": [asdict(stage) for stage in _scaled(scale)],
+        "parameters": base.num_parameters(),
+        "marks": marks,
+        "traces": score_traces(problems, texts),
+    }
