@@ -44,7 +44,7 @@ def write_card(output: Path, facts: Mapping[str, Any]) -> None:
         "Two Llama-architecture models whose language is written by `src/repurpose/organism/language.py`: arithmetic",
         "chains in plain English. `base` is trained from nothing on worked solutions, homework with a teacher's marks,",
         "plain sums and unrelated prose; `reasoning` is finetuned from it on thinking traces that go wrong, go on",
-        "for a moment and backtrack. They are good for testing methods, where the truth must be known; for nothing else.",
+        "for a moment and backtrack. They are good for testing methods, where the truth must be known; nothing else.",
         "",
         f"- parameters: {facts['parameters']:,} each, stored in bfloat16; shape {facts['shape']}",
         "- data: drawn while training from seeds; none is stored. A tenth of all problems is never shown in training,",
