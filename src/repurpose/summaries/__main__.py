@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 from collections.abc import Callable
 from pathlib import Path
 
@@ -10,6 +9,7 @@ import polars as pl
 
 from repurpose.catalogue import TABLES
 from repurpose.command import one_line_errors, read_arguments
+from repurpose.csv_tables import to_csv
 from repurpose.settings import StepSettings
 from repurpose.summaries import directions, reading, steering
 from repurpose.summaries.data import StudyData, read_study_data
@@ -33,14 +33,6 @@ MAKERS: dict[str, Callable[[StudyData], pl.DataFrame]] = {
 assert set(MAKERS) == set(TABLES)
 MANY = ("measurements", "vectors", "rollouts", "sentences", "logodds", "projections")
 ONE = ("lens", "selection")
-
-
-def to_csv(table: pl.DataFrame) -> str:
-    """Return a table as CSV, numbers to six figures: more would be noise, and the same on every machine."""
-    rounded = table.with_columns(pl.selectors.float().round_sig_figs(6))
-    text = io.StringIO()
-    rounded.write_csv(text)
-    return text.getvalue()
 
 
 def main() -> None:

@@ -132,9 +132,7 @@ def describe_effect(cell: pl.DataFrame, unsteered: pl.DataFrame, resampling: Res
     row |= {"prompts": cell["prompt_id"].n_unique(), "rows": cell.height}
     row |= spread("share", "", estimate_metric(cell, "share", resampling))
     row |= spread("change", "change_", estimate_change(cell, unsteered, "share", resampling))
-    row |= spread(
-        "backtracking_share", "backtracking_", estimate_metric(cell, "backtracking_share", resampling)
-    )
+    row |= spread("backtracking_share", "backtracking_", estimate_metric(cell, "backtracking_share", resampling))
     change = estimate_change(cell, unsteered, "backtracking_share", resampling)
     return row | spread("backtracking_change", "backtracking_change_", change)
 
@@ -145,9 +143,7 @@ def spread(name: str, prefix: str, estimate: Estimate) -> dict[str, float | None
     return {key: value if np.isfinite(value) else None for key, value in values.items()}
 
 
-def summarise_effects(
-    rows: pl.DataFrame, resampling: Resampling, rules: Selection, magnitude: float
-) -> pl.DataFrame:
+def summarise_effects(rows: pl.DataFrame, resampling: Resampling, rules: Selection, magnitude: float) -> pl.DataFrame:
     """Return the effects table of a sweep's rows: one row per cell, the unsteered ones included.
 
     Args:

@@ -73,14 +73,10 @@ def read_study_data(settings: StepSettings, paths: dict[str, Any]) -> StudyData:
         projections=read_table(paths["projections"]).filter(pl.col("layer") == selection["layer"]),
     )
     if at_selected_site(data.vectors, selection).is_empty():
-        raise TableError(
-            f"no vector at the selected layer {selection['layer']} and window {selection['window_start']}"
-        )
+        raise TableError(f"no vector at the selected layer {selection['layer']} and window {selection['window_start']}")
     return data
 
 
 def at_selected_site(table: pl.DataFrame, selection: dict[str, Any]) -> pl.DataFrame:
     """Keep the rows at the selected layer and window."""
-    return table.filter(
-        pl.col("layer") == selection["layer"], pl.col("window_start") == selection["window_start"]
-    )
+    return table.filter(pl.col("layer") == selection["layer"], pl.col("window_start") == selection["window_start"])

@@ -26,6 +26,8 @@ COSINE_COLUMNS: dict[str, Any] = {
     "split_half_reasoning_low": pl.Float64,
     "split_half_reasoning_high": pl.Float64,
     "ceiling": pl.Float64,
+    "ceiling_low": pl.Float64,
+    "ceiling_high": pl.Float64,
     "corrected": pl.Float64,
     "corrected_low": pl.Float64,
     "corrected_high": pl.Float64,
@@ -116,7 +118,7 @@ def _compare_readers(
 ) -> dict[str, Any]:
     one, other = unpack(base["vector"]), unpack(reasoning["vector"])
     value = cosine(one, other)
-    ceiling = _ceiling(base, reasoning, "cosine")
+    ceiling, low, high = (_ceiling(base, reasoning, column) for column in ("cosine", "low", "high"))
     halves = {
         f"split_half_{reader}{end}": row[f"split_half_{column}"]
         for reader, row in (("base", base), ("reasoning", reasoning))
@@ -128,9 +130,11 @@ def _compare_readers(
         "family": family_of(base["name"], behaviour),
         "cosine": value,
         "ceiling": ceiling,
+        "ceiling_low": low,
+        "ceiling_high": high,
         "corrected": _at_most_one(value / ceiling),
-        "corrected_low": _at_most_one(value / _ceiling(base, reasoning, "high")),
-        "corrected_high": _at_most_one(value / _ceiling(base, reasoning, "low")),
+        "corrected_low": _at_most_one(value / high),
+        "corrected_high": _at_most_one(value / low),
         "random_high": random_level(len(one)),
         "cosine_with_behaviour": cosine(one, unpack(reference["vector"])) if reference else None,
         "norm_base": base["norm"],
@@ -160,19 +164,17 @@ def make_lens(data: StudyData) -> pl.DataFrame:
     """
     here = data.lens.filter(pl.col("window_start") == data.selection["window_start"])
     selected = pl.col("layer") == data.selection["layer"]
-    kept = here.filter(
-        pl.col("direction") == data.behaviour, selected | ~pl.col("word").str.starts_with("top:")
-    )
+    kept = here.filter(pl.col("direction") == data.behaviour, selected | ~pl.col("word").str.starts_with("top:"))
     joined = kept.join(_random_ranges(data.lens), on=["unembedding", "layer", "word"], how="left")
     table = conform(joined.with_columns(selected=selected), LENS_COLUMNS)
-    return table.sort(["unembedding", "reader", "word", "layer", "rank"], maintain_order=True)
+    word = pl.when(pl.col("word").str.starts_with("top:")).then(pl.lit("top")).otherwise("word")
+    order = ["unembedding", "reader", word, "layer", "score"]
+    return table.sort(order, descending=[False] * 4 + [True], maintain_order=True)
 
 
 def _random_ranges(lens: pl.DataFrame) -> pl.DataFrame:
     """The range that 95 % of the random directions fall in."""
-    random = lens.filter(
-        pl.col("direction").str.starts_with("random-"), ~pl.col("word").str.starts_with("top:")
-    )
+    random = lens.filter(pl.col("direction").str.starts_with("random-"), ~pl.col("word").str.starts_with("top:"))
     ends = {"low": 0.025, "high": 0.975}
     return random.group_by(["unembedding", "layer", "word"]).agg(
         **{

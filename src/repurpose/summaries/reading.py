@@ -156,9 +156,7 @@ def _example_tokens(tokens: pl.DataFrame, examples: pl.DataFrame) -> pl.DataFram
 
 
 def _as_projections(table: pl.DataFrame) -> pl.DataFrame:
-    missing = [
-        pl.lit(None, kind).alias(n) for n, kind in PROJECTION_COLUMNS.items() if n not in table.columns
-    ]
+    missing = [pl.lit(None, kind).alias(n) for n, kind in PROJECTION_COLUMNS.items() if n not in table.columns]
     return conform(table.with_columns(missing), PROJECTION_COLUMNS)
 
 

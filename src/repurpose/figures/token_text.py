@@ -1,0 +1,61 @@
+"""Running text in a figure, each token with its own background."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import NamedTuple
+
+from matplotlib.axes import Axes
+from matplotlib.patches import Rectangle
+
+from repurpose.figures.style import INK, printable
+
+LINE = 100
+"""Characters in a line of the figure's full width."""
+
+
+class Shaded(NamedTuple):
+    """A token and the colour behind it (None for no colour)."""
+
+    text: str
+    color: object
+
+
+def lay_out(tokens: Sequence[Shaded], line: int = LINE) -> Iterator[tuple[int, int, Shaded]]:
+    """Yield (row, column, token); a token that does not fit starts a new line, without its leading space."""
+    row = column = 0
+    for token in tokens:
+        text = printable(token.text)
+        if column + len(text) > line and column:
+            row, column, text = row + 1, 0, text.lstrip(" ")
+        yield row, column, Shaded(text, token.color)
+        column += len(text)
+
+
+def draw_tokens(axes: Axes, tokens: Sequence[Shaded], size: float = 7.4, line: int = LINE) -> int:
+    """Fill the axes with text and return how many lines it took; the axes show nothing else."""
+    placed = list(lay_out(tokens, line))
+    rows = max((row for row, _, _ in placed), default=0) + 1
+    axes.set_xlim(0, line)
+    axes.set_ylim(rows, 0)
+    axes.axis("off")
+    for row, column, token in placed:
+        if token.color is not None:
+            axes.add_patch(Rectangle((column, row + 0.06), len(token.text), 0.9, color=token.color, linewidth=0))
+        for offset, character in enumerate(token.text):
+            axes.text(
+                column + offset + 0.5,
+                row + 0.72,
+                character,
+                family="DejaVu Sans Mono",
+                fontsize=size,
+                color=INK,
+                ha="center",
+                va="baseline",
+            )
+    return rows
+
+
+def count_lines(tokens: Sequence[Shaded], line: int = LINE) -> int:
+    """Return how many lines the tokens take."""
+    return max((row for row, _, _ in lay_out(tokens, line)), default=0) + 1
