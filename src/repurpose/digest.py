@@ -21,6 +21,7 @@ IGNORED_ASSIGNMENT = "__version__"
 IGNORED_FIELDS = ("type_comment", "ctx")
 
 
+@cache
 def code_digest(step: str, package: Path = PACKAGE) -> str:
     """Return 16 hex digits for the code behind `python -m repurpose.<step>`.
 
@@ -62,6 +63,7 @@ def _tree(file: Path) -> ast.Module:
     return ast.parse(file.read_bytes(), filename=file.name)
 
 
+@cache
 def _imports(file: Path, package: Path) -> list[str]:
     """Return the dotted names in the package that a file imports (a name may turn out to be no module)."""
     names: list[str] = []

@@ -69,15 +69,16 @@ wildcard_constraints:
     annotator=ANNOTATOR,
 
 
-def settings_of(step, *names):
+def settings_of(step, *names, module=None):
     """A params function of wildcards only: the step's settings, the named wildcards and its code's digest, as JSON.
 
-    One string, because Snakemake compares params as a set of values without their names.
+    One string, because Snakemake compares params as a set of values without their names. `module` is the step's
+    module where it is not named as the step.
     """
 
     def settings(wildcards):
         extra = {name: wildcard_value(name, wildcards[name]) for name in names}
-        return canonical_json({**step_settings(STUDY, step, **extra), "code": code_digest(step)})
+        return canonical_json({**step_settings(STUDY, step, **extra), "code": code_digest(module or step)})
 
     return settings
 
@@ -119,10 +120,6 @@ def reader_model(wildcards):
 
 def target_model(wildcards):
     return model_files(wildcards.target)
-
-
-def target_tokenizer(wildcards):
-    return tokenizer_files(wildcards.target)
 
 
 # What a job that loads a model asks of a cluster: room for the weights and as much again to work in, and a card for

@@ -5,7 +5,6 @@ rule measure_sweep:
     """Measure each steered rollout: keyword share, coherence, length, correctness."""
     input:
         sweep="results/{study}/sweeps/{sweep}/{target}.parquet",
-        tokenizer=target_tokenizer,
     output:
         measurements="results/{study}/measurements/{sweep}/{target}.parquet",
     log:

@@ -27,13 +27,13 @@ rule make_tables:
         mem_mb=4000,
         runtime=60,
     params:
-        settings=settings_of("tables"),
+        settings=settings_of("tables", module="summaries"),
         python=main_python,
         folder=folder_of_output,
     message:
         "Making tables"
     shell:
-        "{params.python:q} -m repurpose.tables"
+        "{params.python:q} -m repurpose.summaries"
         " --settings {params.settings:q}"
         " --measurements {input.measurements:q}"
         " --vectors {input.vectors:q}"
