@@ -33,6 +33,6 @@ def draw(table: pl.DataFrame, context: Context) -> Figure:
         axes.set_xlim(left=0)
         axes.set_xlabel(label)
     name_axis(left, names)
-    note = "Reasoning model, held-out prompts; bars: 95 %; dashed: unsteered"
+    note = "Reasoning model, held-out prompts; bars: intervals; dashed: unsteered"
     add_title(figure, "Natural backtracking with a direction removed at every position", note)
     return figure

@@ -30,7 +30,7 @@ def draw(table: pl.DataFrame, context: Context) -> Figure:
     _share_limits(keyword)
     note = (
         "Keywords at sentence starts of the reasoning model's rollouts; the mark “mistake” after steps of homework; "
-        "bars: 95 %"
+        "bars: intervals"
     )
     add_title(figure, "What steering does to log-odds on the same text, at the selected magnitude", note)
     return figure

@@ -31,7 +31,7 @@ def draw(table: pl.DataFrame, context: Context) -> Figure:
     limit_to_coherent(left, shares)
     _draw_lines(left, shares, context)
     _draw_forest(right, shares.filter(pl.col("selected") | (pl.col("direction") == "none")), context)
-    note = "Reasoning model, held-out prompts; bands and bars: 95 %; thin grey lines: each random direction"
+    note = "Reasoning model, held-out prompts; bands and bars: intervals; thin grey lines: each random direction"
     add_title(figure, "The vector against every control at the same L2 norm", note)
     return figure
 

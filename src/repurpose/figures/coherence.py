@@ -5,6 +5,7 @@ from __future__ import annotations
 import polars as pl
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import NullFormatter, ScalarFormatter
 
 from repurpose.figures.style import READER, UNSTEERED, Context, Label, add_title, draw_band, label_lines, panels
 
@@ -17,6 +18,8 @@ METRICS = (
     ("correct", "answers that are right (%)", 100.0),
 )
 
+LABELLED = "compression_ratio"
+
 
 def draw(table: pl.DataFrame, context: Context) -> Figure:
     """Draw each metric by magnitude in the reasoning model."""
@@ -25,26 +28,29 @@ def draw(table: pl.DataFrame, context: Context) -> Figure:
     for panel, (metric, title, scale) in zip(axes, METRICS, strict=True):
         here = cells.filter(pl.col("metric") == metric)
         scaled = here.with_columns(pl.col("estimate", "low", "high") * scale)
-        _draw_metric(panel, scaled, context)
+        labels = _draw_metric(panel, scaled, context)
+        label_lines(panel, labels if metric == LABELLED else [], size=7)
         panel.set_title(title, fontweight="normal", fontsize=8.5)
         if metric == "longest_run":
             panel.set_yscale("log")
+            panel.yaxis.set_major_formatter(ScalarFormatter())
+            panel.yaxis.set_minor_formatter(NullFormatter())
     for panel in axes[3:]:
         panel.set_xlabel("L2 norm added")
-    note = "Reasoning model, held-out prompts; bands: 95 %; dashed: unsteered; colours: where the vector is read"
+    note = "Reasoning model, held-out prompts; bands: intervals; dashed: unsteered; blue: base-derived"
     add_title(figure, "What steering costs: coherence, length and correctness by magnitude", note)
     return figure
 
 
-def _draw_metric(axes: Axes, cells: pl.DataFrame, context: Context) -> None:
+def _draw_metric(axes: Axes, cells: pl.DataFrame, context: Context) -> list[Label]:
     labels: list[Label] = []
     for reader, color in READER.items():
         here = (pl.col("direction") == context.behaviour) & (pl.col("reader") == reader)
         line = cells.filter(here | (pl.col("direction") == "none")).drop_nulls("estimate").sort("magnitude")
         if line.height > 1:
             draw_band(axes, line, "magnitude", "estimate", ("low", "high"), color)
-            labels.append((line["estimate"][-1], f"{reader}", color))
+            labels.append((line["estimate"][-1], f"{reader}-derived", color))
     unsteered = cells.filter(pl.col("direction") == "none")["estimate"]
     if len(unsteered) and unsteered[0] is not None:
         axes.axhline(unsteered[0], color=UNSTEERED, linestyle=(0, (4, 3)), linewidth=0.9, zorder=0)
-    label_lines(axes, labels, size=7)
+    return labels

@@ -21,7 +21,7 @@ def draw(table: pl.DataFrame, context: Context) -> Figure:
         panel.set_title(title, fontweight="normal")
         panel.set_xlabel("tokens since the last step ended")
     axes[0].set_ylabel("AUROC for an open mistake")
-    note = "Held-out rollouts, each reader's own direction; tokens of backtracking sentences left out; bars: 95 %"
+    note = "Held-out rollouts, each reader's own direction; tokens of backtracking sentences left out; bars: intervals"
     add_title(figure, "How well a token's projection tells that a mistake is open", note)
     return figure
 

@@ -22,7 +22,7 @@ from repurpose.figures.style import (
 )
 
 NOTE = (
-    "Reasoning model steered, training prompts; bands: 95 %; dose: magnitude over the median residual norm; "
+    "Reasoning model steered, training prompts; bands: intervals; dose: magnitude over the median residual norm; "
     "× incoherent"
 )
 SHADES = {"base": "Blues", "reasoning": "Oranges"}

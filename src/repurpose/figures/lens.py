@@ -19,7 +19,7 @@ def draw(table: pl.DataFrame, context: Context) -> Figure:
     figure, axes = panels(2, 3.5, sharey=True)
     for panel, unembedding in zip(axes, ("base", "reasoning"), strict=True):
         here = words.filter(pl.col("unembedding") == unembedding)
-        _draw_random(panel, here)
+        _draw_others(panel, here)
         labels = _draw_words(panel, here)
         panel.axhline(0, color="#CCCCCC", linewidth=0.7, zorder=0)
         panel.set_xticks(sorted(here["layer"].unique()))
@@ -27,7 +27,7 @@ def draw(table: pl.DataFrame, context: Context) -> Figure:
         panel.set_title(f"unembedding of the {unembedding} model", fontweight="normal")
         label_lines(panel, labels)
     axes[0].set_ylabel("mean logit of the word's entries")
-    note = "Grey: 95 % of the random directions; best tokens at the selected layer"
+    note = "Grey: range of all other directions (any word); best tokens at the selected layer"
     add_title(figure, "Logit lens of the unit direction: does it decode to the keywords?", note)
     return figure
 
@@ -45,18 +45,18 @@ def _draw_words(axes: Axes, table: pl.DataFrame) -> list[Label]:
     return labels
 
 
-def _draw_random(axes: Axes, table: pl.DataFrame) -> None:
+def _draw_others(axes: Axes, table: pl.DataFrame) -> None:
     """One band for all words: the widest."""
     bands = (
-        table.drop_nulls("random_score_low")
+        table.drop_nulls("other_score_low")
         .group_by("layer")
-        .agg(pl.col("random_score_low").min(), pl.col("random_score_high").max())
+        .agg(pl.col("other_score_low").min(), pl.col("other_score_high").max())
     )
     band = bands.sort("layer")
     axes.fill_between(
         band["layer"],
-        band["random_score_low"],
-        band["random_score_high"],
+        band["other_score_low"],
+        band["other_score_high"],
         color=RANDOM,
         alpha=0.4,
         linewidth=0,

@@ -31,7 +31,7 @@ def draw(table: pl.DataFrame, context: Context) -> Figure:
     for column, reader in enumerate(READER):
         shared = figure.add_subplot(parts[2, column], sharey=shared)
         _draw_profile(shared, table.filter(pl.col("reader") == reader), reader, context)
-    note = "Held-out rollouts, each reader's own direction; centred, in standard deviations; bands: 95 %"
+    note = "Held-out rollouts, each reader's own direction; centred, in standard deviations; bands: intervals"
     add_title(figure, f"Projection of tokens on the {context.behaviour} direction", note)
     return figure
 

@@ -28,5 +28,5 @@ def draw(table: pl.DataFrame, context: Context) -> Figure:
         first = "… " if group["position"][0] else ""
         panel.set_title(f"{first}{group['prompt_id'][0]}", fontsize=8, fontweight="normal", color="#666666")
     read = f"{context.window_length} tokens are read (green) before a {context.behaviour} sentence (red)"
-    add_title(figure, f"Rollouts of the reasoning model: {read}")
+    add_title(figure, read, "Held-out rollouts of the reasoning model; dark red: the sentence's first token")
     return figure

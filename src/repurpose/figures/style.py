@@ -112,7 +112,7 @@ def label_lines(axes: Axes, labels: Sequence[Label], size: float = 7.5) -> None:
     Call it when the limits of the axes are final.
     """
     low, high = axes.get_ylim()
-    step = (high - low) * (size * 1.15 / 72) / _inches(axes)
+    step = (high - low) * (size * 1.3 / 72) / _inches(axes)
     for (y, text, color), place in zip(sorted(labels), _push_apart(sorted(labels), step), strict=True):
         axes.annotate(
             text,

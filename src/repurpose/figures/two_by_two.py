@@ -38,7 +38,7 @@ def draw(table: pl.DataFrame, context: Context) -> Figure:
         panel.set_title(TITLES[target], fontweight="normal")
         label_lines(panel, labels)
     axes[0].set_ylabel(context.share_label)
-    note = "Held-out prompts; bands: 95 %; ring: selected on training prompts; × incoherent, cut off at the top"
+    note = "Held-out prompts; bands: intervals; ring: selected on training prompts; × incoherent, cut off at the top"
     add_title(figure, "Which vector moves which model: keyword share by vector, target and magnitude", note)
     return figure
 
