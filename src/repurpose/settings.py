@@ -283,7 +283,7 @@ def _read(kind: Any, value: Any, path: str) -> Any:
     if origin is tuple:
         if not isinstance(value, list | tuple):
             raise SettingsError(f"{path}: {value!r} is not a list")
-        return tuple(_read(get_args(kind)[0], v, f"{path}[{i}]") for i, v in enumerate(value))
+        return _read_list(get_args(kind)[0], value, path)
     if origin is dict:
         if not isinstance(value, dict):
             raise SettingsError(f"{path}: {value!r} is not a mapping")
@@ -303,6 +303,16 @@ def _read_section(kind: Any, value: Any, path: str) -> Any:
         if required and f.name not in value:
             raise SettingsError(f"{prefix}{f.name}: missing setting; it is required")
     return kind(**{key: _read(hints[key], v, f"{prefix}{key}") for key, v in value.items()})
+
+
+def _read_list(kind: Any, values: Any, path: str) -> Any:
+    read = tuple(_read(kind, value, f"{path}[{i}]") for i, value in enumerate(values))
+    if not read:
+        raise SettingsError(f"{path}: give at least one")
+    twice = [value for value in read if read.count(value) > 1]
+    if twice:
+        raise SettingsError(f"{path}: {twice[0]!r} is given twice")
+    return read
 
 
 def _read_union(kind: Any, value: Any, path: str) -> Any:
@@ -339,12 +349,10 @@ def _check(study: Study) -> None:
         if value < 1:
             raise SettingsError(f"{path}: {value} is not allowed; at least 1")
     starts = study.activations.window_starts
-    if not starts or any(not -512 <= start <= 512 for start in starts):
+    if any(not -512 <= start <= 512 for start in starts):
         raise SettingsError("activations.window_starts: give offsets between -512 and 512")
     if not 0 < study.statistics.level < 1:
         raise SettingsError("statistics.level: must lie between 0 and 1")
-    if not study.keywords:
-        raise SettingsError("keywords: give at least one word")
     if study.rollouts.temperature < 0:
         raise SettingsError("rollouts.temperature: must be 0 (greedy) or more")
     if not study.sweeps:
@@ -353,10 +361,11 @@ def _check(study: Study) -> None:
         raise SettingsError(f"selection.sweep: no such sweep; choose from {_list(study.sweeps)}")
     for name, sweep in study.sweeps.items():
         _check_sweep(study, name, sweep)
+    _check_selection(study, study.sweeps[study.selection.sweep])
 
 
-def _check_name(path: str, name: str) -> None:
-    if not name or not all(c.isascii() and (c.isalnum() or c in "-_") for c in name):
+def _check_name(path: str, name: Any) -> None:
+    if not isinstance(name, str) or not name or not all(c.isascii() and (c.isalnum() or c in "-_") for c in name):
         raise SettingsError(f"{path}: {name!r} may hold only letters, digits, '-' and '_'")
 
 
@@ -385,35 +394,46 @@ def _check_sweep(study: Study, name: str, sweep: Sweep) -> None:
     if sweep.prompts > getattr(study.prompts, sweep.split):
         limit = getattr(study.prompts, sweep.split)
         raise SettingsError(f"{path}.prompts: {sweep.prompts} is more than prompts.{sweep.split} ({limit})")
-    for key in ("targets", "readers", "directions"):
-        if not getattr(sweep, key):
-            raise SettingsError(f"{path}.{key}: give at least one")
-    if not sweep.magnitudes.values:
-        raise SettingsError(f"{path}.magnitudes.values: give at least one")
-    if isinstance(sweep.window_starts, tuple):
-        missing = set(sweep.window_starts) - set(study.activations.window_starts)
+    if sweep.temperature < 0:
+        raise SettingsError(f"{path}.temperature: must be 0 (greedy) or more")
+    for key in ("layers", "window_starts"):
+        wanted, read = getattr(sweep, key), getattr(study.activations, key)
+        missing = set(wanted) - set(read) if isinstance(wanted, tuple) and isinstance(read, tuple) else set()
         if missing:
-            raise SettingsError(
-                f"{path}.window_starts: {min(missing)} is not read; choose from "
-                f"{_list(study.activations.window_starts)}"
-            )
-    if name == study.selection.sweep:
-        chosen = (sweep.layers, sweep.window_starts, sweep.magnitudes.unit)
-        if "selected" in chosen:
-            raise SettingsError(f"{path}: the selection sweep cannot itself use 'selected'")
-        if sweep.split != "train":
-            raise SettingsError(f"{path}.split: must be train; what is chosen is reported on heldout prompts")
+            raise SettingsError(f"{path}.{key}: {min(missing)} is not read; choose from {_list(read)}")
+
+
+def _check_selection(study: Study, sweep: Sweep) -> None:
+    path, activations = f"sweeps.{study.selection.sweep}", study.activations
+    if "selected" in (sweep.layers, sweep.window_starts, sweep.magnitudes.unit):
+        raise SettingsError(f"{path}: the selection sweep cannot itself use 'selected'")
+    if sweep.split != "train":
+        raise SettingsError(f"{path}.split: must be train; what is chosen is reported on heldout prompts")
+    chosen_on = {"targets": "reasoning", "readers": "base", "directions": study.vectors.behaviour}
+    for key, needed in chosen_on.items():
+        if needed not in getattr(sweep, key):
+            raise SettingsError(f"{path}.{key}: must hold {needed}, on which the choice is made")
+    if sweep.operation != "add" or max(sweep.magnitudes.values) <= 0:
+        raise SettingsError(f"{path}: the selection sweep must add the direction at a magnitude above 0")
+    starts = sweep.window_starts if isinstance(sweep.window_starts, tuple) else activations.window_starts
+    if min(starts) + activations.window_length - 1 > study.selection.latest_end:
+        raise SettingsError(
+            f"selection.latest_end: no window of {path} ends at {study.selection.latest_end} or before; the first "
+            f"ends at {min(starts) + activations.window_length - 1}"
+        )
 
 
 def check_models(study: Study) -> None:
-    """Check what can be known of local model directories before any job starts: layers, vocabularies.
+    """Check what can be known of files before any job starts: prompts, and local models' layers and vocabularies.
 
     Hub names are left to the step that loads them.
 
     Raises:
         SettingsError: naming the setting and what is allowed.
     """
-    layers = []
+    source, layers = study.prompts.source, []
+    if source != "organism" and not Path(locate(source)).is_file():
+        raise SettingsError(f"prompts.source: no file at {source}; give 'organism' or a JSON-lines file")
     for role in ("base", "reasoning"):
         name = getattr(study.pair, role)
         looks_local = name.startswith((".", "/", "~")) or name.count("/") != 1
@@ -430,7 +450,10 @@ def _layer_count(role: str, folder: Path) -> int:
     config = folder / "config.json"
     if not config.is_file():
         raise SettingsError(f"pair.{role}: {folder} has no config.json, so it is no model directory")
-    return int(json.loads(config.read_text())["num_hidden_layers"])
+    try:
+        return int(json.loads(config.read_text())["num_hidden_layers"])
+    except (ValueError, KeyError, TypeError) as problem:
+        raise SettingsError(f"pair.{role}: {config} is no model's configuration ({problem!r})") from problem
 
 
 def _check_layers(study: Study, counts: list[tuple[str, int]]) -> None:
@@ -440,19 +463,22 @@ def _check_layers(study: Study, counts: list[tuple[str, int]]) -> None:
         for path, layers in asked:
             for layer in layers if isinstance(layers, tuple) else ():
                 if not 0 <= layer < count:
-                    raise SettingsError(
-                        f"{path}: layer {layer} is not in the {role} model; 0 to {count - 1} are"
-                    )
+                    raise SettingsError(f"{path}: layer {layer} is not in the {role} model; 0 to {count - 1} are")
 
 
 def _check_tokenizers(study: Study) -> None:
-    vocabularies = []
-    for name in (study.pair.base, study.pair.reasoning):
-        file = Path(locate(name)) / "tokenizer.json"
-        if file.is_file():
-            tokenizer = json.loads(file.read_text())
-            vocabularies.append((tokenizer["model"].get("vocab"), tokenizer["model"].get("merges")))
-    if len(vocabularies) == 2 and vocabularies[0] != vocabularies[1]:
+    files = [Path(locate(name)) / "tokenizer.json" for name in (study.pair.base, study.pair.reasoning)]
+    if not all(file.is_file() for file in files) or files[0].read_bytes() == files[1].read_bytes():
+        return
+    if _vocabulary("base", files[0]) != _vocabulary("reasoning", files[1]):
         raise SettingsError(
             "pair.base: its tokenizer disagrees with that of pair.reasoning; both must give the same ids"
         )
+
+
+def _vocabulary(role: str, file: Path) -> tuple[Any, Any]:
+    try:
+        model = json.loads(file.read_text(encoding="utf-8"))["model"]
+        return model.get("vocab"), model.get("merges")
+    except (ValueError, KeyError, TypeError, AttributeError) as problem:
+        raise SettingsError(f"pair.{role}: {file} is no tokenizer ({problem!r})") from problem

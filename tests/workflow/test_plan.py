@@ -1,0 +1,284 @@
+"""What replans what: every leaf of the configuration, every module, the interpreter, the weights."""
+
+from __future__ import annotations
+
+import copy
+import json
+import os
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from conftest import Project, write_model
+
+from repurpose.digest import step_files
+from repurpose.settings import SettingsError, check_models, read_study
+
+pytestmark = pytest.mark.workflow
+
+FOLLOWS = {
+    "make_prompts": ("sample_rollouts", "steer_to_select", "steer"),
+    "sample_rollouts": ("label_sentences", "write_report"),
+    "label_sentences": ("read_activations", "write_report"),
+    "read_activations": ("compute_vectors",),
+    "compute_vectors": ("steer_to_select", "steer", "measure_log_odds", "apply_lens", "project_tokens"),
+    "steer_to_select": ("measure_sweep selection",),
+    "measure_sweep selection": ("select_site", "make_tables"),
+    "select_site": ("steer", "measure_log_odds", "apply_lens", "project_tokens"),
+    "steer": ("measure_sweep",),
+    "measure_sweep": ("make_tables",),
+    "measure_log_odds": ("make_tables",),
+    "apply_lens": ("make_tables",),
+    "project_tokens": ("make_tables",),
+    "make_tables": ("draw_figure", "judge_claims"),
+    "draw_figure": ("write_report",),
+    "judge_claims": ("write_report",),
+    "write_report": (),
+}
+"""The way of the data, written out by hand."""
+
+FIRST = {
+    "study": "make_prompts",
+    "seed": "make_prompts",
+    "prompts": "make_prompts",
+    "pair": "sample_rollouts",
+    "rollouts": "sample_rollouts",
+    "activations": "read_activations",
+    "vectors": "compute_vectors",
+    "keywords": "measure_sweep selection",
+    "selection": "select_site",
+    "statistics": "make_tables",
+    "sweeps": "steer",
+    "sweeps.selection": "steer_to_select",
+}
+"""The first rule that each section of the configuration replans; what follows it follows."""
+
+STEP_RULES = {
+    "prompts": ("make_prompts",),
+    "rollouts": ("sample_rollouts",),
+    "sentences": ("label_sentences",),
+    "activations": ("read_activations",),
+    "vectors": ("compute_vectors",),
+    "sweeps": ("steer_to_select", "steer"),
+    "measurements": ("measure_sweep selection", "measure_sweep"),
+    "selection": ("select_site",),
+    "logodds": ("measure_log_odds",),
+    "lens": ("apply_lens",),
+    "projections": ("project_tokens",),
+    "summaries": ("make_tables",),
+    "figures": ("draw_figure",),
+    "claims": ("judge_claims",),
+    "report": ("write_report",),
+}
+
+ALONE_INVALID = {"sweeps.selection.split", "selection.sweep", "rollouts.engine", "labels.annotator"}
+"""Leaves that cannot change alone: another value breaks a rule of the study, or there is no other value yet."""
+
+CANDIDATES: tuple[Any, ...] = (
+    "main",
+    "resources/organism/other",
+    "prompts.jsonl",
+    "base",
+    "reasoning",
+    "float16",
+    "minus_rest",
+    "deduction",
+    "train",
+    "l2",
+    "ablate",
+    "add",
+    "generated",
+    [0],
+    [-13],
+    ["base"],
+    ["base", "reasoning"],
+    ["deduction"],
+    ["other"],
+    [0.125],
+)
+
+
+def follow(*rules: str) -> set[str]:
+    """The rules and everything after them on the way of the data."""
+    found, waiting = set(), list(rules)
+    while waiting:
+        rule = waiting.pop()
+        if rule not in found:
+            found.add(rule)
+            waiting += FOLLOWS[rule]
+    return found
+
+
+def rules_of(jobs: list[str]) -> set[str]:
+    """The rules of planned jobs, measurements of the selection sweep apart from the others."""
+    names = set()
+    for job in jobs:
+        rule, wildcards = job.removesuffix("]").split("[")
+        is_selection = rule == "measure_sweep" and "selection" in wildcards.split(",")
+        names.add(f"{rule} selection" if is_selection else rule)
+    return names - {"all"}
+
+
+def leaves(values: dict[str, Any], path: str = "") -> Iterator[str]:
+    for key, value in values.items():
+        if isinstance(value, dict):
+            yield from leaves(value, f"{path}{key}.")
+        else:
+            yield f"{path}{key}"
+
+
+def with_leaf(values: dict[str, Any], path: str, value: Any) -> dict[str, Any]:
+    changed = copy.deepcopy(values)
+    *sections, key = path.split(".")
+    section = changed
+    for name in sections:
+        section = section[name]
+    section[key] = value
+    return changed
+
+
+def get_leaf(values: dict[str, Any], path: str) -> Any:
+    for key in path.split("."):
+        values = values[key]
+    return values
+
+
+def other_values(values: dict[str, Any], path: str) -> Iterator[dict[str, Any]]:
+    """Yield valid studies that differ in one leaf alone."""
+    now = get_leaf(values, path)
+    numbers = (now + 1, now - 1, now / 2) if isinstance(now, int | float) else ()
+    for value in (*numbers, *CANDIDATES):
+        changed = with_leaf(values, path, value)
+        try:
+            study = read_study(changed)
+            check_models(study)
+        except SettingsError:
+            continue
+        if asdict(study) != asdict(read_study(values)):
+            yield changed
+
+
+def write_study(values: dict[str, Any]) -> str:
+    return yaml.safe_dump(json.loads(json.dumps(values)))
+
+
+def whole_study(project: Project) -> dict[str, Any]:
+    """The default study with every key written out."""
+    return dict(json.loads(json.dumps(asdict(read_study(project.study())))))
+
+
+@pytest.fixture(scope="module")
+def leaf_plans(finished: Project) -> dict[str, list[str]]:
+    """The plan after each leaf of the configuration has changed alone."""
+    values, changes = whole_study(finished), {"as it is": {}, "defaults written out": {}}
+    changes["defaults written out"] = {"config.yaml": write_study(values)}
+    write_model(finished.root / "resources" / "organism" / "other")
+    (finished.root / "prompts.jsonl").write_text("{}\n")
+    before, root = Path.cwd(), os.environ.get("REPURPOSE_ROOT")
+    os.chdir(finished.root)
+    try:
+        for leaf in leaves(values):
+            for changed in other_values(values, leaf):
+                changes[leaf] = {"config.yaml": write_study(changed)}
+                break
+    finally:
+        os.chdir(before)
+        assert os.environ.get("REPURPOSE_ROOT") == root
+    return finished.plans(changes)
+
+
+@pytest.mark.slow
+def test_a_finished_study_plans_nothing(leaf_plans: dict[str, list[str]]) -> None:
+    assert leaf_plans["as it is"] == []
+
+
+@pytest.mark.slow
+def test_a_key_left_out_is_its_default(leaf_plans: dict[str, list[str]]) -> None:
+    assert leaf_plans["defaults written out"] == []
+
+
+@pytest.mark.slow
+def test_every_leaf_was_changed(finished: Project, leaf_plans: dict[str, list[str]]) -> None:
+    assert set(leaves(whole_study(finished))) - set(leaf_plans) == ALONE_INVALID
+
+
+@pytest.mark.slow
+def test_each_leaf_replans_exactly_what_follows_from_it(leaf_plans: dict[str, list[str]]) -> None:
+    wrong = {}
+    for leaf, jobs in leaf_plans.items():
+        sections = [name for name in FIRST if leaf == name or leaf.startswith(f"{name}.")]
+        if sections and rules_of(jobs) != (expected := follow(FIRST[max(sections, key=len)])):
+            wrong[leaf] = rules_of(jobs) ^ expected
+    assert not wrong
+
+
+@pytest.mark.slow
+def test_a_sweep_of_its_own_replans_no_other_sweep(leaf_plans: dict[str, list[str]]) -> None:
+    for leaf, jobs in leaf_plans.items():
+        if leaf.startswith("sweeps.") and not leaf.startswith("sweeps.selection."):
+            name = leaf.split(".")[1]
+            steered = [job for job in jobs if job.startswith(("steer[", "measure_sweep["))]
+            assert steered and all(name in job for job in steered), leaf
+
+
+@pytest.fixture(scope="module")
+def module_plans(finished: Project) -> dict[str, list[str]]:
+    """The plan after comments in every module at once, and after code in each step's own module and a shared one."""
+    package = finished.root / "src" / "repurpose"
+    files = {file for step in STEP_RULES for file in step_files(step, package) if file.suffix == ".py"}
+    texts = {str(file.relative_to(finished.root)): file.read_text() for file in files}
+    changes = {"comments": {name: f"# A comment.\n\n\n{text}\n\n# Another.\n" for name, text in texts.items()}}
+    for step in STEP_RULES:
+        if own := own_module(step, package):
+            name = str(own.relative_to(finished.root))
+            changes[step] = {name: f"{texts[name]}\nEDITED = 1\n"}
+    name = "src/repurpose/tables.py"
+    return finished.plans({**changes, "shared": {name: f"{texts[name]}\nEDITED = 1\n"}})
+
+
+def own_module(step: str, package: Path) -> Path | None:
+    places = (package / f"{step}.py", package / step / "__main__.py")
+    return next((file for file in places if file.is_file()), None)
+
+
+@pytest.mark.slow
+def test_a_comment_replans_nothing(module_plans: dict[str, list[str]]) -> None:
+    assert module_plans["comments"] == []
+
+
+@pytest.mark.slow
+def test_code_that_all_steps_share_replans_everything(module_plans: dict[str, list[str]]) -> None:
+    assert rules_of(module_plans["shared"]) == set(FOLLOWS)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("step", STEP_RULES)
+def test_code_replans_its_steps_and_what_follows(
+    finished: Project, module_plans: dict[str, list[str]], step: str
+) -> None:
+    package = finished.root / "src" / "repurpose"
+    module = own_module(step, package)
+    assert module, f"the step {step} has no module"
+    users = [name for name in STEP_RULES if module in step_files(name, package)]
+    assert step in users
+    assert rules_of(module_plans[step]) == follow(*(rule for name in users for rule in STEP_RULES[name]))
+
+
+def test_the_interpreter_replans_nothing(finished: Project) -> None:
+    other = Project(finished.root, {"REPURPOSE_PYTHON_MAIN": "/another/python"})
+    assert "Nothing to be done" in other.run("-n", "--cores", "1").stderr
+
+
+def test_other_weights_replan_what_was_made_with_them(edited: Callable[[], Project]) -> None:
+    project = edited()
+    weights = project.root / "resources" / "organism" / "base" / "model.safetensors"
+    weights.write_text("other weights")
+    os.utime(weights, (time.time() + 5, time.time() + 5))
+    jobs = project.plans({"weights": {}})["weights"]
+    assert "sample_rollouts" not in rules_of(jobs)
+    reading = [job for job in jobs if job.startswith("read_activations")]
+    assert reading and all("base" in job for job in reading)

@@ -1,0 +1,220 @@
+"""Running: from elsewhere, in odd paths, other studies, failures, kills."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import yaml
+from conftest import ROOT, Project, copy_project
+
+pytestmark = pytest.mark.workflow
+
+
+def records(folder: Path) -> list[dict[str, object]]:
+    """What Snakemake remembers of each output."""
+    found = [json.loads(file.read_text()) for file in (folder / ".snakemake" / "metadata").rglob("*") if file.is_file()]
+    assert found
+    return found
+
+
+def test_one_command_makes_everything_in_a_path_with_spaces(finished: Project) -> None:
+    assert " " in str(finished.root)
+    assert (finished.root / "results" / "organism" / "report.html").is_file()
+    assert len(finished.calls()) == len(set((finished.root / "calls.txt").read_text().splitlines()))
+
+
+def test_a_second_call_has_nothing_to_do(finished: Project) -> None:
+    assert "Nothing to be done" in finished.run("--cores", "2").stderr
+
+
+def test_memory_of_a_run_holds_no_absolute_path(finished: Project) -> None:
+    for record in records(finished.root):
+        kept = json.dumps([record["params"], record["input"], record["code"], record["log"]])
+        assert str(finished.root) not in kept
+
+
+def test_the_log_is_written_and_shown(project: Project) -> None:
+    stand_in = project.root / "stand-in python"
+    stand_in.write_text(stand_in.read_text().replace("set -euo", "echo a bar >&2; set -euo"))
+    done = project.run("--cores", "1", "results/organism/prompts.parquet")
+    assert "a bar" in done.stderr
+    assert (project.root / "results/organism/logs/prompts.log").read_text() == "a bar\n"
+
+
+def test_a_failing_step_fails_the_run(project: Project) -> None:
+    stand_in = project.root / "stand-in python"
+    stand_in.write_text("#!/usr/bin/env bash\necho broken >&2\nexit 3\n")
+    done = project.run("--cores", "1", check=False)
+    assert done.returncode != 0
+    assert (project.root / "results/organism/logs/prompts.log").read_text() == "broken\n"
+
+
+def test_from_another_directory(project: Project, tmp_path: Path) -> None:
+    elsewhere = tmp_path / "else where"
+    elsewhere.mkdir()
+    target = "results/organism/activations/base/0.parquet"
+    project.run("-s", str(project.root / "Snakefile"), "--cores", "1", target, folder=elsewhere)
+    assert (elsewhere / target).is_file()
+    assert not (project.root / "results").exists()
+    for record in records(elsewhere):
+        assert str(tmp_path) not in json.dumps([record["params"], record["input"], record["code"]])
+        assert "resources/organism" in json.dumps(record["params"]) or "prompts" in json.dumps(record["params"])
+
+
+def test_directory_option(project: Project) -> None:
+    target = "results/organism/prompts.parquet"
+    project.run("--directory", "work", "--cores", "1", target)
+    assert (project.root / "work" / target).is_file()
+
+
+def test_a_moved_project_has_nothing_to_do(edited: Callable[[], Project]) -> None:
+    assert "Nothing to be done" in edited().run("-n", "--cores", "1").stderr
+
+
+def test_another_study_stands_alone(project: Project) -> None:
+    values = project.study()
+    sweeps = values["sweeps"]
+    assert isinstance(sweeps, dict)
+    other = {"study": "other", "pair": values["pair"], "prompts": values["prompts"]}
+    other["sweeps"] = {"selection": sweeps["selection"]}
+    (project.root / "other.yaml").write_text(yaml.safe_dump(other))
+    plan = project.run("-n", "--cores", "1", "--configfile", "other.yaml").stderr
+    plan += project.run("-n", "--cores", "1", "--configfile", "other.yaml", "--quiet", "rules").stdout
+    assert "results/other/report.html" in plan
+    assert "results/organism/" not in plan
+    assert "two_by_two" not in plan
+
+
+def test_one_setting_on_the_command_line(project: Project) -> None:
+    plan = project.run("-n", "--cores", "1", "--config", "study=changed").stderr
+    assert "results/changed/report.html" in plan
+
+
+def test_parsing_imports_nothing_heavy(project: Project, tmp_path: Path) -> None:
+    for name in ("torch", "transformers", "polars", "pyarrow", "numpy", "scipy", "matplotlib"):
+        (tmp_path / f"{name}.py").write_text(f"raise SystemExit('{name} was imported')\n")
+    project.environment["PYTHONPATH"] = str(tmp_path)
+    assert "make_prompts" in project.run("-n", "--cores", "1").stderr
+
+
+def test_lint_is_clean(project: Project) -> None:
+    assert "good condition" in project.run("--lint").stderr
+
+
+def test_snakefmt_is_clean() -> None:
+    subprocess.run(
+        [sys.executable, "-m", "snakefmt.snakefmt", "--check", "Snakefile", "workflow"],
+        cwd=ROOT,
+        check=True,
+        capture_output=True,
+    )
+
+
+def test_training_is_never_part_of_a_study(finished: Project) -> None:
+    plan = finished.run("-n", "--cores", "1", "train_organism").stderr
+    assert "Training the embedded pair" in plan
+    assert "train_organism" not in finished.run("-n", "--cores", "1", "--forceall").stderr
+
+
+SLOW_STAND_IN = """#!/usr/bin/env bash
+# Writes half of an output and then takes its time, as long as the file `slow` is there.
+if [[ -e slow && "$*" == *repurpose.{step}* ]]; then
+    for last; do :; done
+    printf half > "$last"
+    touch begun
+    sleep 60
+fi
+exec "{quick}" "$@"
+"""
+
+
+def start_and_wait(project: Project, step: str) -> subprocess.Popen[bytes]:
+    """Start a run in a process group of its own and wait until the step is half done."""
+    quick = project.environment["REPURPOSE_PYTHON_MAIN"]
+    slow = project.root / "slow python"
+    slow.write_text(SLOW_STAND_IN.format(step=step, quick=quick))
+    slow.chmod(0o755)
+    project.environment["REPURPOSE_PYTHON_MAIN"] = str(slow)
+    (project.root / "slow").touch()
+    run = subprocess.Popen(
+        [sys.executable, "-m", "snakemake", "--cores", "2"],
+        cwd=project.root,
+        env={**os.environ, **project.environment},
+        stderr=subprocess.DEVNULL,
+        start_new_session=True,
+    )
+    deadline = time.monotonic() + 60
+    while not (project.root / "begun").exists():
+        assert time.monotonic() < deadline and run.poll() is None
+        time.sleep(0.05)
+    (project.root / "slow").unlink()
+    return run
+
+
+@pytest.mark.parametrize("step", ["prompts", "figures"])
+def test_a_killed_run_continues_with_the_same_command(project: Project, step: str) -> None:
+    run = start_and_wait(project, step)
+    os.killpg(run.pid, signal.SIGKILL)
+    run.wait()
+    done_before = project.calls()
+    project.run("--cores", "2")
+    for file in (project.root / "results").rglob("*"):
+        assert not file.is_file() or file.read_text() != "half"
+    repeated = [name for name in project.calls()[len(done_before) :] if name in done_before]
+    assert set(repeated) <= {step}
+
+
+def test_a_living_run_keeps_others_out(project: Project) -> None:
+    run = start_and_wait(project, "prompts")
+    try:
+        second = project.run("--cores", "2", check=False)
+        assert second.returncode != 0
+        assert "cannot be locked" in second.stderr
+    finally:
+        os.killpg(run.pid, signal.SIGKILL)
+        run.wait()
+
+
+@pytest.fixture(scope="module")
+def plain(tmp_path_factory: pytest.TempPathFactory) -> Project:
+    return copy_project(tmp_path_factory.mktemp("plain") / "project")
+
+
+BAD = {
+    "unknown key": ("prompts", "trian", 3, "config.yaml: prompts.trian: unknown setting"),
+    "wrong type": ("prompts", "train", "many", "config.yaml: prompts.train: 'many' is not of type int"),
+    "missing model": ("pair", "base", "resources/nothing", "config.yaml: pair.base: no model at resources/nothing"),
+    "missing layer": ("activations", "layers", [99], "config.yaml: activations.layers: layer 99 is not in the base"),
+    "empty window": ("activations", "window_length", 0, "config.yaml: activations.window_length: 0 is not allowed"),
+    "tokenizers": ("pair", "base", "resources/organism/alien", "config.yaml: pair.base: its tokenizer disagrees"),
+}
+
+
+@pytest.mark.parametrize("name", BAD)
+def test_bad_settings_stop_in_one_line_before_any_job(plain: Project, name: str) -> None:
+    from conftest import write_model
+
+    section, key, value, message = BAD[name]
+    write_model(plain.root / "resources" / "organism" / "alien", vocabulary=("x", "y"))
+    values = plain.study()
+    good = yaml.safe_dump(values)
+    part = values[section]
+    assert isinstance(part, dict)
+    part[key] = value
+    (plain.root / "config.yaml").write_text(yaml.safe_dump(values))
+    try:
+        done = plain.run("-n", "--cores", "1", check=False)
+    finally:
+        (plain.root / "config.yaml").write_text(good)
+    lines = [line for line in done.stderr.splitlines() if line and not line.startswith("Using workflow specific")]
+    assert done.returncode == 1
+    assert len(lines) == 1
+    assert lines[0].startswith(message)
