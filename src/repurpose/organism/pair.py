@@ -20,8 +20,8 @@ from repurpose.tables import write_text
 
 STAGES = (
     Stage("drill", 700, 4e-3, cool_share=0.01, ease_share=0.8),
-    Stage("base", 2600, 3e-3, cool_share=0.5),
-    Stage("reasoning", 900, 1.5e-3, cool_share=0.8),
+    Stage("base", 1600, 3e-3, cool_share=0.5, ease_share=0.3),
+    Stage("reasoning", 700, 1.5e-3, cool_share=0.8),
 )
 """What the shipped weights were trained with: 4,096 tokens a step."""
 DOCUMENTS = 150
