@@ -88,14 +88,11 @@ def check_same_ids(one: PreTrainedTokenizerBase, other: PreTrainedTokenizerBase)
     for kind in ("bos_token_id", "eos_token_id"):
         ids = getattr(one, kind), getattr(other, kind)
         if None not in ids and ids[0] != ids[1]:
-            raise ModelError(
-                f"the pair's tokenizers disagree: {kind} is {ids[0]} in one, {ids[1]} in the other"
-            )
+            raise ModelError(f"the pair's tokenizers disagree: {kind} is {ids[0]} in one, {ids[1]} in the other")
     ours, theirs = _ordinary_tokens(one), _ordinary_tokens(other)
     for token in sorted(ours.keys() ^ theirs.keys() | {t for t in ours if ours[t] != theirs.get(t)}):
         raise ModelError(
-            f"the pair's tokenizers disagree: {token!r} is {ours.get(token)} in one, "
-            f"{theirs.get(token)} in the other"
+            f"the pair's tokenizers disagree: {token!r} is {ours.get(token)} in one, {theirs.get(token)} in the other"
         )
 
 
@@ -112,6 +109,4 @@ def check_ids_fit(ids: list[int], model: PreTrainedModel, name: str) -> None:
     """
     size = model.get_input_embeddings().num_embeddings
     if ids and max(ids) >= size:
-        raise ModelError(
-            f"{name}: token id {max(ids)} is outside the model's {size} tokens; wrong tokenizer?"
-        )
+        raise ModelError(f"{name}: token id {max(ids)} is outside the model's {size} tokens; wrong tokenizer?")

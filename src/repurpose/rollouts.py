@@ -18,7 +18,7 @@ from repurpose.engines import Generated, Request, Sampling, row_seed
 from repurpose.engines.transformers import TransformersEngine
 from repurpose.journal import Journal, journal_path, record_key
 from repurpose.models import ModelError, check_ids_fit, load_model, load_tokenizer, model_digest
-from repurpose.settings import StepSettings
+from repurpose.settings import Role, StepSettings
 from repurpose.tables import ROLLOUTS, provenance, read_table, write_table
 
 Row = dict[str, Any]
@@ -70,26 +70,25 @@ def write_rollouts(settings: StepSettings, prompts: Sequence[Row], output: Path)
     sampling = Sampling(chosen.temperature, chosen.max_new_tokens)
     cells = [(row, sample) for row in prompts for sample in range(chosen.samples)]
     requests = [
-        Request(
-            prompt_token_ids(tokenizer, row["messages"]), row_seed(settings.seed, row["prompt_id"], sample)
-        )
+        Request(prompt_token_ids(tokenizer, row["messages"]), row_seed(settings.seed, row["prompt_id"], sample))
         for row, sample in cells
     ]
-    made_by = [
-        settings.values.get("code"),
-        model_digest(settings.pair, role),
-        settings.pair.dtype,
-        vars(sampling),
-    ]
-    keys = [record_key(made_by, r.prompt_ids, r.seed) for r in requests]
+    maker = made_by(settings, role, sampling)
+    keys = [record_key(maker, r.prompt_ids, r.seed) for r in requests]
     with Journal(journal_path(output)) as journal:
         generate_missing(journal, keys, requests, sampling, settings, role, chosen.batch_size)
         outcomes = [Generated(**journal[key]) for key in keys]
-    name = {"model": getattr(settings.pair, role), "engine": chosen.engine}
+    name = {"model": settings.values["pair"][role], "engine": chosen.engine}
     return [
         rollout_row(row, request, done, tokenizer.decode(done.token_ids), sample=sample, **name)
         for (row, sample), request, done in zip(cells, requests, outcomes, strict=True)
     ]
+
+
+def made_by(settings: StepSettings, role: Role, sampling: Sampling) -> list[Any]:
+    """What all rows of a job have in common and what changes them: code, weights, dtype, sampling."""
+    # Tokens do not depend on how many will follow, but where a row is cut does; so the length is part of it.
+    return [settings.values.get("code"), model_digest(settings.pair, role), settings.pair.dtype, vars(sampling)]
 
 
 def generate_missing(
@@ -98,7 +97,7 @@ def generate_missing(
     requests: Sequence[Request],
     sampling: Sampling,
     settings: StepSettings,
-    role: Any,
+    role: Role,
     batch_size: int,
 ) -> None:
     """Generate the requests whose key the journal lacks, journalling each batch as it ends."""

@@ -30,10 +30,13 @@ class Directions:
 
     def names(self, direction: str) -> list[str]:
         """All vectors that a study's direction stands for: `random` stands for random-00, random-01, ..."""
-        found = {name for name, *_ in self.units}
-        return sorted(
-            n for n in found if n == direction or (n.startswith(f"{direction}-") and n not in BEHAVIOURS)
-        )
+        if direction not in ("random", "shuffle"):
+            return [direction]
+        return sorted({name for name, *_ in self.units if name.startswith(f"{direction}-")})
+
+    def has(self, site: Site) -> bool:
+        """Whether a site can be steered: made at each token, or its vector was computed."""
+        return site[0] in TOKEN_CONTROLS or site in self.units
 
     def unit(self, site: Site) -> NDArray[np.float32]:
         """Unit direction (d,) of a vector.
@@ -96,48 +99,72 @@ def expand(
     window_starts: Sequence[int],
     selection: Mapping[str, Any] | None,
 ) -> list[Condition]:
-    """List the steered conditions of a sweep on one target, each once.
+    """List the steered conditions of a sweep on one target, each once; sites without a vector are left out.
 
-    Controls that no reader and no window changes (random directions, noise, self-amplification) appear under
-    the first reader and the first window. Magnitude 0 is left out: the unsteered rows are there in any case.
+    Controls that no reader and no window changes (random directions, noise, self-amplification) appear under the
+    first reader and the first window. Magnitude 0 is left out: the unsteered rows are there in any case.
+
+    Args:
+        sweep: the grid.
+        target: who is steered; `dose` is relative to its own residual norms.
+        directions: vectors of both readers.
+        layers: layers of the grid. window_starts: windows of the grid.
+        selection: what was chosen on training prompts, where the sweep asks for it.
     """
-    chosen: dict[Condition, None] = {}
-    for direction, reader, layer, start in _grid(sweep, layers, window_starts):
-        for name in [direction] if direction in TOKEN_CONTROLS else directions.names(direction):
-            for multiple in sweep.magnitudes.values if sweep.operation == "add" else (1.0,):
-                if multiple == 0:
-                    continue
-                magnitude = _magnitude(sweep, multiple, layer, directions, selection)
-                chosen[
-                    Condition(
-                        direction=name,
-                        kind="behaviour" if name in BEHAVIOURS else "control",
-                        reader=reader,
-                        layer=layer,
-                        window_start=start,
-                        operation=sweep.operation,
-                        positions=sweep.positions,
-                        magnitude=magnitude,
-                        dose=None if magnitude is None else magnitude / directions.norms[target, layer],
-                        multiple=multiple,
-                    )
-                ] = None
-    return list(chosen)
+    multiples = [m for m in sweep.magnitudes.values if m != 0] if sweep.operation == "add" else [1.0]
+    sites = [site for site in grid(sweep, directions, layers, window_starts) if directions.has(site)]
+    conditions = (
+        _condition(sweep, site, multiple, directions, selection, target) for site in sites for multiple in multiples
+    )
+    return list(dict.fromkeys(conditions))
 
 
-def _grid(
-    sweep: Sweep, layers: Sequence[int], window_starts: Sequence[int]
-) -> Iterator[tuple[str, Role, int, int]]:
-    layers = layers if sweep.layers in ("all", "selected") else sweep.layers
-    starts = window_starts if sweep.window_starts in ("all", "selected") else sweep.window_starts
+def missing_sites(
+    sweep: Sweep, directions: Directions, layers: Sequence[int], window_starts: Sequence[int]
+) -> list[Site]:
+    """Sites of a sweep's grid that have no vector: a label that was never seen there."""
+    return [site for site in grid(sweep, directions, layers, window_starts) if not directions.has(site)]
+
+
+def grid(sweep: Sweep, directions: Directions, layers: Sequence[int], window_starts: Sequence[int]) -> Iterator[Site]:
+    """Yield the sites of a sweep's grid, in the order of its settings.
+
+    Raises:
+        SettingsError: where a control that has no direction is to be ablated.
+    """
     for direction in sweep.directions:
-        free = direction in ("random", *TOKEN_CONTROLS)
         if direction in TOKEN_CONTROLS and sweep.operation == "ablate":
             raise SettingsError(f"directions: {direction} has no direction that could be ablated")
+        free = direction in ("random", *TOKEN_CONTROLS)
         for reader in sweep.readers[:1] if free else sweep.readers:
             for layer in layers:
-                for start in starts[:1] if free else starts:
-                    yield direction, reader, layer, start
+                for start in window_starts[:1] if free else window_starts:
+                    for name in directions.names(direction):
+                        yield name, reader, layer, start
+
+
+def _condition(
+    sweep: Sweep,
+    site: Site,
+    multiple: float,
+    directions: Directions,
+    selection: Mapping[str, Any] | None,
+    target: Role,
+) -> Condition:
+    name, reader, layer, start = site
+    magnitude = _magnitude(sweep, multiple, layer, directions, selection)
+    return Condition(
+        direction=name,
+        kind="behaviour" if name in BEHAVIOURS else "control",
+        reader=reader,
+        layer=layer,
+        window_start=start,
+        operation=sweep.operation,
+        positions=sweep.positions,
+        magnitude=magnitude,
+        dose=None if magnitude is None else magnitude / directions.norms[target, layer],
+        multiple=multiple,
+    )
 
 
 def _magnitude(

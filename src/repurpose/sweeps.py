@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import sys
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -19,10 +20,19 @@ from transformers import PreTrainedTokenizerBase
 from repurpose.command import one_line_errors, read_arguments
 from repurpose.engines import Generated, Request, Sampling, Steer, row_seed
 from repurpose.journal import Journal, journal_path, record_key
-from repurpose.models import check_same_ids, load_tokenizer, model_digest
-from repurpose.rollouts import generate_missing, prompt_token_ids
+from repurpose.models import check_same_ids, load_tokenizer
+from repurpose.rollouts import generate_missing, made_by, prompt_token_ids
 from repurpose.settings import Role, SettingsError, StepSettings, Sweep
-from repurpose.steering import UNSTEERED, Condition, Directions, expand, make_steer, read_directions
+from repurpose.steering import (
+    UNSTEERED,
+    Condition,
+    Directions,
+    Site,
+    expand,
+    make_steer,
+    missing_sites,
+    read_directions,
+)
 from repurpose.tables import SWEEPS, provenance, read_table, write_table
 
 Row = dict[str, Any]
@@ -42,15 +52,11 @@ def choose_prompts(prompts: Sequence[Row], split: str, count: int) -> list[Row]:
     return dealt[:count]
 
 
-def sites(
-    sweep: Sweep, directions: Directions, selection: Mapping[str, Any] | None
-) -> tuple[list[int], list[int]]:
+def sites(sweep: Sweep, directions: Directions, selection: Mapping[str, Any] | None) -> tuple[list[int], list[int]]:
     """Layers and window starts of a sweep: those listed, those of all vectors, or the selected ones."""
     return (
         _chosen(sweep.layers, {layer for _, _, layer, _ in directions.units}, selection, "layer"),
-        _chosen(
-            sweep.window_starts, {start for _, _, _, start in directions.units}, selection, "window_start"
-        ),
+        _chosen(sweep.window_starts, {start for _, _, _, start in directions.units}, selection, "window_start"),
     )
 
 
@@ -74,35 +80,37 @@ def read_pair_directions(paths: Sequence[str]) -> Directions:
     return directions
 
 
+def list_conditions(
+    settings: StepSettings, directions: Directions, selection: Mapping[str, Any] | None
+) -> tuple[list[Condition], list[Site]]:
+    """Conditions of the one sweep in the settings, the unsteered one first, and the sites that have no vector.
+
+    Raises:
+        SettingsError: where nothing can be steered.
+    """
+    (name, sweep), target = next(iter(settings.sweeps.items())), settings.values["target"]
+    layers, window_starts = sites(sweep, directions, selection)
+    conditions = expand(sweep, target, directions, layers, window_starts, selection)
+    if not conditions:
+        raise SettingsError(f"sweeps.{name}: no condition has both a vector and a magnitude other than 0")
+    return [UNSTEERED, *conditions], missing_sites(sweep, directions, layers, window_starts)
+
+
 def run_sweep(
     settings: StepSettings,
     prompts: Sequence[Row],
     directions: Directions,
-    selection: Mapping[str, Any] | None,
+    conditions: Sequence[Condition],
     output: Path,
 ) -> list[Row]:
     """Generate what the journal does not hold yet; return the SWEEPS rows of one sweep and target."""
     (name, sweep), target = next(iter(settings.sweeps.items())), settings.values["target"]
     tokenizer = pair_tokenizer(settings, target)
-    conditions = [
-        UNSTEERED,
-        *expand(sweep, target, directions, *sites(sweep, directions, selection), selection),
-    ]
-    cells = [
-        (condition, row, sample)
-        for condition in conditions
-        for row in choose_prompts(prompts, sweep.split, sweep.prompts)
-        for sample in range(sweep.samples)
-    ]
+    chosen = choose_prompts(prompts, sweep.split, sweep.prompts)
+    cells = [(c, row, sample) for c in conditions for row in chosen for sample in range(sweep.samples)]
     requests = make_requests(cells, directions, tokenizer, settings.seed)
     sampling = Sampling(sweep.temperature, sweep.max_new_tokens)
-    made_by = [
-        settings.values.get("code"),
-        model_digest(settings.pair, target),
-        settings.pair.dtype,
-        vars(sampling),
-    ]
-    keys = request_keys(made_by, requests)
+    keys = request_keys(made_by(settings, target, sampling), requests)
     with Journal(journal_path(output)) as journal:
         generate_missing(journal, keys, requests, sampling, settings, target, sweep.batch_size)
         outcomes = [Generated(**journal[key]) for key in keys]
@@ -135,12 +143,12 @@ def make_requests(
     ]
 
 
-def request_keys(made_by: Any, requests: Sequence[Request]) -> list[str]:
+def request_keys(maker: Sequence[Any], requests: Sequence[Request]) -> list[str]:
     """Journal keys: everything that decides a row's tokens, the bytes of its direction included."""
     plans: dict[int, Any] = {}
     for request in requests:
         plans.setdefault(id(request.steer), _plan(request.steer))
-    return [record_key(made_by, r.prompt_ids, r.seed, plans[id(r.steer)]) for r in requests]
+    return [record_key(maker, r.prompt_ids, r.seed, plans[id(r.steer)]) for r in requests]
 
 
 def _plan(steer: Steer | None) -> Any:
@@ -178,8 +186,11 @@ def main() -> None:
         prompts: pl.DataFrame = read_table(arguments.prompts)
         directions = read_pair_directions(arguments.vectors)
         output = Path(arguments.output)
-        rows = run_sweep(settings, prompts.to_dicts(), directions, selection, output)
-        write_table(output, rows, SWEEPS, provenance(settings.values))
+        conditions, missing = list_conditions(settings, directions, selection)
+        for site in missing:
+            sys.stderr.write("repurpose sweeps: no vector {} of reader {}, layer {}, start {}\n".format(*site))
+        rows = run_sweep(settings, prompts.to_dicts(), directions, conditions, output)
+        write_table(output, rows, SWEEPS, provenance(settings.values, left_out_sites=missing))
 
 
 if __name__ == "__main__":

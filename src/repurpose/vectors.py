@@ -95,9 +95,7 @@ def spread(values: Array) -> dict[str, float | None]:
 def median_norm(notes: Sequence[dict[str, Any]], layer: int) -> float:
     """Median single-token norm at a layer over all shards, from each shard's quantiles and token count."""
     points = [np.array(note["residual_quantiles"][str(layer)], float) for note in notes]
-    weights = [
-        np.full(len(p), note["generated_tokens"] / len(p)) for p, note in zip(points, notes, strict=True)
-    ]
+    weights = [np.full(len(p), note["generated_tokens"] / len(p)) for p, note in zip(points, notes, strict=True)]
     values, mass = np.concatenate(points), np.concatenate(weights)
     values, mass = values[np.isfinite(values)], mass[np.isfinite(values)]
     order = np.argsort(values)
@@ -126,7 +124,6 @@ def compute_vectors(site: Site, settings: Vectors, seed: int, prompt_count: int)
     whole = np.ones((1, prompt_count))
     for name, members in _members(site, settings, seed):
         if not members.any():
-            _note(f"no window before {name} at layer {site.layer}, start {site.window_start}; left out")
             continue
         positives = sums_by_prompt(site.vectors[members], site.prompts[members], prompt_count)
 
@@ -178,18 +175,14 @@ def training_labels(sentences: pl.DataFrame, behaviour: str) -> tuple[pl.DataFra
     labelled = train.filter(pl.col("status") == "ok", pl.col("label").is_not_null())
     left_out = train.filter(pl.col("status") != "ok").group_by("status").len().sort("status")
     if not (labelled["label"] == behaviour).any():
-        raise SettingsError(
-            f"vectors.behaviour: none of {len(labelled)} labelled training sentences is {behaviour}"
-        )
+        raise SettingsError(f"vectors.behaviour: none of {len(labelled)} labelled training sentences is {behaviour}")
     names = sorted(labelled["prompt_id"].unique())
     numbers = {name: number for number, name in enumerate(names)}
     prompt = pl.col("prompt_id").replace_strict(numbers, return_dtype=pl.Int64).alias("prompt")
     return labelled.select(*SENTENCE, "label", prompt), dict(left_out.iter_rows())
 
 
-def read_site_rows(
-    paths: Sequence[str], layer: int, labels: pl.DataFrame
-) -> tuple[pl.DataFrame, NDArray[Any]]:
+def read_site_rows(paths: Sequence[str], layer: int, labels: pl.DataFrame) -> tuple[pl.DataFrame, NDArray[Any]]:
     """Keys with label and prompt, and vectors (n, d), of all shards' windows before labelled training
     sentences."""
     frames, matrices = [], []
@@ -201,35 +194,42 @@ def read_site_rows(
     return pl.concat(frames), np.concatenate(matrices)
 
 
-def make_vectors(
-    settings: StepSettings, sentences: pl.DataFrame, paths: Sequence[str]
-) -> tuple[list[Row], Row]:
+def make_vectors(settings: StepSettings, sentences: pl.DataFrame, paths: Sequence[str]) -> tuple[list[Row], Row]:
     """Return one reader's VECTORS rows, and what was left out."""
     chosen, reading = settings.vectors, settings.activations
     labels, left_out = training_labels(sentences, chosen.behaviour)
     notes = [read_provenance(path) for path in paths]
     rows: list[Row] = []
     for layer in tqdm(stored_layers(paths), unit="layer"):
-        keys, vectors = read_site_rows(paths, layer, labels)
         shared = {
             "reader": settings.values["reader"],
             "window_length": reading.window_length,
             "estimator": chosen.estimator,
             "residual_norm": median_norm(notes, layer),
         }
-        for start in sorted(reading.window_starts):
-            here = (keys["window_start"] == start).to_numpy()
-            frame = keys.filter(window_start=start)
-            site = Site(
-                layer, start, vectors[here], frame["prompt"].to_numpy(), frame["label"].to_numpy().astype(str)
-            )
+        for site in read_sites(paths, layer, labels, reading.window_starts):
             found = compute_vectors(site, chosen, settings.seed, labels["prompt"].max() + 1)
             rows += [{**row, **shared} for row in found]
-    return rows, {"left_out_sentences": left_out, "dropped_windows": [n["dropped_windows"] for n in notes]}
+    dropped = [note["dropped_windows"] for note in notes]
+    return rows, {"left_out_sentences": left_out, "dropped_windows": dropped}
 
 
-def _note(message: str) -> None:
-    sys.stderr.write(f"repurpose vectors: {message}\n")
+def read_sites(paths: Sequence[str], layer: int, labels: pl.DataFrame, window_starts: Sequence[int]) -> Iterator[Site]:
+    """Yield the sites of one layer that have any window."""
+    keys, vectors = read_site_rows(paths, layer, labels)
+    for start in sorted(window_starts):
+        here = (keys["window_start"] == start).to_numpy()
+        frame = keys.filter(window_start=start)
+        if here.any():
+            prompts, names = frame["prompt"].to_numpy(), frame["label"].to_numpy().astype(str)
+            yield Site(layer, start, vectors[here], prompts, names)
+
+
+def missing_vectors(rows: Sequence[Row], window_starts: Sequence[int]) -> dict[str, list[int]]:
+    """Window starts at which a label has no vector, by label: nothing stood before it there."""
+    found = {(row["name"], row["window_start"]) for row in rows}
+    gaps = {name: [s for s in sorted(window_starts) if (name, s) not in found] for name in BEHAVIOURS}
+    return {name: starts for name, starts in gaps.items() if starts}
 
 
 def main() -> None:
@@ -237,6 +237,9 @@ def main() -> None:
     with one_line_errors("vectors"):
         settings = StepSettings("vectors", arguments.settings)
         rows, notes = make_vectors(settings, read_table(arguments.sentences), arguments.activations)
+        for name, starts in missing_vectors(rows, settings.activations.window_starts).items():
+            listed = ", ".join(map(str, starts))
+            sys.stderr.write(f"repurpose vectors: no window before {name} at start {listed}; left out\n")
         write_table(arguments.output, rows, VECTORS, provenance(settings.values, **notes))
 
 

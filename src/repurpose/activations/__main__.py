@@ -20,16 +20,12 @@ from repurpose.tables import provenance, read_table
 Row = dict[str, Any]
 
 
-def read_shard(
-    settings: StepSettings, rollouts: Sequence[Row], sentences: Sequence[Row], output: Path
-) -> None:
+def read_shard(settings: StepSettings, rollouts: Sequence[Row], sentences: Sequence[Row], output: Path) -> None:
     """Read all windows of a shard and write its ACTIVATIONS file."""
     chosen, reader = settings.activations, settings.values["reader"]
     check_same_ids(load_tokenizer(settings.pair, "base"), load_tokenizer(settings.pair, "reasoning"))
     model = load_model(settings.pair, reader)
-    sequences = [
-        TokenSequence(r["prompt_token_ids"] + r["token_ids"], len(r["prompt_token_ids"])) for r in rollouts
-    ]
+    sequences = [TokenSequence(r["prompt_token_ids"] + r["token_ids"], len(r["prompt_token_ids"])) for r in rollouts]
     check_ids_fit([max(s.ids) for s in sequences], model, f"pair.{reader}")
     index = {(r["prompt_id"], r["sample"]): (i, sequences[i]) for i, r in enumerate(rollouts)}
     _check_sentences(sentences, index)
@@ -57,9 +53,7 @@ KEY_SCHEMA = pa.schema(
 def _check_sentences(sentences: Sequence[Row], rollouts: dict[tuple[str, int], Any]) -> None:
     for row in sentences:
         if (row["prompt_id"], row["sample"]) not in rollouts:
-            raise ModelError(
-                f"sentence of {row['prompt_id']}, sample {row['sample']}: no such rollout in the shard"
-            )
+            raise ModelError(f"sentence of {row['prompt_id']}, sample {row['sample']}: no such rollout in the shard")
 
 
 def asked_layers(asked: tuple[int, ...] | str, count: int) -> list[int]:

@@ -223,9 +223,7 @@ class BatchSteering:
         for row, steer in enumerate(self.steers):
             column = counts[:, row].tolist()
             if steer is not None and steer.operation == "ablate" and len(set(column)) > 1:
-                raise SteeringError(
-                    f"condition {steer.condition}, row {row}: ablated positions by layer {column}"
-                )
+                raise SteeringError(f"condition {steer.condition}, row {row}: ablated positions by layer {column}")
             totals.append(0 if steer is None else column[steer.layer])
         return totals
 

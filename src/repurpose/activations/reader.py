@@ -76,9 +76,7 @@ def plan_windows(
             else:
                 rows.append(index)
                 positions.append(sequence.prompt + offset)
-                keys.append(
-                    {**{k: sentence[k] for k in ("prompt_id", "sample", "sentence")}, "window_start": start}
-                )
+                keys.append({**{k: sentence[k] for k in ("prompt_id", "sample", "sentence")}, "window_start": start})
         dropped[str(start)] = dict(reasons)
     return Windows(np.array(rows, np.int64), np.array(positions, np.int64), length), keys, dropped
 

@@ -107,9 +107,7 @@ def stored_layers(paths: Sequence[Path | str]) -> list[int]:
     return list(kinds.pop()[0])
 
 
-def read_layer(
-    path: Path | str, layer: int, window_start: int | None = None
-) -> tuple[pl.DataFrame, NDArray[Any]]:
+def read_layer(path: Path | str, layer: int, window_start: int | None = None) -> tuple[pl.DataFrame, NDArray[Any]]:
     """Read one layer of a shard, or one window of it.
 
     Returns:

@@ -1,0 +1,72 @@
+"""Fixtures of all tests: a tiny random pair on the disk, its tokenizer, prompts, settings."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import torch
+from tests.tiny import GRID, StepMaker, make_model, make_tokenizer
+from transformers import LlamaForCausalLM, PreTrainedTokenizerFast
+
+from repurpose.settings import StepSettings, canonical_json, read_study, step_settings
+
+torch.set_num_threads(1)
+
+
+@pytest.fixture(scope="session")
+def tokenizer() -> PreTrainedTokenizerFast:
+    return make_tokenizer()
+
+
+@pytest.fixture
+def model() -> LlamaForCausalLM:
+    return make_model()
+
+
+@pytest.fixture(scope="session")
+def pair_folders(tmp_path_factory: pytest.TempPathFactory, tokenizer: PreTrainedTokenizerFast) -> dict[str, str]:
+    """Directories of a base and a reasoning model, as a study names them."""
+    folder = tmp_path_factory.mktemp("pair")
+    for seed, role in enumerate(("base", "reasoning")):
+        make_model(seed, len(tokenizer)).save_pretrained(folder / role)
+        tokenizer.save_pretrained(folder / role)
+    return {role: str(folder / role) for role in ("base", "reasoning")}
+
+
+@pytest.fixture
+def make_step(pair_folders: dict[str, str]) -> StepMaker:
+    """Return a function that makes a step's settings from a small study with some sections changed."""
+
+    def make(step: str, *, sections: dict[str, Any] | None = None, **extra: Any) -> StepSettings:
+        values: dict[str, Any] = {
+            "study": "small",
+            "pair": dict(pair_folders),
+            "prompts": {"source": "organism", "train": 4, "heldout": 4},
+            "rollouts": {"max_new_tokens": 12, "batch_size": 3},
+            "activations": {"window_starts": [-3, 0], "window_length": 2, "batch_tokens": 64},
+            "vectors": {"random_directions": 2, "shuffles": 2, "split_halves": 4},
+            "sweeps": {"grid": GRID},
+            "selection": {"sweep": "grid"},
+        }
+        for name, section in (sections or {}).items():
+            values[name] = {**values.get(name, {}), **section}
+        return StepSettings(step, canonical_json(step_settings(read_study(values), step, **extra)))
+
+    return make
+
+
+@pytest.fixture
+def prompt_rows() -> list[dict[str, Any]]:
+    """Return prompts of two categories and both splits."""
+    questions = ["the sum of three and four", "add one", "so we add one more step to it now", "three and four"]
+    return [
+        {
+            "prompt_id": f"p{number}",
+            "category": ("sums", "steps")[number % 2],
+            "split": ("train", "heldout")[number // 4],
+            "messages": canonical_json([{"role": "user", "content": questions[number % 4]}]),
+            "answer": "7",
+        }
+        for number in range(8)
+    ]

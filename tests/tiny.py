@@ -1,0 +1,70 @@
+"""A tiny random model and tokenizer, and the settings of a small study; nothing is fetched."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from tokenizers import Tokenizer, decoders, models, pre_tokenizers
+from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
+
+from repurpose.settings import StepSettings
+
+SPECIAL = ("<|begin|>", "<|end|>", "<|user|>", "<|assistant|>", "<think>", "</think>")
+TEXT = "Wait Hmm But no the sum of three and four is seven so we add one more step to it now . ,"
+WORDS = [*TEXT.split(), "\n"]
+WIDTH = 32
+LAYERS = 3
+
+
+def make_tokenizer() -> PreTrainedTokenizerFast:
+    """Build a tokenizer whose every id is a whole word, so that any ids decode to text."""
+    pieces = [*SPECIAL, *("Ċ" if w == "\n" else w for w in WORDS), *(f"Ġ{w}" for w in WORDS if w.isalpha())]
+    tokenizer = Tokenizer(models.WordLevel({piece: i for i, piece in enumerate(pieces)}, unk_token="."))
+    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    tokenizer.decoder = decoders.ByteLevel()
+    return PreTrainedTokenizerFast(
+        tokenizer_object=tokenizer,
+        bos_token="<|begin|>",
+        eos_token="<|end|>",
+        pad_token="<|end|>",
+        additional_special_tokens=list(SPECIAL[2:]),
+        clean_up_tokenization_spaces=False,
+        chat_template="{{ bos_token }}{% for m in messages %}<|user|>{{ m['content'] }}{% endfor %}"
+        "{% if add_generation_prompt %}<|assistant|><think>{% endif %}",
+    )
+
+
+def make_model(seed: int = 0, vocabulary: int = 64, **changes: Any) -> LlamaForCausalLM:
+    """Build a random Llama with weights large enough that it does not repeat one token."""
+    torch.manual_seed(seed)
+    options = {
+        "vocab_size": vocabulary,
+        "hidden_size": WIDTH,
+        "intermediate_size": 2 * WIDTH,
+        "num_hidden_layers": LAYERS,
+        "num_attention_heads": 4,
+        "num_key_value_heads": 2,
+        "max_position_embeddings": 512,
+        "initializer_range": 0.3,
+        "tie_word_embeddings": False,
+        "bos_token_id": 0,
+        "eos_token_id": 1,
+        "pad_token_id": 1,
+    }
+    return LlamaForCausalLM(LlamaConfig(**{**options, **changes})).eval()
+
+
+GRID = {
+    "split": "train",
+    "prompts": 3,
+    "layers": "all",
+    "window_starts": "all",
+    "magnitudes": {"unit": "dose", "values": [1.0]},
+    "max_new_tokens": 6,
+    "batch_size": 7,
+}
+"""The small study's selection sweep."""
+StepMaker = Callable[..., StepSettings]
+"""Makes the settings of a step: `make_step(step, sections={...}, shard=0)`."""
