@@ -106,12 +106,12 @@ def _canonical(node: object) -> str:
     if not isinstance(node, ast.AST):
         return repr(node)
     fields = ((name, value) for name, value in ast.iter_fields(node) if name not in IGNORED_FIELDS)
-    kept = ((name, _statements(node, value) if name == "body" else value) for name, value in fields)
+    kept = ((name, _statements(value) if name == "body" else value) for name, value in fields)
     text = ",".join(f"{name}={_canonical(value)}" for name, value in kept if value not in (None, []))
     return f"{type(node).__name__}({text})"
 
 
-def _statements(node: ast.AST, body: object) -> object:
+def _statements(body: object) -> object:
     """Drop what changes no behaviour: the docstring, other bare strings, the version number."""
     if not isinstance(body, list):
         return body  # the body of a lambda or of a conditional expression

@@ -9,6 +9,7 @@ from __future__ import annotations
 import ast
 import dataclasses
 import inspect
+import itertools
 import json
 import sys
 import types
@@ -64,7 +65,7 @@ def _descriptions(section: type) -> Iterator[tuple[str, dict[str, str]]]:
     """Yield the string that follows a field in the source, as its description."""
     [definition] = ast.parse(inspect.getsource(section)).body
     body = typing.cast(ast.ClassDef, definition).body
-    for before, after in zip(body, body[1:], strict=False):
+    for before, after in itertools.pairwise(body):
         if isinstance(before, ast.AnnAssign) and isinstance(after, ast.Expr):
             text = inspect.cleandoc(ast.literal_eval(after.value))
             yield ast.unparse(before.target), {"description": " ".join(text.split())}

@@ -218,7 +218,7 @@ def read_study(values: dict[str, Any]) -> Study:
     Raises:
         SettingsError: for an unknown or missing key, a wrong type or a value out of range.
     """
-    study = _read(Study, values, "")
+    study: Study = _read(Study, values, "")
     _check(study)
     return study
 
@@ -329,7 +329,7 @@ def _read_union(kind: Any, value: Any, path: str) -> Any:
     raise SettingsError(f"{path}: " + ", or ".join(str(p).removeprefix(f"{path}: ") for p in problems))
 
 
-def _read_scalar(kind: type, value: Any, path: str) -> Any:
+def _read_scalar(kind: Any, value: Any, path: str) -> Any:
     if kind is float and isinstance(value, int) and not isinstance(value, bool):
         value = float(value)
     if not isinstance(value, kind) or (isinstance(value, bool) and kind is not bool):
@@ -457,7 +457,7 @@ def _layer_count(role: str, folder: Path) -> int:
 
 
 def _check_layers(study: Study, counts: list[tuple[str, int]]) -> None:
-    asked = [("activations.layers", study.activations.layers)]
+    asked: list[tuple[str, Any]] = [("activations.layers", study.activations.layers)]
     asked += [(f"sweeps.{name}.layers", sweep.layers) for name, sweep in study.sweeps.items()]
     for role, count in counts:
         for path, layers in asked:

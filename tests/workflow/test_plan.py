@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 import yaml
-from conftest import Project, write_model
+from copied_project import Project, write_model
 
 from repurpose.digest import step_files
 from repurpose.settings import SettingsError, check_models, read_study

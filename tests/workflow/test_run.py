@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 import yaml
-from conftest import ROOT, Project, copy_project
+from copied_project import ROOT, Project, copy_project, write_model
 
 pytestmark = pytest.mark.workflow
 
@@ -200,8 +200,6 @@ BAD = {
 
 @pytest.mark.parametrize("name", BAD)
 def test_bad_settings_stop_in_one_line_before_any_job(plain: Project, name: str) -> None:
-    from conftest import write_model
-
     section, key, value, message = BAD[name]
     write_model(plain.root / "resources" / "organism" / "alien", vocabulary=("x", "y"))
     values = plain.study()
