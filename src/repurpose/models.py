@@ -23,14 +23,18 @@ class ModelError(RuntimeError):
 
 def load_tokenizer(pair: Pair, role: Role) -> PreTrainedTokenizerBase:
     """Load the tokenizer of one of the pair."""
-    return _load(AutoTokenizer, pair, role)
+    tokenizer: PreTrainedTokenizerBase = _load(AutoTokenizer, pair, role)
+    return tokenizer
 
 
 def load_model(pair: Pair, role: Role) -> PreTrainedModel:
     """Load one of the pair for inference, on the accelerator where there is one."""
-    model = _load(AutoModelForCausalLM, pair, role, dtype=getattr(torch, pair.dtype), use_safetensors=True)
+    model: PreTrainedModel = _load(
+        AutoModelForCausalLM, pair, role, dtype=getattr(torch, pair.dtype), use_safetensors=True
+    )
     device = "cuda" if torch.cuda.is_available() else "cpu"
-    return model.to(device).eval().requires_grad_(False)
+    model.train(False).requires_grad_(False)
+    return model.to(torch.device(device))  # type: ignore[arg-type, no-any-return]
 
 
 def _load(kind: Any, pair: Pair, role: Role, **options: Any) -> Any:
@@ -107,6 +111,6 @@ def check_ids_fit(ids: list[int], model: PreTrainedModel, name: str) -> None:
     Raises:
         ModelError: naming the largest id.
     """
-    size = model.get_input_embeddings().num_embeddings
+    size: int = model.config.vocab_size
     if ids and max(ids) >= size:
         raise ModelError(f"{name}: token id {max(ids)} is outside the model's {size} tokens; wrong tokenizer?")

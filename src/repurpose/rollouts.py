@@ -30,7 +30,7 @@ def prompt_token_ids(tokenizer: PreTrainedTokenizerBase, messages: str) -> list[
     Raises:
         ModelError: where the template gives the beginning-of-text token twice.
     """
-    ids = tokenizer.apply_chat_template(
+    ids: Any = tokenizer.apply_chat_template(
         json.loads(messages), add_generation_prompt=True, tokenize=True, return_dict=False
     )
     if ids[:2].count(tokenizer.bos_token_id) == 2:
@@ -80,7 +80,7 @@ def write_rollouts(settings: StepSettings, prompts: Sequence[Row], output: Path)
         outcomes = [Generated(**journal[key]) for key in keys]
     name = {"model": settings.values["pair"][role], "engine": chosen.engine}
     return [
-        rollout_row(row, request, done, tokenizer.decode(done.token_ids), sample=sample, **name)
+        rollout_row(row, request, done, str(tokenizer.decode(done.token_ids)), sample=sample, **name)
         for (row, sample), request, done in zip(cells, requests, outcomes, strict=True)
     ]
 

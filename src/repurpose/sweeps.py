@@ -115,7 +115,7 @@ def run_sweep(
         generate_missing(journal, keys, requests, sampling, settings, target, sweep.batch_size)
         outcomes = [Generated(**journal[key]) for key in keys]
     return [
-        sweep_row(name, target, cell, request, done, tokenizer.decode(done.token_ids))
+        sweep_row(name, target, cell, request, done, str(tokenizer.decode(done.token_ids)))
         for cell, request, done in zip(cells, requests, outcomes, strict=True)
     ]
 

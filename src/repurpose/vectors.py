@@ -66,7 +66,8 @@ def difference_of_means(positives: Sums, everything: Sums, weights: Array, estim
 def means(everything: Sums, weights: Array) -> Array:
     """Overall means (h, d) under h weightings (h, p) of the prompts."""
     with np.errstate(invalid="ignore", divide="ignore"):
-        return weights @ everything.total / (weights @ everything.count)[:, None]
+        mean: Array = weights @ everything.total / (weights @ everything.count)[:, None]
+    return mean
 
 
 def halvings(prompt_count: int, count: int, seed: int) -> Array:
@@ -81,7 +82,8 @@ def halvings(prompt_count: int, count: int, seed: int) -> Array:
 def cosines(one: Array, other: Array) -> Array:
     """Cosine of each row of one (h, d) with the same row of the other."""
     with np.errstate(invalid="ignore", divide="ignore"):
-        return (one * other).sum(1) / (np.linalg.norm(one, axis=1) * np.linalg.norm(other, axis=1))
+        cosine: Array = (one * other).sum(1) / (np.linalg.norm(one, axis=1) * np.linalg.norm(other, axis=1))
+    return cosine
 
 
 def spread(values: Array) -> dict[str, float | None]:
@@ -208,7 +210,7 @@ def make_vectors(settings: StepSettings, sentences: pl.DataFrame, paths: Sequenc
             "residual_norm": median_norm(notes, layer),
         }
         for site in read_sites(paths, layer, labels, reading.window_starts):
-            found = compute_vectors(site, chosen, settings.seed, labels["prompt"].max() + 1)
+            found = compute_vectors(site, chosen, settings.seed, labels["prompt"].n_unique())
             rows += [{**row, **shared} for row in found]
     dropped = [note["dropped_windows"] for note in notes]
     return rows, {"left_out_sentences": left_out, "dropped_windows": dropped}

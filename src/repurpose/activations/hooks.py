@@ -256,7 +256,8 @@ def _apply(group: _Group, hidden: Tensor, mask: Tensor) -> Tensor:
 
 
 def _unit(stream: Tensor) -> Tensor:
-    return stream / stream.norm(dim=-1, keepdim=True)
+    norms: Tensor = stream.norm(dim=-1, keepdim=True)
+    return stream / norms
 
 
 def _noise(group: _Group, mask: Tensor, width: int) -> Tensor:

@@ -7,6 +7,8 @@ positions, k key positions, e head width.
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import scaled_dot_product_attention
@@ -24,7 +26,7 @@ def grouped_attention(
     key: Tensor,
     value: Tensor,
     attention_mask: Tensor | None,
-    **kwargs: object,
+    **kwargs: Any,
 ) -> tuple[Tensor, None]:
     """Attention for one query position per row: the queries of a group stand side by side before their shared
     keys.
@@ -58,13 +60,13 @@ def use_grouped_attention(model: PreTrainedModel) -> None:
         model.set_attn_implementation(GROUPED)
 
 
-class _PreallocatedLayer(CacheLayerMixin):
+class _PreallocatedLayer(CacheLayerMixin):  # type: ignore[no-untyped-call]
     """Keys and values of one layer in memory allocated once; `update` writes in place and returns views."""
 
     is_sliding = False
 
     def __init__(self, capacity: int) -> None:
-        super().__init__()
+        super().__init__()  # type: ignore[no-untyped-call]
         self.capacity, self.length, self.rows = capacity, 0, 0
 
     def lazy_initialization(self, key_states: Tensor, value_states: Tensor) -> None:
@@ -77,6 +79,7 @@ class _PreallocatedLayer(CacheLayerMixin):
     def update(self, key_states: Tensor, value_states: Tensor, *_: object, **__: object) -> tuple[Tensor, Tensor]:
         if not self.is_initialized:
             self.lazy_initialization(key_states, value_states)
+        assert self.keys is not None and self.values is not None
         start, self.length = self.length, self.length + key_states.shape[2]
         keys, values = self.keys[: self.rows, :, : self.length], self.values[: self.rows, :, : self.length]
         keys[:, :, start:] = key_states
@@ -85,6 +88,7 @@ class _PreallocatedLayer(CacheLayerMixin):
 
     def move(self, targets: Tensor, sources: Tensor, rows: int) -> None:
         for store in (self.keys, self.values):
+            assert store is not None
             store[targets, :, : self.length] = store[sources, :, : self.length]
         self.rows = rows
 
@@ -103,14 +107,16 @@ class PreallocatedCache(Cache):
     put."""
 
     def __init__(self, layers: int, capacity: int) -> None:
-        super().__init__(layers=[_PreallocatedLayer(capacity) for _ in range(layers)])
+        self.capacity = capacity
+        self.own_layers = [_PreallocatedLayer(capacity) for _ in range(layers)]
+        super().__init__(layers=list(self.own_layers))
 
     def keep(self, places: list[int]) -> None:
         """Keep the rows at `places`; see `compacted_order` for orders that move the fewest rows."""
         moves = [(target, source) for target, source in enumerate(places) if target != source]
         targets = torch.tensor([target for target, _ in moves], dtype=torch.int64)
         sources = torch.tensor([source for _, source in moves], dtype=torch.int64)
-        for layer in self.layers:
+        for layer in self.own_layers:
             layer.move(targets, sources, len(places))
 
 

@@ -30,7 +30,7 @@ class TransformersEngine:
     name = "transformers"
 
     def __init__(self, model: PreTrainedModel, stop_ids: Sequence[int], batch_size: int) -> None:
-        self.model, self.batch_size = model.eval(), batch_size
+        self.model, self.batch_size = model.train(False), batch_size
         self.stop_ids = torch.tensor(sorted(set(stop_ids)), dtype=torch.int64, device=model.device)
         self.layers = len(decoder_layers(model))
         use_grouped_attention(model)
@@ -103,7 +103,7 @@ class _Batch:
         self.real = torch.arange(self.width, device=model.device) >= (self.width - self.lengths)[:, None]
         self.keys_mask = None
         if not self.real.all():
-            hidden = torch.zeros(len(self.requests), 1, 1, self.cache.layers[0].capacity, device=model.device)
+            hidden = torch.zeros(len(self.requests), 1, 1, self.cache.capacity, device=model.device)
             hidden[:, 0, 0, : self.width].masked_fill_(~self.real, torch.finfo(model.dtype).min)
             self.keys_mask = hidden.to(model.dtype)
 
@@ -150,7 +150,8 @@ class _Batch:
             use_cache=True,
             logits_to_keep=1,
         )
-        return output.logits[:, -1]
+        logits: Tensor = output.logits[:, -1]
+        return logits
 
     def _compact(self, alive: list[bool]) -> Tensor:
         """Let the rows that are done leave the batch; return the places that stay, in their new order."""
