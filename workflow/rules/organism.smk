@@ -9,15 +9,14 @@ rule train_organism:
         "results/organism-training.log",
     conda:
         "../../envs/main.yaml"
-    threads: workflow.cores
+    threads: 2
     resources:
         mem_mb=8000,
         runtime=300,
-        gpu=1,
     params:
         folder=organism_folder,
         python=main_python,
     message:
         "Training the embedded pair"
     shell:
-        "{params.python:q} -m repurpose.organism" " --output {params.folder:q}" " 2>&1 | tee {log:q} >&2"
+        "{params.python:q} -m repurpose.organism --output {params.folder:q} 2>&1 | tee {log:q} >&2"
