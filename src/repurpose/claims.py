@@ -626,16 +626,21 @@ def format_number(value: float | None, unit: str) -> str:
     """Return a number as one would quote it."""
     if value is None:
         return "–"
-    if unit == "share":
-        return f"{100 * value:.2f} %"
-    return "∞" if value >= LARGE else f"{value:.3g}"
+    return f"{_bare(value, unit)} %" if unit == "share" else _bare(value, unit)
+
+
+def _bare(value: float | None, unit: str) -> str:
+    """Return a number without its unit."""
+    if value is None or value >= LARGE:
+        return "–" if value is None else "∞"
+    return (f"{100 * value:.2f}" if unit == "share" else f"{value:.3g}").replace("-", "−")
 
 
 def format_estimate(row: Mapping[str, Any]) -> str:
     """Return an estimate with its interval."""
     if row["estimate"] is None and row["low"] is None:
         return "–"
-    ends = " to ".join(format_number(row[end], row["unit"]) for end in ("low", "high"))
+    ends = " to ".join(_bare(row[end], row["unit"]) for end in ("low", "high"))
     return f"{format_number(row['estimate'], row['unit'])} ({ends})"
 
 

@@ -25,11 +25,15 @@ def lay_out(tokens: Sequence[Shaded], line: int = LINE) -> Iterator[tuple[int, i
     """Yield (row, column, token); a token that does not fit starts a new line, without its leading space."""
     row = column = 0
     for token in tokens:
-        text = printable(token.text)
+        text = _shorten(printable(token.text), line)
         if column + len(text) > line and column:
             row, column, text = row + 1, 0, text.lstrip(" ")
         yield row, column, Shaded(text, token.color)
         column += len(text)
+
+
+def _shorten(text: str, length: int) -> str:
+    return text if len(text) <= length else f"{text[: length - 1]}…"
 
 
 def draw_tokens(axes: Axes, tokens: Sequence[Shaded], size: float = 7.4, line: int = LINE) -> int:

@@ -7,7 +7,6 @@ from dataclasses import dataclass
 
 import polars as pl
 
-
 ALL = pl.lit(True)
 
 

@@ -70,7 +70,7 @@ def _opening(data: ReportData) -> str:
     )
     names = [("claims", "Claims"), *((n, CAPTIONS[n].title) for n in ORDER), ("rollouts", "Rollouts")]
     links = [element("a", escape(title), href=f"#{name}") for name, title in [*names, ("made", "How it was made")]]
-    return element("h1", escape(f"Study “{data.study}”")) + element("p", escape(text)) + element("nav", *links)
+    return element("h1", escape(f"Study “{data.study}”")) + element("p", escape(text)) + element("nav", " ".join(links))
 
 
 def badge(verdict: str) -> str:
@@ -87,7 +87,14 @@ def _claims(data: ReportData) -> str:
         "all of its parts are; parts marked * ask for more than the paper did and do not count."
     )
     title = element("h2", "Claims", id="claims")
-    return title + element("p", escape(note), class_="soft") + "".join(folded)
+    overview = [_overview(name, text, verdicts[name]) for name, text in PAPER.items() if name in verdicts]
+    explained = element("p", escape(note), class_="soft")
+    return title + element("div", *overview, class_="overview") + explained + "".join(folded)
+
+
+def _overview(name: str, text: str, verdict: str) -> str:
+    link = element("a", escape(text), href=f"#claim-{name}")
+    return element("div", element("span", escape(name), class_="number"), link, badge(verdict))
 
 
 def _claim(name: str, text: str, verdict: str | None, claims: pl.DataFrame) -> str:
@@ -100,7 +107,8 @@ def _claim(name: str, text: str, verdict: str | None, claims: pl.DataFrame) -> s
     parts = claims.filter(pl.col("claim") == name)
     rows = [_claim_cells(row) for row in parts.iter_rows(named=True)]
     header = ("part", "estimate (interval)", "threshold", "verdict", "table")
-    return f'<details class="claim" open>{summary}{make_table(header, rows, "claims")}</details>'
+    anchor = {"id": f"claim-{name}"} if verdict else {}
+    return element("details", summary, make_table(header, rows, "claims"), class_="claim", open="", **anchor)
 
 
 def _claim_cells(row: Mapping[str, Any]) -> Sequence[str]:

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import polars as pl
+from scipy.special import betaincinv
 
 from repurpose.statistics import Array, Estimate, estimate_difference, estimate_ratio
 from repurpose.summaries.cells import Resampling, conform, is_near, split_cells, spread
@@ -45,10 +46,10 @@ LENS_COLUMNS: dict[str, Any] = {
     "word": pl.String,
     "score": pl.Float64,
     "rank": pl.Float64,
-    "random_score_low": pl.Float64,
-    "random_score_high": pl.Float64,
-    "random_rank_low": pl.Float64,
-    "random_rank_high": pl.Float64,
+    "other_score_low": pl.Float64,
+    "other_score_high": pl.Float64,
+    "other_rank_low": pl.Float64,
+    "other_rank_high": pl.Float64,
     "selected": pl.Boolean,
 }
 BASE_ZERO_COLUMNS: dict[str, Any] = {
@@ -92,8 +93,10 @@ def full_reliability(split_half: float | None) -> float:
 
 
 def random_level(dimensions: int) -> float:
-    """Return the 97.5 % point of the cosine of two random directions in d dimensions."""
-    return 1.96 / math.sqrt(dimensions)
+    """Return the 97.5 % point of the cosine of two random directions in d dimensions (its square is Beta)."""
+    if dimensions < 2:
+        return 1.0
+    return math.sqrt(float(betaincinv(0.5, (dimensions - 1) / 2, 0.95)))
 
 
 def make_cosines(data: StudyData) -> pl.DataFrame:
@@ -158,30 +161,27 @@ def _null_if_undefined(value: Any) -> Any:
 
 
 def make_lens(data: StudyData) -> pl.DataFrame:
-    """Fig. 5: logit lens of the behaviour's directions by layer, beside the range of the random directions.
+    """Fig. 5: logit lens of the behaviour's directions by layer, beside the range of all other directions.
 
     The ten best tokens (`top:<token>`) are kept at the selected layer only.
     """
     here = data.lens.filter(pl.col("window_start") == data.selection["window_start"])
-    selected = pl.col("layer") == data.selection["layer"]
-    kept = here.filter(pl.col("direction") == data.behaviour, selected | ~pl.col("word").str.starts_with("top:"))
-    joined = kept.join(_random_ranges(data.lens), on=["unembedding", "layer", "word"], how="left")
+    selected, top = pl.col("layer") == data.selection["layer"], pl.col("word").str.starts_with("top:")
+    kept = here.filter(pl.col("direction") == data.behaviour, selected | ~top)
+    others = _range_of_others(here.filter(~top, pl.col("direction") != data.behaviour))
+    joined = kept.join(others, on=["unembedding", "layer", "word"], how="left")
     table = conform(joined.with_columns(selected=selected), LENS_COLUMNS)
-    word = pl.when(pl.col("word").str.starts_with("top:")).then(pl.lit("top")).otherwise("word")
+    word = pl.when(top).then(pl.lit("top")).otherwise("word")
     order = ["unembedding", "reader", word, "layer", "score"]
     return table.sort(order, descending=[False] * 4 + [True], maintain_order=True)
 
 
-def _random_ranges(lens: pl.DataFrame) -> pl.DataFrame:
-    """The range that 95 % of the random directions fall in."""
-    random = lens.filter(pl.col("direction").str.starts_with("random-"), ~pl.col("word").str.starts_with("top:"))
-    ends = {"low": 0.025, "high": 0.975}
-    return random.group_by(["unembedding", "layer", "word"]).agg(
-        **{
-            f"random_{column}_{end}": pl.col(column).quantile(share, "linear")
-            for column in ("score", "rank")
-            for end, share in ends.items()
-        }
+def _range_of_others(lens: pl.DataFrame) -> pl.DataFrame:
+    """Return the lowest and highest value of the other labels' and controls' directions, of both readers."""
+    columns = ("score", "rank")
+    return lens.group_by(["unembedding", "layer", "word"]).agg(
+        *(pl.col(column).min().alias(f"other_{column}_low") for column in columns),
+        *(pl.col(column).max().alias(f"other_{column}_high") for column in columns),
     )
 
 

@@ -218,7 +218,7 @@ def estimate_participation(tokens: pl.DataFrame, resampling: Resampling) -> Esti
     powers = tokens.with_columns(z2=pl.col("z") ** 2, z4=pl.col("z") ** 4)
     sums = [resampling.sums(powers, "z2"), resampling.sums(powers, "z4"), resampling.counts(powers, "z")]
     drawn = [resampling.weights @ column for column in sums]
-    low, high = interval(drawn[0] ** 2 / (drawn[1] * drawn[2]), resampling.level)
+    low, high = interval(drawn[0] ** 2 / (drawn[1] * drawn[2]), resampling.level, len(resampling.prompts))
     second, fourth, count = (column.sum() for column in sums)
     return Estimate(float(second**2 / (fourth * count)), float(low), float(high))
 

@@ -1,0 +1,164 @@
+"""Verdicts: the rule itself, and that it flips with the truth."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+
+import polars as pl
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from repurpose import claims
+from repurpose.claims import CANNOT_TELL, NOT_SUPPORTED, SUPPORTED, Finding, judge, judge_all
+from repurpose.csv_tables import read_csv
+from repurpose.statistics import Estimate
+from repurpose.tables import TableError
+from synthetic import built, claims_arguments, run_step
+
+NUMBER = st.floats(-10, 10)
+
+
+def verdicts(kind: str) -> dict[str, str]:
+    return dict(read_csv(built(kind) / "claims.csv").select("part", "verdict").iter_rows())
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "above", "verdict"),
+    [
+        (1.1, 2.0, True, SUPPORTED),
+        (1.0, 2.0, True, CANNOT_TELL),
+        (0.5, 2.0, True, CANNOT_TELL),
+        (0.2, 1.0, True, NOT_SUPPORTED),
+        (0.2, 0.9, True, NOT_SUPPORTED),
+        (0.2, 0.9, False, SUPPORTED),
+        (0.2, 1.4, False, CANNOT_TELL),
+        (1.0, 1.4, False, NOT_SUPPORTED),
+        (math.nan, math.nan, True, CANNOT_TELL),
+    ],
+)
+def test_verdict_follows_from_interval_and_threshold(low: float, high: float, above: bool, verdict: str) -> None:
+    assert judge(Finding(Estimate((low + high) / 2, low, high), 1.0, above)) == verdict
+
+
+@given(NUMBER, NUMBER, NUMBER, st.booleans())
+def test_straddling_is_never_a_verdict(one: float, other: float, threshold: float, above: bool) -> None:
+    low, high = sorted((one, other))
+    verdict = judge(Finding(Estimate(low, low, high), threshold, above))
+    if low < threshold < high:
+        assert verdict == CANNOT_TELL
+    assert judge(Finding(Estimate(low, low, high), threshold, above, valid=False)) == CANNOT_TELL
+
+
+def test_a_claim_stands_only_with_all_its_parts() -> None:
+    assert judge_all([SUPPORTED, SUPPORTED]) == SUPPORTED
+    assert judge_all([SUPPORTED, CANNOT_TELL]) == CANNOT_TELL
+    assert judge_all([SUPPORTED, CANNOT_TELL, NOT_SUPPORTED]) == NOT_SUPPORTED
+    assert judge_all([]) == CANNOT_TELL
+
+
+def test_effects_that_are_there_are_supported() -> None:
+    found = verdicts("present")
+    expected = [
+        "1a",
+        "1b",
+        "1c",
+        "2a",
+        "2b",
+        "2c",
+        "2d",
+        "3a",
+        "3b",
+        "4a",
+        "4b",
+        "5a",
+        "5b",
+        "6a",
+        "6b",
+        "+a",
+        "+c",
+        "+d",
+        "+f",
+        "+g",
+    ]
+    assert {part: found[part] for part in expected} == dict.fromkeys(expected, SUPPORTED)
+    assert NOT_SUPPORTED not in {verdict for part, verdict in found.items() if part != "+h"}
+
+
+def test_effects_that_are_not_there_are_not_supported() -> None:
+    found = verdicts("absent")
+    refuted = ["1b", "2a", "2b", "2c", "2d", "3a", "3b", "4a", "4b", "5b", "5c", "6a", "6b", "+a", "+f"]
+    assert {part: found[part] for part in refuted} == dict.fromkeys(refuted, NOT_SUPPORTED)
+    for part in ("1a", "1c", "5a", "+b", "+d", "+g"):
+        assert found[part] != SUPPORTED, part
+
+
+def test_overall_verdicts_flip() -> None:
+    for kind, expected in (("present", {SUPPORTED, CANNOT_TELL}), ("absent", {NOT_SUPPORTED})):
+        overall = claims.overall_verdicts(read_csv(built(kind) / "claims.csv"))
+        assert set(overall) == set("123456") and set(overall.values()) <= expected
+    assert claims.overall_verdicts(read_csv(built("present") / "claims.csv"))["1"] == SUPPORTED
+
+
+def test_what_asks_for_more_than_the_paper_does_not_count() -> None:
+    table = pl.DataFrame({"claim": ["2", "2"], "verdict": [SUPPORTED, NOT_SUPPORTED], "counts": [True, False]})
+    assert claims.overall_verdicts(table)["2"] == SUPPORTED
+
+
+def tables() -> dict[str, pl.DataFrame]:
+    return {claim.table: read_csv(built("present") / f"tables/{claim.table}.csv") for claim in claims.CLAIMS}
+
+
+def weigh(table: str, change: pl.Expr) -> dict[str, str]:
+    """Verdicts after one table is changed."""
+    changed = {**tables(), table: tables()[table].with_columns(change)}
+    return dict(claims.weigh_claims(changed, "backtracking").select("part", "verdict").iter_rows())
+
+
+def test_one_strong_random_direction_is_enough_against_it() -> None:
+    """The best of the twenty decides, by its upper end and not by its mean."""
+    high = pl.when(pl.col("direction") == "random-07").then(0.5).otherwise("high").alias("high")
+    assert weigh("baselines", high)["1b"] == NOT_SUPPORTED
+    assert weigh("baselines", high)["5a"] == SUPPORTED
+
+
+def test_incoherent_text_carries_no_verdict() -> None:
+    found = weigh("2x2", pl.lit(False).alias("coherent"))
+    assert found["1a"] == found["1c"] == CANNOT_TELL
+
+
+def test_wide_intervals_cannot_tell() -> None:
+    found = weigh("2x2", (pl.col("change_low") - 1).alias("change_low"))
+    assert found["1a"] == CANNOT_TELL
+
+
+def test_what_was_not_measured_cannot_be_told() -> None:
+    empty = {name: table.clear() for name, table in tables().items()}
+    found = claims.weigh_claims(empty, "backtracking")
+    assert set(found["verdict"]) == {CANNOT_TELL} and set(found["note"]) == {"not measured in this study"}
+
+
+def test_every_claim_of_the_paper_has_parts_and_a_rule() -> None:
+    found = read_csv(built("present") / "claims.csv")
+    assert set(found["claim"].cast(pl.String)) == set(claims.PAPER)
+    assert all(len(rule) > 20 for rule in found["rule"]) and found["part"].n_unique() == found.height
+
+
+def test_markdown_holds_every_part_and_no_markup() -> None:
+    page = (built("absent") / "claims.md").read_text()
+    for claim in claims.CLAIMS:
+        assert f"| {claim.name}" in page
+    hostile = claims._escape_markdown("<img src=x>| `a`\n# b")
+    assert "<" not in hostile and "\n" not in hostile and "\\|" in hostile
+
+
+def test_missing_table_is_named(tmp_path: Path) -> None:
+    with pytest.raises(TableError, match=r"2x2\.csv is missing"):
+        claims.read_tables([str(built("present") / "tables/cosines.csv")])
+    arguments = claims_arguments(built("present"))
+    start = arguments.index("--tables")
+    few = [*arguments[: start + 2], "--output", str(tmp_path / "c.csv"), str(tmp_path / "c.md")]
+    with pytest.raises(SystemExit, match="missing"):
+        run_step(claims, few)
+    assert not list(tmp_path.iterdir())
