@@ -166,7 +166,8 @@ def limit_to_coherent(axes: Axes, table: pl.DataFrame, column: str = "high") -> 
     """Let coherent cells set the height: a loop of one word would flatten everything else."""
     values = table.filter(pl.col("coherent"))[column].drop_nulls()
     top = values.max() if len(values) else 1.0
-    axes.set_ylim(0, max(float(top if isinstance(top, float) else 1.0) * 1.12, 0.5))
+    limit = max(float(top if isinstance(top, float) else 1.0) * 1.12, 0.5)
+    axes.set_ylim(-0.02 * limit, limit)  # a line at zero stays visible
 
 
 def printable(text: str) -> str:

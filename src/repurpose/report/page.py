@@ -16,6 +16,8 @@ from repurpose.report.html import element, embed_image, escape, make_table
 
 POLICY = "default-src 'none'; img-src data:; style-src 'unsafe-inline'; base-uri 'none'; form-action 'none'"
 """The page may show images that it holds and use its own styles; it may run and load nothing."""
+SHORT = 14
+"""Rows up to which a table is shown without a click."""
 ROWS = 60
 """Rows of a table that are quoted at most; the CSV has all."""
 
@@ -114,9 +116,9 @@ def _claim(name: str, text: str, verdict: str | None, claims: pl.DataFrame) -> s
 def _claim_cells(row: Mapping[str, Any]) -> Sequence[str]:
     star = "" if row["counts"] else "*"
     note = f" {row['note'][0].upper()}{row['note'][1:]}." if row["note"] else ""
-    rule = element("div", escape(f"{row['rule'][0].upper()}{row['rule'][1:]}.{note}"), class_="rule")
+    rule = f"{row['rule'][0].upper()}{row['rule'][1:]}.{note}".replace(" %", "\N{NO-BREAK SPACE}%")
     return (
-        escape(f"{row['part']}{star}. {row['text']}") + rule,
+        escape(f"{row['part']}{star}. {row['text']}") + element("div", escape(rule), class_="rule"),
         escape(format_estimate(row)) + element("div", escape(row["interval"]), class_="rule"),
         escape(format_number(row["threshold"], row["unit"])),
         badge(row["verdict"]),
@@ -140,7 +142,7 @@ def _numbers(name: str, table: pl.DataFrame) -> str:
     rows = [[format_cell(value) for value in row] for row in kept.head(ROWS).iter_rows()]
     more = f", {kept.height - ROWS} more rows in the CSV" if kept.height > ROWS else ""
     label = f"Numbers ({min(kept.height, ROWS)} of {table.height} rows of tables/{name}.csv{more})"
-    opened = {"open": ""} if name == "keyword_rule" else {}
+    opened = {"open": ""} if kept.height <= SHORT or name == "keyword_rule" else {}
     summary = element("summary", escape(label))
     return element("details", summary, make_table(kept.columns, rows), class_="numbers", **opened)
 
