@@ -183,6 +183,7 @@ def test_good_models_pass() -> None:
 @pytest.mark.usefixtures("models")
 def test_a_missing_model() -> None:
     assert_models("pair.base", "resources/organism/none", "pair.base: no model at resources/organism/none; give a")
+    assert_models("pair.base", "resources/none", "pair.base: no model at resources/none; give a")
     assert_models("pair.reasoning", "/none", "pair.reasoning: no model at /none; give a directory")
 
 

@@ -436,14 +436,18 @@ def check_models(study: Study) -> None:
         raise SettingsError(f"prompts.source: no file at {source}; give 'organism' or a JSON-lines file")
     for role in ("base", "reasoning"):
         name = getattr(study.pair, role)
-        looks_local = name.startswith((".", "/", "~")) or name.count("/") != 1
         folder = Path(locate(name))
         if folder.is_dir():
             layers.append((role, _layer_count(role, folder)))
-        elif looks_local:
+        elif _looks_local(name):
             raise SettingsError(f"pair.{role}: no model at {name}; give a directory with config.json")
     _check_layers(study, layers)
     _check_tokenizers(study)
+
+
+def _looks_local(name: str) -> bool:
+    """A hub name is `owner/name`, and no folder here bears the owner's name."""
+    return name.startswith((".", "/", "~")) or name.count("/") != 1 or Path(locate(name.split("/")[0])).is_dir()
 
 
 def _layer_count(role: str, folder: Path) -> int:

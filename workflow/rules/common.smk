@@ -179,15 +179,11 @@ def all_tables():
 
 
 def all_figures(*formats):
-    return expand(
-        "results/{study}/figures/{figure}.{format}", study=STUDY.study, figure=FIGURES, format=formats
-    )
+    return expand("results/{study}/figures/{figure}.{format}", study=STUDY.study, figure=FIGURES, format=formats)
 
 
 def final_files():
-    named = expand(
-        "results/{study}/{file}", study=STUDY.study, file=("report.html", "claims.csv", "claims.md")
-    )
+    named = expand("results/{study}/{file}", study=STUDY.study, file=("report.html", "claims.csv", "claims.md"))
     return [*named, *all_figures("svg", "png"), *all_tables()]
 
 
