@@ -85,4 +85,3 @@ def test_changes_are_against_the_same_passage() -> None:
     )
     assert [row["change"] for row in rows] == [0.0, 0.0, 0.5]
     assert rows[2]["dose"] == 1.5
-

@@ -37,9 +37,7 @@ class Read:
     expected_positions: int
 
 
-def read_logits(
-    model: PreTrainedModel, rows: Sequence[Forced], batch_tokens: int = 8192
-) -> Iterator[tuple[int, Read]]:
+def read_logits(model: PreTrainedModel, rows: Sequence[Forced], batch_tokens: int = 8192) -> Iterator[tuple[int, Read]]:
     """Yield (index of the row, what was read on it), batch by batch, longest rows first.
 
     Raises:

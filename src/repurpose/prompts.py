@@ -44,9 +44,7 @@ def _from_organism(count: int, seed: int) -> list[dict[str, Any]]:
         if problem.text in seen:
             continue
         seen.add(problem.text)
-        rows.append(
-            _row(f"{problem.category}-{len(rows):04d}", problem.category, problem.text, problem.answer)
-        )
+        rows.append(_row(f"{problem.category}-{len(rows):04d}", problem.category, problem.text, problem.answer))
     return rows
 
 

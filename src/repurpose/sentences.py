@@ -65,9 +65,7 @@ def token_ends(token_ids: Sequence[int], decode: Callable[[list[int]], str], tex
             ends.append(min(done + 1, len(text)))
             continue
         if not text.startswith(piece, done):
-            raise ValueError(
-                f"token {position} decodes to {piece!r}, the text has {text[done : done + 20]!r}"
-            )
+            raise ValueError(f"token {position} decodes to {piece!r}, the text has {text[done : done + 20]!r}")
         done, pending = done + len(piece), position + 1
         ends.append(done)
     if done != len(text):

@@ -16,7 +16,7 @@ rule steer_to_select:
         sweep=STUDY.selection.sweep,
     conda:
         "../../envs/main.yaml"
-    threads: 1
+    threads: 2  # no other job can run beside this one
     resources:
         mem_mb=MODEL_MEMORY,
         runtime=MODEL_RUNTIME,
