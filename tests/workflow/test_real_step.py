@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 import shutil
@@ -82,3 +83,5 @@ def test_a_killed_step_continues_and_gives_the_same(tmp_path: Path, undisturbed:
     assert first and int(first[1]) >= finished
     assert not [file for file in (project.root / "results").rglob("*.part") if victim == "run and job"]
     assert "Nothing to be done" in project.run(*COMMAND[3:])
+    with contextlib.suppress(ProcessLookupError):  # nobody is left, unless the first job outlived the second
+        os.killpg(run.pid, signal.SIGKILL)

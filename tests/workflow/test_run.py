@@ -115,6 +115,11 @@ def test_snakefmt_is_clean() -> None:
     )
 
 
+def test_snakemakes_own_report_is_written(finished: Project, tmp_path: Path) -> None:
+    finished.run("--report", str(tmp_path / "report.zip"))
+    assert (tmp_path / "report.zip").stat().st_size > 100_000
+
+
 def test_training_is_never_part_of_a_study(finished: Project) -> None:
     plan = finished.run("-n", "--cores", "1", "train_organism")
     assert "Training the embedded pair" in plan
