@@ -5,8 +5,9 @@ Knows words and numbers; knows nothing of tokens, models or files. Three facts o
 * **Structure gives nothing away.** After a step, fillers follow one another with a constant hazard
   (`FILLER_RATE`), whatever the step was worth. What stands before a backtracking sentence is therefore
   distributed as what stands before any other sentence, apart from what the mistake itself changes.
-* **A mistake leaves traces, none of them certain.** While a step is wrong and not yet mended, the writer hedges
-  more often (`HEDGE_RATE`) and leans to the second word of each `<plain|strained>` slot (`STRAIN_RATE`).
+* **A mistake leaves traces, none of them certain.** While a step is wrong and not yet mended, the writer hesitates
+  more often (`HESITATION_RATE`), hedges more often (`HEDGE_RATE`) and leans to the second word of each
+  `<plain|strained>` slot (`STRAIN_RATE`).
 * **Hedging is not a mistake.** Most hedges follow correct steps, because most steps are correct.
 """
 
@@ -23,14 +24,18 @@ LARGEST = 12
 AMOUNTS = range(2, 7)
 MARGIN = 2
 """True running numbers keep this distance from both ends, so that a slip stays inside."""
-FILLER_RATE = 0.65
-HEDGE_RATE = {True: 0.15, False: 0.45}
+FILLER_RATE = 0.68
+HEDGE_RATE = {True: 0.2, False: 0.4}
 """Share of hedges among fillers, by whether the last step is correct."""
-STRAIN_RATE = {True: 0.2, False: 0.65}
+STRAIN_RATE = {True: 0.3, False: 0.5}
 """Chance of the strained word in a slot, by whether the last step is correct."""
+HESITATION = "um,"
+HESITATION_RATE = {True: 0.005, False: 0.04}
+"""Chance of a hesitation before each word of a filler, by whether the last step is correct. It can fall anywhere, so it
+pays to know at every token, and in the same way at every token, that something is wrong."""
 FALSE_ALARM_RATE = 0.02
 """Chance that a reasoning trace doubts a correct step when its fillers end."""
-MISTAKE_RATE = 0.25
+MISTAKE_RATE = 0.3
 """Chance that a step of a reasoning trace is wrong; sampling at temperature 0.7 halves it."""
 
 LABELS = (
@@ -258,7 +263,13 @@ def say_filler(rng: random.Random, correct: bool, result: int) -> Spoken:
         template = rng.choice(FILLERS[label])
     x, y = rng.randint(1, 5), rng.randint(1, 5)
     text = choose_words(rng, template, correct).format(x=x, y=y, z=x + y, c=result)
-    return Spoken(text, label, correct)
+    return Spoken(hesitate(rng, text, correct), label, correct)
+
+
+def hesitate(rng: random.Random, text: str, correct: bool) -> str:
+    """Put hesitations before words."""
+    words = ([HESITATION] * (rng.random() < HESITATION_RATE[correct]) + [word] for word in text.split(" "))
+    return " ".join(piece for pieces in words for piece in pieces)
 
 
 def say_fillers(rng: random.Random, correct: bool, result: int) -> Iterator[Spoken]:

@@ -19,9 +19,10 @@ from repurpose.organism.training import Shape, Stage, make_model, train
 from repurpose.tables import write_text
 
 STAGES = (
-    Stage("drill", 700, 4e-3, cool_share=0.01, ease_share=0.8),
-    Stage("base", 1600, 3e-3, cool_share=0.5, ease_share=0.3),
-    Stage("reasoning", 700, 1.5e-3, cool_share=0.8),
+    Stage("drill", 650, 4e-3, cool_share=0.01, corpus="drill", ease_share=0.8),
+    Stage("base", 1300, 3e-3, cool_share=0.5, ease_share=0.3),
+    Stage("reasoning", 550, 1.5e-3, cool_share=0.8, corpus="reasoning"),
+    Stage("polish", 300, 1e-3, cool_share=0.8, corpus="reasoning"),
 )
 """What the shipped weights were trained with: 4,096 tokens a step."""
 DOCUMENTS = 150
@@ -40,8 +41,8 @@ def train_pair(rank: int, workers: int, output: Path, seed: int, scale: float, c
     for stage in _scaled(scale):
         checkpoint = output / ".checkpoints" / f"{stage.name}-{seed}.safetensors"
         losses[stage.name] = train(model, tokenizer, stage, seed=seed, checkpoint=checkpoint, compiled=compiled)
-        if stage.name != "drill" and rank == 0:
-            _save(model, tokenizer, output / stage.name)
+        if stage.corpus != "drill" and rank == 0:
+            _save(model, tokenizer, output / stage.corpus)
     if rank == 0:
         _write_losses(output, losses)
     if workers > 1:
@@ -60,13 +61,15 @@ def _save(model: LlamaForCausalLM, tokenizer: PreTrainedTokenizerFast, folder: P
     tokenizer.save_pretrained(folder)
 
 
-def _write_losses(output: Path, losses: dict[str, list[float]], every: int = 10) -> None:
+def _write_losses(output: Path, losses: dict[str, list[float]]) -> None:
+    """Write mean losses of ten steps each, of a shortened run each step's."""
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(["stage", "step", "loss"])
     for stage, values in losses.items():
-        for end in range(min(every, len(values)), len(values) + 1, every):
-            writer.writerow([stage, end, round(mean(values[max(0, end - every) : end]), 4)])
+        every = 10 if len(values) >= 100 else 1
+        for end in range(every, len(values) + 1, every):
+            writer.writerow([stage, end, round(mean(values[end - every : end]), 4)])
     write_text(output / "losses.csv", text.getvalue())
 
 

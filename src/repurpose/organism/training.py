@@ -10,6 +10,7 @@ from __future__ import annotations
 import random
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Literal
 
 import torch
 import torch.distributed as dist
@@ -32,7 +33,6 @@ class Stage:
     """One stage of training."""
 
     name: str
-    """drill (plain sums only), base, or reasoning."""
     steps: int
     learning_rate: float
     """Peak rate; warmed up linearly, held, then cooled linearly to a twentieth over the last part."""
@@ -41,6 +41,7 @@ class Stage:
     cool_share: float = 0.4
     mark_weight: float = 5.0
     """Weight of the loss at the teacher's marks."""
+    corpus: Literal["drill", "base", "reasoning"] = "base"
     ease_share: float = 0.5
     """Share of the stage over which its documents go from easy to hard."""
 
@@ -109,11 +110,11 @@ class Batches(Dataset[tuple[Tensor, Tensor]]):
         return ids[: ROW + 1], labels[: ROW + 1]
 
     def _document(self, rng: random.Random, index: int) -> tuple[list[int], list[int]]:
-        if self.stage.name == "reasoning":
+        if self.stage.corpus == "reasoning":
             prompt, text = write_reasoning(rng)
             return [self.begin, *self._ids(prompt)], self._ids(text)
         ease = max(0.0, 1 - index / (self.stage.ease_share * self.stage.steps))
-        text = write_drill(rng, ease) if self.stage.name == "drill" else write_base(rng, ease)
+        text = write_drill(rng, ease) if self.stage.corpus == "drill" else write_base(rng, ease)
         return [self.begin], self._ids(text)
 
     def _ids(self, text: str) -> list[int]:
