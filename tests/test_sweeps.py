@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
+import time
 from pathlib import Path
 from typing import Any
 
@@ -182,3 +185,41 @@ def test_the_command_writes_the_table_and_keeps_its_journal(
     before = journal_path(output).read_bytes()
     main()
     assert journal_path(output).read_bytes() == before
+
+
+@pytest.mark.slow
+def test_a_killed_process_leaves_no_table_and_the_next_one_goes_on(
+    tmp_path: Path, make_step: StepMaker, prompt_rows: list[Row], vector_files: list[str]
+) -> None:
+    write_table(tmp_path / "prompts.parquet", prompt_rows, PROMPTS, {})
+    values = sweep_step(make_step, {**GRID, "prompts": 4, "samples": 5, "batch_size": 1, "max_new_tokens": 20}).values
+    output, journal = tmp_path / "killed.parquet", journal_path(tmp_path / "killed.parquet")
+    process = subprocess.Popen(command(values, tmp_path, vector_files, output), stderr=subprocess.DEVNULL)
+    while not journal.exists() or journal.read_bytes().count(b"\n") < 5:
+        assert process.poll() is None
+        time.sleep(0.02)
+    process.kill()
+    process.wait()
+    done = journal.read_bytes().count(b"\n")
+    assert not output.exists() and 5 <= done < 4 * 5 * 7
+    subprocess.run(command(values, tmp_path, vector_files, output), check=True, stderr=subprocess.DEVNULL)
+    assert journal.read_bytes().count(b"\n") == 4 * 5 * 7
+    undisturbed = tmp_path / "undisturbed.parquet"
+    subprocess.run(command(values, tmp_path, vector_files, undisturbed), check=True, stderr=subprocess.DEVNULL)
+    assert read_table(output).equals(read_table(undisturbed))
+    assert {path.suffix for path in tmp_path.iterdir()} == {".parquet", ".journal"}
+
+
+def command(values: dict[str, Any], folder: Path, vectors: list[str], output: Path) -> list[str]:
+    """Command line of a sweep job."""
+    inputs = ["--prompts", str(folder / "prompts.parquet"), "--vectors", *vectors]
+    return [
+        sys.executable,
+        "-m",
+        "repurpose.sweeps",
+        "--settings",
+        canonical_json(values),
+        *inputs,
+        "--output",
+        str(output),
+    ]

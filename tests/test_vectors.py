@@ -15,12 +15,14 @@ from hypothesis import strategies as st
 from tests.tiny import StepMaker
 
 from repurpose.activations.store import write_activations
-from repurpose.settings import BEHAVIOURS, SettingsError, StepSettings, Vectors
+from repurpose.settings import BEHAVIOURS, SettingsError, StepSettings, Vectors, canonical_json
+from repurpose.tables import SENTENCES, read_provenance, read_table, write_table
 from repurpose.vectors import (
     Site,
     compute_vectors,
     cosines,
     halvings,
+    main,
     make_vectors,
     median_norm,
     missing_vectors,
@@ -214,3 +216,19 @@ def test_a_study_without_its_behaviour_fails_in_one_line() -> None:
     sentences = pl.DataFrame(sentence_rows(0)).filter(pl.col("label") != "backtracking")
     with pytest.raises(SettingsError, match="none of 9 labelled training sentences is backtracking"):
         training_labels(sentences, "backtracking")
+
+
+def test_the_command_writes_the_table_with_what_was_left_out(
+    tmp_path: Path, step: StepSettings, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    sentences, paths = write_shards(tmp_path)
+    blank = {"char_start": 0, "char_end": 0, "token_start": 0, "token_end": 0, "text": "", "annotator": "x"}
+    full = sentences.with_columns(**{name: pl.lit(value) for name, value in blank.items()})
+    write_table(tmp_path / "s.parquet", full, SENTENCES, {})
+    arguments = ["--settings", canonical_json(step.values), "--sentences", str(tmp_path / "s.parquet")]
+    arguments += ["--activations", *paths, "--output", str(tmp_path / "base.parquet")]
+    monkeypatch.setattr("sys.argv", ["vectors", *arguments])
+    main()
+    assert len(read_table(tmp_path / "base.parquet")) == 9 * 4
+    assert read_provenance(tmp_path / "base.parquet")["left_out_sentences"] == {"skipped": 6}
+    assert "no window before adding-knowledge at start -3, 0; left out\n" in capsys.readouterr().err

@@ -13,7 +13,7 @@ from transformers import LlamaForCausalLM
 
 from repurpose.activations.hooks import BatchSteering, SteeringError, steer
 from repurpose.engines import Operation, Positions, Request, Sampling, Steer
-from repurpose.engines.transformers import TransformersEngine, batches_by_length
+from repurpose.engines.transformers import TransformersEngine, batches_of_like_prompts
 
 WIDTH, LAYERS = 32, 3
 STOP = 1
@@ -150,5 +150,22 @@ def test_no_requests_give_no_outcomes(model: LlamaForCausalLM) -> None:
     assert run(model, [], 4) == []
 
 
-def test_batches_hold_like_lengths() -> None:
-    assert list(batches_by_length([3, 9, 4, 9, 1], 2)) == [[1, 3], [2, 0], [4]]
+def test_batches_hold_like_prompts() -> None:
+    prompts = [[1, 2], [5, 6, 7], [1, 3], [5, 6, 7], [1, 2], [4]]
+    assert list(batches_of_like_prompts(prompts, 2)) == [[1, 3], [0, 4], [2, 5]]
+
+
+def test_padding_ids_inside_a_prompt_are_tokens(model: LlamaForCausalLM) -> None:
+    prompts = [[0, STOP, 9], [0, STOP, STOP, 30, 5, STOP]]
+    for prompt, done in zip(prompts, run(model, [Request(p, 0) for p in prompts], 2, temperature=0), strict=True):
+        ids = torch.tensor([prompt])
+        stock = model.generate(
+            ids, attention_mask=torch.ones_like(ids), max_new_tokens=20, do_sample=False, eos_token_id=STOP
+        )
+        assert done.token_ids == [token for token in stock[0, len(prompt) :].tolist() if token != STOP]
+
+
+def test_half_precision_is_steered_everywhere_too(model: LlamaForCausalLM) -> None:
+    done = run(model.to(torch.bfloat16), mixed_requests(), 4)
+    assert all(d.steered_positions == d.expected_positions for d in done)
+    assert sum(d.steered_positions > 0 for d in done) == sum(plan is not None for plan in STEERS)

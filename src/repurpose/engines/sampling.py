@@ -28,7 +28,8 @@ def draw_tokens(logits: Tensor, temperature: float, uniforms: Tensor) -> Tensor:
     """
     if temperature == 0:
         return logits.argmax(-1)
-    cumulative = torch.softmax(logits.double() / temperature, -1).cumsum(-1)
+    weights = logits.double()
+    cumulative = weights.sub_(weights.amax(-1, keepdim=True)).div_(temperature).exp_().cumsum(-1)
     thresholds = uniforms[:, None] * cumulative[:, -1:]
     tokens = torch.searchsorted(cumulative, thresholds, right=True).squeeze(1)
     return tokens.clamp_(max=logits.shape[-1] - 1)

@@ -44,7 +44,7 @@ class TransformersEngine:
             SteeringError: where a row was not steered at exactly the positions that its policy names.
         """
         outcomes: dict[int, Generated] = {}
-        for indices in batches_by_length([len(r.prompt_ids) for r in requests], self.batch_size):
+        for indices in batches_of_like_prompts([r.prompt_ids for r in requests], self.batch_size):
             batch = _Batch(self, [requests[i] for i in indices], sampling)
             done = list(zip(indices, batch.run(), strict=True))
             outcomes.update(done)
@@ -53,9 +53,12 @@ class TransformersEngine:
         return [outcomes[i] for i in range(len(requests))]
 
 
-def batches_by_length(lengths: Sequence[int], size: int) -> Iterator[list[int]]:
-    """Yield indices in batches of like length, the longest first, so that a lack of memory shows at once."""
-    order = sorted(range(len(lengths)), key=lambda i: (-lengths[i], i))
+def batches_of_like_prompts(prompts: Sequence[Sequence[int]], size: int) -> Iterator[list[int]]:
+    """Yield indices in batches of like prompt length, the longest first, so that a lack of memory shows at once.
+
+    Rows of one prompt stand together: their answers are of like length too, so a batch is done at about one time.
+    """
+    order = sorted(range(len(prompts)), key=lambda i: (-len(prompts[i]), tuple(prompts[i]), i))
     for start in range(0, len(order), size):
         yield order[start : start + size]
 
