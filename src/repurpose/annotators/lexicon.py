@@ -38,11 +38,13 @@ PATTERNS: tuple[tuple[str, str], ...] = (
     ),
 )
 FALLBACK = "deduction"
+HESITATION = re.compile(r"\b(?:um|uh|erm)\b,?\s*", re.IGNORECASE)
+"""Left out before matching: a phrase is the same phrase when somebody hesitates inside it."""
 _COMPILED = tuple((label, re.compile(pattern, re.IGNORECASE)) for label, pattern in PATTERNS)
 assert {label for label, _ in PATTERNS} | {FALLBACK} == set(BEHAVIOURS)
 
 
 def label_sentence(text: str) -> str:
     """Return the label of one sentence."""
-    stripped = text.strip()
+    stripped = HESITATION.sub("", text.strip())
     return next((label for label, pattern in _COMPILED if pattern.search(stripped)), FALLBACK)
