@@ -229,7 +229,7 @@ def base_target(reader: str) -> Callable[[pl.DataFrame, str], Finding]:
 
     def find(table: pl.DataFrame, behaviour: str) -> Finding:
         row = cell(table, target="base", direction=behaviour, reader=reader, selected=True)
-        return Finding(estimate_in(row, "share"), 0.01, above=False, note=coherence_note(row))
+        return Finding(estimate_in(row, "share"), 0.01, above=False, note=coherence_note(row), valid=_coherent(row))
 
     return find
 
@@ -328,6 +328,14 @@ TOP_PERCENTILE = 0.95
 # 6: projections
 
 
+def find_dense(table: pl.DataFrame, behaviour: str) -> Finding:
+    """The share of tokens that carry the projection against the share that stands in the behaviour's sentences."""
+    del behaviour
+    row = cell(table, part="summary", reader="base", group="participation")
+    inside = cell(table, part="summary", reader="base", group="behaviour_tokens")
+    return Finding(estimate_in(row, "value"), estimate_in(inside, "value").high, note="threshold: its upper end")
+
+
 def projection_summary(group: str, threshold: float, above: bool) -> Callable[[pl.DataFrame, str], Finding]:
     """Return a claim function: a summary of the base reader's projections against a threshold."""
 
@@ -395,7 +403,7 @@ CLAIMS: tuple[Claim, ...] = (
     Claim(
         "2a",
         "The base-derived vector does not make the base model say the keywords.",
-        f"keyword share of the steered base model {MAGNITUDE}: interval below 1 %",
+        f"keyword share of the steered base model {MAGNITUDE}: interval below 1 %, text coherent",
         "share",
         "2x2",
         base_target("base"),
@@ -403,7 +411,7 @@ CLAIMS: tuple[Claim, ...] = (
     Claim(
         "2b",
         "Nor does the reasoning-derived vector.",
-        f"keyword share of the steered base model {MAGNITUDE}: interval below 1 %",
+        f"keyword share of the steered base model {MAGNITUDE}: interval below 1 %, text coherent",
         "share",
         "2x2",
         base_target("reasoning"),
@@ -490,10 +498,11 @@ CLAIMS: tuple[Claim, ...] = (
     Claim(
         "6a",
         "The projection is dense: many tokens carry it.",
-        "participation ratio of the base reader's projections (a normal distribution has 0.33): above 0.1",
+        "tokens that carry the base reader's projection (participation ratio; a normal distribution has 33 %): more "
+        "than stand in sentences of the behaviour",
         "share",
         "projections",
-        projection_summary("participation", 0.1, above=True),
+        find_dense,
     ),
     Claim(
         "6b",

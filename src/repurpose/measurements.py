@@ -68,9 +68,7 @@ def check_steered(sweep: pl.DataFrame) -> None:
     Raises:
         TableError: naming the condition and the row.
     """
-    wrong = sweep.with_row_index("row").filter(
-        pl.col("steered_positions").ne_missing(pl.col("expected_positions"))
-    )
+    wrong = sweep.with_row_index("row").filter(pl.col("steered_positions").ne_missing(pl.col("expected_positions")))
     if wrong.is_empty():
         return
     row = wrong.row(0, named=True)

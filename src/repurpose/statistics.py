@@ -69,7 +69,8 @@ def interval(draws: Array, level: float, prompts: int) -> tuple[np.ndarray, np.n
     tail = 100 * tail_share(prompts, level)
     defined = np.isfinite(draws).any(axis=0)
     filled = np.where(defined, draws, 0.0)
-    low, high = np.nanpercentile(filled, [tail, 100 - tail], axis=0)
+    percentiles = np.nanpercentile if np.isnan(filled).any() else np.percentile
+    low, high = percentiles(filled, [tail, 100 - tail], axis=0)
     return np.where(defined, low, np.nan), np.where(defined, high, np.nan)
 
 

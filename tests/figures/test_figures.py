@@ -27,6 +27,7 @@ def table(name: str) -> pl.DataFrame:
     return read_csv(built("present") / f"tables/{name}.csv")
 
 
+@pytest.mark.filterwarnings("error:constrained_layout not applied")
 @pytest.mark.parametrize("name", FIGURES)
 def test_step_draws_each_figure(name: str, tmp_path: Path) -> None:
     svg, png = tmp_path / f"{name}.svg", tmp_path / f"{name}.png"

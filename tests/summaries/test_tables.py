@@ -95,6 +95,7 @@ def test_projection_is_dense_or_tracks_keywords_as_made() -> None:
         summary = table("projections", kind).filter(pl.col("part") == "summary", pl.col("reader") == "base")
         values = dict(summary.select("group", "value").iter_rows())
         assert low <= values["participation"] <= high
+        assert 0.02 < values["behaviour_tokens"] < 0.2
         assert (values["keyword_precision"] > 0.9) == (kind == "absent")
 
 

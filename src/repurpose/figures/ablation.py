@@ -5,7 +5,7 @@ from __future__ import annotations
 import polars as pl
 from matplotlib.figure import Figure
 
-from repurpose.figures.forest import draw_forest, name_axis, order_rows
+from repurpose.figures.forest import draw_forest, name_axis, order_rows, with_names
 from repurpose.figures.style import UNSTEERED, Context, add_title, panels, percent
 
 LABELLED = "sentences labelled backtracking (%)"
@@ -14,7 +14,7 @@ LABELLED = "sentences labelled backtracking (%)"
 def draw(table: pl.DataFrame, context: Context) -> Figure:
     """Draw backtracking sentences and keywords under ablation."""
     columns = ("share", "low", "high", "backtracking_share", "backtracking_low", "backtracking_high")
-    cells = percent(table, columns)
+    cells = with_names(percent(table, columns))
     names = order_rows(cells)
     figure, (left, right) = panels(2, 0.3 * len(names) + 1.5, sharey=True)
     unsteered = cells.filter(pl.col("direction") == "none")

@@ -6,7 +6,7 @@ import polars as pl
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from repurpose.figures.forest import draw_forest, name_axis, order_rows
+from repurpose.figures.forest import draw_forest, name_axis, order_rows, with_names
 from repurpose.figures.style import Context, add_title, panels
 
 PANELS = (
@@ -19,7 +19,7 @@ PANELS = (
 def draw(table: pl.DataFrame, context: Context) -> Figure:
     """Draw the change of log-odds by direction, at the selected magnitude."""
     del context
-    cells = table.filter(pl.col("selected"))
+    cells = with_names(table.filter(pl.col("selected")))
     names = order_rows(cells)
     figure, axes = panels(3, 0.27 * len(names) + 1.5, sharey=True)
     for panel, (kind, target, title) in zip(axes, PANELS, strict=True):

@@ -15,7 +15,7 @@ from repurpose.figures.style import (
     Context,
     Label,
     add_title,
-    draw_band,
+    draw_cell_line,
     draw_reference,
     label_lines,
     limit_to_coherent,
@@ -31,7 +31,7 @@ def draw(table: pl.DataFrame, context: Context) -> Figure:
     limit_to_coherent(left, shares)
     _draw_lines(left, shares, context)
     _draw_forest(right, shares.filter(pl.col("selected") | (pl.col("direction") == "none")), context)
-    note = "Reasoning model, held-out prompts; bands and bars: intervals; thin grey lines: each random direction"
+    note = "Reasoning model, held-out prompts; bands, bars: intervals; thin grey: each random direction; × incoherent"
     add_title(figure, "The vector against every control at the same L2 norm", note)
     return figure
 
@@ -51,8 +51,9 @@ def _draw_lines(axes: Axes, shares: pl.DataFrame, context: Context) -> None:
         if line.is_empty():
             continue
         kept = pl.concat([unsteered, line])
-        draw_band(axes, kept, "magnitude", "share", ("low", "high"), color)
-        labels.append((line.sort("magnitude")["share"][-1], text, color))
+        last = draw_cell_line(axes, kept, "magnitude", color)
+        if last is not None:
+            labels.append((last, text, color))
     labels += draw_reference(axes, unsteered["share"], "unsteered")
     axes.set_xlabel("L2 norm added at every position")
     axes.set_ylabel(context.share_label)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import polars as pl
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import NullFormatter, ScalarFormatter
 
 from repurpose.figures.style import READER, UNSTEERED, Context, Label, add_title, draw_band, label_lines, panels
 
@@ -31,10 +30,6 @@ def draw(table: pl.DataFrame, context: Context) -> Figure:
         labels = _draw_metric(panel, scaled, context)
         label_lines(panel, labels if metric == LABELLED else [], size=7)
         panel.set_title(title, fontweight="normal", fontsize=8.5)
-        if metric == "longest_run":
-            panel.set_yscale("log")
-            panel.yaxis.set_major_formatter(ScalarFormatter())
-            panel.yaxis.set_minor_formatter(NullFormatter())
     for panel in axes[3:]:
         panel.set_xlabel("L2 norm added")
     note = "Reasoning model, held-out prompts; bands: intervals; dashed: unsteered; blue: base-derived"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import polars as pl
@@ -10,19 +10,20 @@ from matplotlib.axes import Axes
 
 from repurpose.figures.style import CONTROL, READER, UNSTEERED
 
-Namer = Callable[[dict[str, Any]], str]
-RANDOM_ROW = "random directions"
+
+def with_names(table: pl.DataFrame) -> pl.DataFrame:
+    """Add each row's `name`: random directions and shuffles share one each, others show their reader if need be."""
+    readers = dict(table.group_by("direction").agg(pl.col("reader").n_unique()).iter_rows())
+    names = [_name_row(row, readers[row["direction"]] > 1) for row in table.iter_rows(named=True)]
+    return table.with_columns(name=pl.Series(names, dtype=pl.String))
 
 
-def name_row(row: dict[str, Any]) -> str:
-    """Return a row's name: random directions and shuffles share one each."""
-    if row["direction"] == "none":
-        return "unsteered"
-    if row["family"] == "random":
-        return RANDOM_ROW
-    if row["family"] == "shuffle":
-        return "label shuffles"
-    return f"{row['direction']} ({row['reader']})" if row["family"] == "behaviour" else str(row["direction"])
+def _name_row(row: dict[str, Any], several_readers: bool) -> str:
+    shared = {"random": "random directions", "shuffle": "label shuffles", "none": "unsteered"}
+    if row["family"] in shared:
+        return shared[row["family"]]
+    named = several_readers or row["family"] == "behaviour"
+    return f"{row['direction']} ({row['reader']})" if named else str(row["direction"])
 
 
 def color_row(row: dict[str, Any]) -> str:
@@ -37,8 +38,8 @@ def color_row(row: dict[str, Any]) -> str:
 def order_rows(table: pl.DataFrame) -> list[str]:
     """Return row names from bottom to top: controls, unsteered, the behaviour."""
     rank = {"random": 0, "shuffle": 1, "behaviour": 9, "none": 8}
-    rows = sorted(table.iter_rows(named=True), key=lambda r: (rank.get(r["family"], 5), name_row(r)))
-    return list(dict.fromkeys(name_row(row) for row in rows))
+    rows = sorted(table.iter_rows(named=True), key=lambda row: (rank.get(row["family"], 5), row["name"]))
+    return list(dict.fromkeys(row["name"] for row in rows))
 
 
 def draw_forest(
@@ -51,9 +52,9 @@ def draw_forest(
 ) -> None:
     """Draw each row's estimate and interval at its name's height; rows of one name are spread a little."""
     together: dict[str, int] = {}
-    count = {name: sum(name_row(r) == name for r in table.iter_rows(named=True)) for name in names}
+    count = dict(table.group_by("name").len().iter_rows())
     for row in table.sort(column).iter_rows(named=True):
-        name, estimate = name_row(row), row[column]
+        name, estimate = row["name"], row[column]
         number = together[name] = together.get(name, -1) + 1
         if estimate is None:
             continue

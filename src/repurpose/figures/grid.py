@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import polars as pl
 from matplotlib import colormaps
 from matplotlib.axes import Axes
@@ -13,7 +15,7 @@ from repurpose.figures.style import (
     Context,
     Label,
     add_title,
-    draw_band,
+    draw_cell_line,
     draw_reference,
     label_lines,
     limit_to_coherent,
@@ -21,15 +23,19 @@ from repurpose.figures.style import (
     percent,
 )
 
-NOTE = (
-    "Reasoning model steered, training prompts; bands: intervals; dose: magnitude over the median residual norm; "
-    "× incoherent"
-)
+NOTE = "Reasoning model, training prompts; bands: intervals; dose: magnitude over residual norm; × incoherent"
 SHADES = {"base": "Blues", "reasoning": "Oranges"}
 
 
-def draw_along(table: pl.DataFrame, axis: str, label: str, title: str, context: Context) -> Figure:
-    """Draw the share along `axis`, a panel per reader, a shade per magnitude."""
+def draw_along(
+    table: pl.DataFrame,
+    axis: str,
+    label: str,
+    title: str,
+    context: Context,
+    mark: Callable[[Axes], None] | None = None,
+) -> Figure:
+    """Draw the share along `axis`, a panel per reader, a shade per dose; `mark` adds to each panel."""
     shares = percent(table, ("share", "low", "high"))
     steered = shares.filter(pl.col("direction") == context.behaviour, pl.col("multiple") > 0)
     unsteered = shares.filter(pl.col("direction") == "none")["share"]
@@ -42,6 +48,8 @@ def draw_along(table: pl.DataFrame, axis: str, label: str, title: str, context: 
         panel.set_xlabel(label)
         panel.set_title(f"{reader}-derived vector", fontweight="normal")
         label_lines(panel, labels)
+        if mark:
+            mark(panel)
     axes[0].set_ylabel(context.share_label)
     add_title(figure, title, NOTE)
     return figure
@@ -49,14 +57,14 @@ def draw_along(table: pl.DataFrame, axis: str, label: str, title: str, context: 
 
 def _draw_reader(axes: Axes, cells: pl.DataFrame, axis: str, reader: str) -> list[Label]:
     multiples = sorted(cells["multiple"].unique())
-    labels = []
+    labels: list[Label] = []
     for number, multiple in enumerate(multiples):
         color = to_hex(colormaps[SHADES[reader]](0.45 + 0.5 * number / max(1, len(multiples) - 1)))
         line = cells.filter(pl.col("multiple") == multiple).sort(axis)
-        draw_band(axes, line, axis, "share", ("low", "high"), color)
+        last = draw_cell_line(axes, line, axis, color)
         _ring_selected(axes, line, axis)
-        _cross_incoherent(axes, line, axis)
-        labels.append((line["share"][-1], f"dose {line['dose'][0]:.2g}", color))
+        if last is not None:
+            labels.append((last, f"dose {line['dose'][0]:.2g}", color))
     axes.set_xticks(sorted(cells[axis].unique()))
     return labels
 
@@ -73,8 +81,3 @@ def _ring_selected(axes: Axes, line: pl.DataFrame, axis: str) -> None:
             fontsize=7.5,
             color=INK,
         )
-
-
-def _cross_incoherent(axes: Axes, line: pl.DataFrame, axis: str) -> None:
-    broken = line.filter(~pl.col("coherent"))
-    axes.plot(broken[axis], broken["share"], "x", color=INK, markersize=6, zorder=5)

@@ -25,7 +25,7 @@ def draw(table: pl.DataFrame, context: Context) -> Figure:
     parts = figure.add_gridspec(3, 2, height_ratios=[*(n * LINE_INCHES for n in lines), PROFILE_INCHES])
     for row, (reader, text) in enumerate(zip(READER, texts, strict=True)):
         axes = figure.add_subplot(parts[row, :])
-        draw_tokens(axes, text)
+        draw_tokens(axes, text, size=6.5)
         axes.set_title(f"{reader} model reads (blue: below, red: above average)", fontweight="normal")
     shared = None
     for column, reader in enumerate(READER):

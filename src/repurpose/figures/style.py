@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import unicodedata
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -98,6 +99,22 @@ def draw_band(
     axes.plot(kept[x], kept[y], color=color, marker="o", **options)
 
 
+def draw_cell_line(axes: Axes, line: pl.DataFrame, x: str, color: str) -> float | None:
+    """Draw a condition's share: coherent cells as a line with its band, interrupted by crosses for the others.
+
+    A cross above the axes stands at their upper edge. Returns the last coherent height, for the label.
+    """
+    whole, broken = line.filter(pl.col("coherent")).sort(x), line.filter(~pl.col("coherent"))
+    columns = ("share", "low", "high")
+    gaps = line.sort(x).with_columns(pl.when("coherent").then(c).otherwise(math.nan).alias(c) for c in columns)
+    draw_band(axes, gaps, x, "share", ("low", "high"), color)
+    axes.vlines(whole[x], whole["low"], whole["high"], color=color, linewidth=0.8, alpha=0.4)
+    if broken.height:  # an empty line that is not clipped would stretch the layout
+        heights = broken["share"].clip(upper_bound=axes.get_ylim()[1] * 0.985)
+        axes.plot(broken[x], heights, "x", color=color, markersize=6, clip_on=False)
+    return float(whole["share"][-1]) if whole.height else None
+
+
 def draw_reference(axes: Axes, values: pl.Series | Sequence[float], text: str) -> list[Label]:
     """Draw a dashed horizontal line at the first value, where there is one; return its label."""
     if not len(values) or values[0] is None:
@@ -106,13 +123,13 @@ def draw_reference(axes: Axes, values: pl.Series | Sequence[float], text: str) -
     return [(values[0], text, UNSTEERED)]
 
 
-def label_lines(axes: Axes, labels: Sequence[Label], size: float = 7.5) -> None:
+def label_lines(axes: Axes, labels: Sequence[Label], size: float = 7.5, filled: float = 0.72) -> None:
     """Write (y, text, colour) to the right of the axes, pushed apart so that none covers another.
 
-    Call it when the limits of the axes are final.
+    Call it when the limits of the axes are final; `filled` is about how much of a panel's height the axes take.
     """
     low, high = axes.get_ylim()
-    step = (high - low) * (size * 1.3 / 72) / _inches(axes)
+    step = (high - low) * (size * 1.3 / 72) / (_inches(axes) * filled)
     for (y, text, color), place in zip(sorted(labels), _push_apart(sorted(labels), step), strict=True):
         axes.annotate(
             text,
@@ -128,10 +145,10 @@ def label_lines(axes: Axes, labels: Sequence[Label], size: float = 7.5) -> None:
 
 
 def _inches(axes: Axes) -> float:
-    """Return about how high the axes are; the exact layout is known only when the figure is drawn."""
+    """Return how high a panel is; the exact layout of the axes in it is known only when the figure is drawn."""
     place, figure = axes.get_subplotspec(), axes.get_figure(root=True)
     assert place is not None and isinstance(figure, Figure)
-    return float(figure.get_size_inches()[1]) / place.get_gridspec().nrows * 0.72
+    return float(figure.get_size_inches()[1]) / place.get_gridspec().nrows
 
 
 def _push_apart(labels: Sequence[Label], step: float) -> list[float]:

@@ -10,6 +10,7 @@ from matplotlib.patches import Rectangle
 
 from repurpose.figures.style import INK, printable
 
+MONO = "DejaVu Sans Mono"
 LINE = 100
 """Characters in a line of the figure's full width."""
 
@@ -36,7 +37,7 @@ def _shorten(text: str, length: int) -> str:
     return text if len(text) <= length else f"{text[: length - 1]}…"
 
 
-def draw_tokens(axes: Axes, tokens: Sequence[Shaded], size: float = 7.4, line: int = LINE) -> int:
+def draw_tokens(axes: Axes, tokens: Sequence[Shaded], size: float = 8.2, line: int = LINE) -> int:
     """Fill the axes with text and return how many lines it took; the axes show nothing else."""
     placed = list(lay_out(tokens, line))
     rows = max((row for row, _, _ in placed), default=0) + 1
@@ -46,17 +47,10 @@ def draw_tokens(axes: Axes, tokens: Sequence[Shaded], size: float = 7.4, line: i
     for row, column, token in placed:
         if token.color is not None:
             axes.add_patch(Rectangle((column, row + 0.06), len(token.text), 0.9, color=token.color, linewidth=0))
-        for offset, character in enumerate(token.text):
-            axes.text(
-                column + offset + 0.5,
-                row + 0.72,
-                character,
-                family="DejaVu Sans Mono",
-                fontsize=size,
-                color=INK,
-                ha="center",
-                va="baseline",
-            )
+        word = token.text.strip(" ")
+        start = column + len(token.text) - len(token.text.lstrip(" "))
+        middle = start + len(word) / 2  # centred, so that a width a little off spreads to both sides
+        axes.text(middle, row + 0.72, word, family=MONO, fontsize=size, color=INK, ha="center", va="baseline")
     return rows
 
 

@@ -12,7 +12,7 @@ from repurpose.figures.style import (
     Context,
     Label,
     add_title,
-    draw_band,
+    draw_cell_line,
     draw_reference,
     label_lines,
     limit_to_coherent,
@@ -48,18 +48,7 @@ def _draw_reader(axes: Axes, cells: pl.DataFrame, reader: str, context: Context)
     line = cells.filter(here | (pl.col("direction") == "none")).sort("magnitude")
     if line.height < 2:
         return []
-    whole = line.filter(pl.col("coherent"))
-    draw_band(axes, whole, "magnitude", "share", ("low", "high"), READER[reader])
-    broken = line.filter(~pl.col("coherent"))
-    top = axes.get_ylim()[1]
-    axes.plot(
-        broken["magnitude"],
-        broken["share"].clip(upper_bound=top * 0.985),
-        "x",
-        color=READER[reader],
-        markersize=6,
-        clip_on=False,
-    )
+    last = draw_cell_line(axes, line, "magnitude", READER[reader])
     selected = line.filter(pl.col("selected"))
     axes.plot(selected["magnitude"], selected["share"], "o", markersize=9, fillstyle="none", color=INK)
-    return [(whole["share"][-1], f"{reader}-derived", READER[reader])]
+    return [] if last is None else [(last, f"{reader}-derived", READER[reader])]

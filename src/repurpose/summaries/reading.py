@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import polars as pl
 
-from repurpose.statistics import Array, Estimate, estimate_auroc, estimate_ratio, interval
+from repurpose.statistics import Array, Estimate, estimate_auroc, estimate_ratio, estimate_share, interval
 from repurpose.summaries.cells import Resampling, conform, split_cells, spread
 from repurpose.summaries.data import StudyData
 
@@ -94,7 +94,8 @@ def _tokens_of(data: StudyData, example: dict[str, Any]) -> pl.DataFrame:
     shown = data.projections.filter(
         *same, pl.col("reader") == "base", pl.col("position").is_between(start - LEAD, start + TAIL - 1)
     ).sort("position")
-    starts = data.sentences.filter(*same, pl.col("label") == data.behaviour)["token_start"].to_list()
+    labelled = data.sentences.filter(*same, pl.col("label") == data.behaviour, pl.col("token_start") < start + TAIL)
+    starts = labelled["token_start"].to_list()  # a window whose sentence is not shown would only puzzle
     marks = [_mark(row, starts, data) for row in shown.iter_rows(named=True)]
     return shown.select(
         example=pl.lit(example["example"], pl.Int64),
@@ -134,7 +135,7 @@ def make_projections(data: StudyData) -> pl.DataFrame:
         tables += [
             _example_tokens(scaled, examples),
             _profile(scaled, data, resampling),
-            _summary(scaled, resampling),
+            _summary(scaled, data.behaviour, resampling),
         ]
     return pl.concat(tables)
 
@@ -186,13 +187,13 @@ def _profile(tokens: pl.DataFrame, data: StudyData, resampling: Resampling) -> p
     return _as_projections(pl.DataFrame(found)) if found else pl.DataFrame(schema=PROJECTION_COLUMNS)
 
 
-def _summary(tokens: pl.DataFrame, resampling: Resampling) -> pl.DataFrame:
-    number = {prompt: i for i, prompt in enumerate(resampling.prompts)}
-    prompt = np.array([number[p] for p in tokens["prompt_id"]])
+def _summary(tokens: pl.DataFrame, behaviour: str, resampling: Resampling) -> pl.DataFrame:
+    prompt = resampling.numbers(tokens)
     z = tokens["z"].to_numpy()
     keyword = tokens["keyword"].fill_null(False).to_numpy()
     measures = {
         "participation": estimate_participation(tokens, resampling),
+        "behaviour_tokens": estimate_inside(tokens, behaviour, resampling),
         "keyword_precision": estimate_top_precision(z, keyword, prompt, resampling),
         "keyword_auroc": estimate_auroc(z, keyword, prompt, resampling.weights, resampling.level),
     }
@@ -223,6 +224,13 @@ def estimate_participation(tokens: pl.DataFrame, resampling: Resampling) -> Esti
     return Estimate(float(second**2 / (fourth * count)), float(low), float(high))
 
 
+def estimate_inside(tokens: pl.DataFrame, behaviour: str, resampling: Resampling) -> Estimate:
+    """Estimate the share of tokens that stand in the behaviour's sentences."""
+    inside = tokens.with_columns(inside=(pl.col("label") == behaviour).fill_null(False).cast(pl.Float64))
+    sums, counts = resampling.sums(inside, "inside"), resampling.counts(inside, "inside")
+    return estimate_share(sums, counts, resampling.weights, resampling.level)
+
+
 def estimate_top_precision(
     z: Array, keyword: np.ndarray[Any, Any], prompt: np.ndarray[Any, Any], resampling: Resampling
 ) -> Estimate:
@@ -234,7 +242,7 @@ def estimate_top_precision(
     prompts = len(resampling.prompts)
     hits = np.bincount(prompt[top], keyword[top].astype(float), prompts).astype(np.float64)
     taken = np.bincount(prompt[top], minlength=prompts).astype(np.float64)
-    return estimate_ratio(hits, taken, resampling.weights, resampling.level)
+    return estimate_share(hits, taken, resampling.weights, resampling.level)
 
 
 def make_detection(data: StudyData) -> pl.DataFrame:
@@ -260,8 +268,7 @@ def make_detection(data: StudyData) -> pl.DataFrame:
 
 
 def _detect(tokens: pl.DataFrame, name: str, low: int, high: int, resampling: Resampling) -> dict[str, Any]:
-    number = {prompt: i for i, prompt in enumerate(resampling.prompts)}
-    prompt = np.array([number[p] for p in tokens["prompt_id"]], dtype=np.int64)
+    prompt = resampling.numbers(tokens)
     mistake = (~tokens["correct_step"]).to_numpy()
     scores = tokens["projection"].to_numpy()
     return {

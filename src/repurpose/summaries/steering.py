@@ -62,29 +62,27 @@ def with_family(table: pl.DataFrame, behaviour: str) -> pl.DataFrame:
     return table.with_columns(family=pl.Series(families, dtype=pl.String))
 
 
-def summarise_sweep(data: StudyData, name: str) -> pl.DataFrame:
-    """Return the effects of one sweep; empty where the study has no such sweep."""
+def summarise_sweep(data: StudyData, name: str, *keep: pl.Expr) -> pl.DataFrame:
+    """Return the effects of one sweep, or of those of its cells that are kept; empty where there is no such sweep."""
     rows = data.sweep_rows(name)
     if rows.is_empty():
         return pl.DataFrame(schema=EFFECT_COLUMNS)
-    magnitude = data.selection["magnitude"]
-    return summarise_effects(rows, data.resampling(rows), data.settings.selection, magnitude)
+    kept = rows.filter((pl.col("direction") == "none") | pl.all_horizontal(*keep)) if keep else rows
+    return summarise_effects(kept, data.resampling(rows), data.settings.selection, data.selection["magnitude"])
 
 
 def make_windows(data: StudyData) -> pl.DataFrame:
     """Fig. 2: window start x magnitude at the selected layer, both readers, training prompts."""
-    effects = summarise_sweep(data, data.settings.selection.sweep)
-    here = (pl.col("direction") == "none") | (pl.col("layer") == data.selection["layer"])
-    site = pl.col("window_start") == data.selection["window_start"]
-    return effects.filter(here).with_columns(selected=_is_selected(data) & site)
+    here, site = (pl.col(name) == data.selection[name] for name in ("layer", "window_start"))
+    effects = summarise_sweep(data, data.settings.selection.sweep, here)
+    return effects.with_columns(selected=_is_selected(data) & site.fill_null(False))
 
 
 def make_layers(data: StudyData) -> pl.DataFrame:
     """Fig. B.1: layer x magnitude at the selected window, both readers, training prompts."""
-    effects = summarise_sweep(data, data.settings.selection.sweep)
-    here = (pl.col("direction") == "none") | (pl.col("window_start") == data.selection["window_start"])
-    site = pl.col("layer") == data.selection["layer"]
-    return effects.filter(here).with_columns(selected=_is_selected(data) & site)
+    site, here = (pl.col(name) == data.selection[name] for name in ("layer", "window_start"))
+    effects = summarise_sweep(data, data.settings.selection.sweep, here)
+    return effects.with_columns(selected=_is_selected(data) & site.fill_null(False))
 
 
 def _is_selected(data: StudyData) -> pl.Expr:
