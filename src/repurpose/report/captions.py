@@ -55,7 +55,7 @@ CAPTIONS: dict[str, Caption] = {
         "Two vectors, two models",
         "Keyword share when the base-derived or the reasoning-derived vector is added to either model, at "
         "magnitudes from negative to too large.",
-        "The base model's zero is confounded: it never writes the keywords to begin with. See the log-odds below.",
+        "The base model's share says little alone: it was never taught to think aloud. See the log-odds below.",
         STEERED,
         SELECTED,
     ),
