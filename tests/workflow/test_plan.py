@@ -75,7 +75,15 @@ STEP_RULES = {
     "report": ("write_report",),
 }
 
-ALONE_INVALID = {"sweeps.selection.split", "selection.sweep", "rollouts.engine", "labels.annotator"}
+ALONE_INVALID = {
+    "vectors.behaviour",
+    "sweeps.selection.split",
+    "sweeps.selection.directions",
+    "sweeps.selection.operation",
+    "selection.sweep",
+    "rollouts.engine",
+    "labels.annotator",
+}
 """Leaves that cannot change alone: another value breaks a rule of the study, or there is no other value yet."""
 
 CANDIDATES: tuple[Any, ...] = (
