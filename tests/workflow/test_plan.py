@@ -76,15 +76,16 @@ STEP_RULES = {
 }
 
 ALONE_INVALID = {
-    "vectors.behaviour",
     "sweeps.selection.split",
-    "sweeps.selection.directions",
     "sweeps.selection.operation",
     "selection.sweep",
     "rollouts.engine",
     "labels.annotator",
 }
 """Leaves that cannot change alone: another value breaks a rule of the study, or there is no other value yet."""
+
+COMPANIONS = {"vectors.behaviour": "sweeps.selection.directions"}
+"""A leaf that another one must follow: the selection sweep steers with the behaviour."""
 
 CANDIDATES: tuple[Any, ...] = (
     "main",
@@ -104,7 +105,7 @@ CANDIDATES: tuple[Any, ...] = (
     [-13],
     ["base"],
     ["base", "reasoning"],
-    ["deduction"],
+    ["backtracking", "deduction"],
     ["other"],
     [0.125],
 )
@@ -161,6 +162,8 @@ def other_values(values: dict[str, Any], path: str) -> Iterator[dict[str, Any]]:
     numbers = (now + 1, now - 1, now / 2) if isinstance(now, int | float) else ()
     for value in (*numbers, *CANDIDATES):
         changed = with_leaf(values, path, value)
+        if path in COMPANIONS:
+            changed = with_leaf(changed, COMPANIONS[path], [value])
         try:
             study = read_study(changed)
             check_models(study)

@@ -16,6 +16,7 @@ import polars as pl
 import pytest
 import yaml
 from copied_project import ROOT, Project, copy_project
+from polars.testing import assert_frame_equal
 
 pytestmark = [pytest.mark.workflow, pytest.mark.slow]
 
@@ -77,7 +78,7 @@ def test_a_killed_step_continues_and_gives_the_same(tmp_path: Path, undisturbed:
     assert not (project.root / TARGET).exists()
     finished = len((project.root / JOURNAL).read_text().splitlines()) - 1  # the last line may be torn
     project.run(*COMMAND[3:])
-    pl.testing.assert_frame_equal(pl.read_parquet(project.root / TARGET), undisturbed)
+    assert_frame_equal(pl.read_parquet(project.root / TARGET), undisturbed)
     log = (project.root / "results/organism/logs/rollouts/0.log").read_text()
     first = re.search(r"(\d+)/24", log)
     assert first and int(first[1]) >= finished

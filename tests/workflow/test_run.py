@@ -153,7 +153,7 @@ def start_and_wait(project: Project, step: str) -> subprocess.Popen[bytes]:
         stderr=subprocess.DEVNULL,
         start_new_session=True,
     )
-    deadline = time.monotonic() + 60
+    deadline = time.monotonic() + 300
     while not (project.root / "begun").exists():
         assert time.monotonic() < deadline and run.poll() is None
         time.sleep(0.05)
