@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 import time
@@ -13,6 +14,7 @@ import numpy as np
 import pytest
 from tests.tiny import GRID, LAYERS, WIDTH, StepMaker
 
+from repurpose import sweeps
 from repurpose.journal import journal_path
 from repurpose.rollouts import write_rollouts
 from repurpose.settings import SettingsError, StepSettings, canonical_json
@@ -21,6 +23,7 @@ from repurpose.sweeps import choose_prompts, list_conditions, main, read_pair_di
 from repurpose.tables import PROMPTS, SWEEPS, VECTORS, read_provenance, read_table, write_table
 
 Row = dict[str, Any]
+SOURCE = str(Path(sweeps.__file__).parents[1])
 NAMES = ("backtracking", "deduction", "mean", "same-offset", "shuffle-00", "random-00", "random-01")
 SELECTION = {"layer": 1, "window_start": -3, "window_length": 2, "magnitude": 4.0}
 BASELINES = {
@@ -194,7 +197,8 @@ def test_a_killed_process_leaves_no_table_and_the_next_one_goes_on(
     write_table(tmp_path / "prompts.parquet", prompt_rows, PROMPTS, {})
     step = sweep_step(make_step, {**GRID, "samples": 2, "batch_size": 1, "max_new_tokens": 20})
     output, journal = tmp_path / "killed.parquet", journal_path(tmp_path / "killed.parquet")
-    process = subprocess.Popen(command(step.values, tmp_path, vector_files, output), stderr=subprocess.DEVNULL)
+    arguments, environment = command(step.values, tmp_path, vector_files, output), {**os.environ, "PYTHONPATH": SOURCE}
+    process = subprocess.Popen(arguments, env=environment, stderr=subprocess.DEVNULL)
     while not journal.exists() or journal.read_bytes().count(b"\n") < 3:
         assert process.poll() is None
         time.sleep(0.01)
@@ -202,7 +206,7 @@ def test_a_killed_process_leaves_no_table_and_the_next_one_goes_on(
     process.wait()
     done = journal.read_bytes().count(b"\n")
     assert not output.exists() and 3 <= done < 42
-    subprocess.run(command(step.values, tmp_path, vector_files, output), check=True, stderr=subprocess.DEVNULL)
+    subprocess.run(arguments, env=environment, check=True, stderr=subprocess.DEVNULL)
     assert journal.read_bytes().count(b"\n") == 42
     assert read_table(output).to_dicts() == run(step, prompt_rows, directions, tmp_path / "undisturbed")
     assert {path.suffix for path in tmp_path.iterdir()} == {".parquet", ".journal"}

@@ -82,14 +82,14 @@ def test_a_checkpoint_of_other_settings_is_not_used(tmp_path: Path) -> None:
 @pytest.mark.slow
 def test_the_command_trains_a_shortened_pair(tmp_path: Path) -> None:
     """The rule's own command on two processes; its loss falls and its models load like any other."""
-    command = [sys.executable, "-m", "repurpose.organism", "--output", tmp_path, "--scale", "0.008", "--workers", "2"]
+    command = [sys.executable, "-m", "repurpose.organism", "--output", tmp_path, "--scale", "0.012", "--workers", "2"]
     source = Path(training.__file__).parents[2]
     subprocess.run(command, check=True, env={**os.environ, "PYTHONPATH": str(source)})
     with (tmp_path / "losses.csv").open() as file:
         rows = list(csv.DictReader(file))
     losses = [float(row["loss"]) for row in rows]
     assert {row["stage"] for row in rows} == {"drill", "base", "reasoning", "polish"}
-    assert losses[0] > 6.0 and max(losses[-3:]) < losses[0] - 1  # from even odds over the vocabulary, ln 768 = 6.6
+    assert losses[0] > 6.0 and max(losses[-3:]) < losses[0] - 0.8  # from even odds over the vocabulary, ln 768 = 6.6
     facts = json.loads((tmp_path / "abilities.json").read_text())
     assert set(flat(facts)) >= set(REQUIRED)
     for name in ("base", "reasoning"):
