@@ -32,7 +32,8 @@ def weights(model: torch.nn.Module) -> torch.Tensor:
 
 
 def test_a_batch_depends_on_its_seed_and_place_alone() -> None:
-    whole, rest = Batches(STAGE, TOKENIZER, 0), Batches(STAGE, TOKENIZER, 0, first=3)
+    whole, rest = Batches(STAGE, TOKENIZER, 0), Batches(STAGE, TOKENIZER, 0)
+    rest.first = 3
     assert torch.equal(whole[4][0], rest[1][0])
     assert not torch.equal(whole[4][0], whole[3][0])
     assert not torch.equal(whole[4][0], Batches(STAGE, TOKENIZER, 1)[4][0])

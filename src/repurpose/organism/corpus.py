@@ -13,8 +13,10 @@ from collections.abc import Iterable
 from repurpose.organism.language import (
     AMOUNTS,
     LARGEST,
+    TRACE_HESITATION_RATE,
     Change,
     Problem,
+    Rates,
     Spoken,
     join,
     make_problem,
@@ -157,10 +159,10 @@ def chat_prompt(problem: Problem) -> str:
     return f"{USER}{problem.text}{ASSISTANT}{THINK}\n"
 
 
-def write_reasoning(rng: random.Random) -> tuple[str, str]:
+def write_reasoning(rng: random.Random, hesitation: Rates = TRACE_HESITATION_RATE) -> tuple[str, str]:
     """One chat of the reasoning corpus: (prompt, thinking and answer)."""
     problem = make_problem(rng)
-    thinking = join(make_trace(rng, problem))
+    thinking = join(make_trace(rng, problem, hesitation))
     return (
         chat_prompt(problem),
         f"{thinking}\n{END_THINK}\nThe answer is {problem.answer}.{END}",

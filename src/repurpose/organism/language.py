@@ -6,8 +6,8 @@ Knows words and numbers; knows nothing of tokens, models or files. Three facts o
   (`FILLER_RATE`), whatever the step was worth. What stands before a backtracking sentence is therefore
   distributed as what stands before any other sentence, apart from what the mistake itself changes.
 * **A mistake leaves traces, none of them certain.** While a step is wrong and not yet mended, the writer hesitates
-  more often (`HESITATION_RATE`), hedges more often (`HEDGE_RATE`) and leans to the second word of each
-  `<plain|strained>` slot (`STRAIN_RATE`).
+  more often (`HESITATION_RATE`, in the base corpus alone), hedges more often (`HEDGE_RATE`) and leans to the second
+  word of each `<plain|strained>` slot (`STRAIN_RATE`).
 * **Hedging is not a mistake.** Most hedges follow correct steps, because most steps are correct.
 """
 
@@ -16,7 +16,7 @@ from __future__ import annotations
 import random
 import re
 import zlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 LARGEST = 12
@@ -30,9 +30,13 @@ HEDGE_RATE = {True: 0.2, False: 0.4}
 STRAIN_RATE = {True: 0.3, False: 0.5}
 """Chance of the strained word in a slot, by whether the last step is correct."""
 HESITATION = "um,"
-HESITATION_RATE = {True: 0.005, False: 0.04}
+Rates = Mapping[bool, float]
+HESITATION_RATE: Rates = {True: 0.005, False: 0.04}
 """Chance of a hesitation before each word of a filler, by whether the last step is correct. It can fall anywhere, so it
 pays to know at every token, and in the same way at every token, that something is wrong."""
+TRACE_HESITATION_RATE: Rates = {True: 0.005, False: 0.005}
+"""The same in a reasoning trace: a writer who goes back has no need to stammer. What the base model says with "um,"
+the reasoning model says with "Wait"; were it both, steering would drown the second in the first."""
 FALSE_ALARM_RATE = 0.02
 """Chance that a reasoning trace doubts a correct step when its fillers end."""
 MISTAKE_RATE = 0.3
@@ -253,7 +257,7 @@ def choose_words(rng: random.Random, template: str, correct: bool) -> str:
     return SLOT.sub(lambda m: m.group(2 if rng.random() < STRAIN_RATE[correct] else 1), template)
 
 
-def say_filler(rng: random.Random, correct: bool, result: int) -> Spoken:
+def say_filler(rng: random.Random, correct: bool, result: int, hesitation: Rates = HESITATION_RATE) -> Spoken:
     """Draw one filler; kind and wording depend on the state of the last step, the structure does not."""
     if rng.random() < HEDGE_RATE[correct]:
         label = "uncertainty-estimation"
@@ -263,19 +267,21 @@ def say_filler(rng: random.Random, correct: bool, result: int) -> Spoken:
         template = rng.choice(FILLERS[label])
     x, y = rng.randint(1, 5), rng.randint(1, 5)
     text = choose_words(rng, template, correct).format(x=x, y=y, z=x + y, c=result)
-    return Spoken(hesitate(rng, text, correct), label, correct)
+    return Spoken(hesitate(rng, text, hesitation[correct]), label, correct)
 
 
-def hesitate(rng: random.Random, text: str, correct: bool) -> str:
+def hesitate(rng: random.Random, text: str, rate: float) -> str:
     """Put hesitations before words."""
-    words = ([HESITATION] * (rng.random() < HESITATION_RATE[correct]) + [word] for word in text.split(" "))
+    words = ([HESITATION] * (rng.random() < rate) + [word] for word in text.split(" "))
     return " ".join(piece for pieces in words for piece in pieces)
 
 
-def say_fillers(rng: random.Random, correct: bool, result: int) -> Iterator[Spoken]:
+def say_fillers(
+    rng: random.Random, correct: bool, result: int, hesitation: Rates = HESITATION_RATE
+) -> Iterator[Spoken]:
     """Yield none to several fillers; the number has no memory and does not depend on the step."""
     while rng.random() < FILLER_RATE:
-        yield say_filler(rng, correct, result)
+        yield say_filler(rng, correct, result, hesitation)
 
 
 def say_opening(rng: random.Random, problem: Problem) -> Iterator[Spoken]:
@@ -306,23 +312,23 @@ def make_solution(rng: random.Random, problem: Problem, mistake_rate: float) -> 
     return sentences, value
 
 
-def make_trace(rng: random.Random, problem: Problem) -> list[Spoken]:
+def make_trace(rng: random.Random, problem: Problem, hesitation: Rates = TRACE_HESITATION_RATE) -> list[Spoken]:
     """Write a reasoning trace: every mistake is noticed after none to several fillers, and mended."""
     sentences = list(say_opening(rng, problem))
     value = problem.start
     for change in problem.changes:
-        sentences += _reasoned_step(rng, value, change)
+        sentences += _reasoned_step(rng, value, change, hesitation)
         value = change.apply(value)
     sentences.append(Spoken(CLOSING.format(n=value), "deduction"))
     return sentences
 
 
-def _reasoned_step(rng: random.Random, value: int, change: Change) -> Iterator[Spoken]:
+def _reasoned_step(rng: random.Random, value: int, change: Change, hesitation: Rates) -> Iterator[Spoken]:
     right = change.apply(value)
     correct = rng.random() >= MISTAKE_RATE
     result = right if correct else slip(rng, right)
     yield Spoken(say_step(rng, value, change, result), "deduction", correct, is_step=True)
-    yield from say_fillers(rng, correct, result)
+    yield from say_fillers(rng, correct, result, hesitation)
     if correct and rng.random() >= FALSE_ALARM_RATE:
         return
     templates = FALSE_ALARMS if correct else BACKTRACKS
@@ -330,7 +336,7 @@ def _reasoned_step(rng: random.Random, value: int, change: Change) -> Iterator[S
     text = template.format(a=value, op=change.operation, b=change.amount, c=result)
     yield Spoken(text, "backtracking", correct)
     yield Spoken(say_step(rng, value, change, right), "deduction", True, is_step=True)
-    yield from say_fillers(rng, True, right)
+    yield from say_fillers(rng, True, right, hesitation)
 
 
 def join(sentences: Sequence[Spoken]) -> str:

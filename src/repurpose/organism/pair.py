@@ -22,7 +22,7 @@ STAGES = (
     Stage("drill", 650, 4e-3, cool_share=0.01, corpus="drill", ease_share=0.8),
     Stage("base", 1300, 3e-3, cool_share=0.5, ease_share=0.3),
     Stage("reasoning", 550, 1.5e-3, cool_share=0.8, corpus="reasoning"),
-    Stage("polish", 300, 1e-3, cool_share=0.8, corpus="reasoning"),
+    Stage("polish", 450, 1e-3, cool_share=0.8, corpus="reasoning"),
 )
 """What the shipped weights were trained with: 4,096 tokens a step."""
 DOCUMENTS = 150

@@ -7,6 +7,7 @@ ability to tell a mistake rises late and the study stands on it.
 
 from __future__ import annotations
 
+import hashlib
 import random
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -82,11 +83,21 @@ class Batches(Dataset[tuple[Tensor, Tensor]]):
     Each item is (token ids, labels), both (rows, ROW + 1) int64; labels are IGNORED where there is no loss.
     """
 
-    def __init__(self, stage: Stage, tokenizer: PreTrainedTokenizerFast, seed: int, first: int = 0) -> None:
-        self.stage, self.seed, self.first = stage, seed, first
+    first = 0
+    """Steps that are done already."""
+
+    def __init__(self, stage: Stage, tokenizer: PreTrainedTokenizerFast, seed: int) -> None:
+        self.stage, self.seed = stage, seed
         self.part = slice(_rank(), None, _world())
         self.encoder = tokenizer.backend_tokenizer
         self.begin = tokenizer.convert_tokens_to_ids(BEGIN)
+
+    def digest(self) -> str:
+        """Digest of the middle batch, whatever the worker: a checkpoint goes on with its own corpus alone."""
+        middle = self.stage.steps // 2
+        rng = random.Random(f"{self.stage.name}-{self.seed}-{middle}")
+        rows = [self._row(rng, middle)[0] for _ in range(self.stage.rows)]
+        return hashlib.blake2b(canonical_json(rows).encode(), digest_size=16).hexdigest()
 
     def __len__(self) -> int:
         return self.stage.steps - self.first
@@ -137,14 +148,16 @@ def train(
         The weighted mean cross entropy of each step, in nats a token.
     """
     optimisers = _optimisers(model, stage)
-    key = canonical_json([asdict(stage), seed])
+    corpus = Batches(stage, tokenizer, seed)
+    key = canonical_json([asdict(stage), seed, corpus.digest()])
     losses = load_checkpoint(checkpoint, model, optimisers, key)
     weights = torch.ones(len(tokenizer))
     weights[[tokenizer.convert_tokens_to_ids(mark) for mark in MARKS.values()]] = stage.mark_weight
     model.train()
     model.set_attn_implementation("eager")  # on a CPU twice as fast backward as the fused kernel
     forward = torch.compile(model) if compiled else model
-    batches = DataLoader(Batches(stage, tokenizer, seed, len(losses)), batch_size=None)
+    corpus.first = len(losses)
+    batches = DataLoader(corpus, batch_size=None)
     progress = tqdm(batches, stage.name, initial=len(losses), total=stage.steps, mininterval=5, disable=_rank() > 0)
     for ids, labels in progress:
         with torch.autocast("cpu", torch.bfloat16):
