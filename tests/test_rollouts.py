@@ -8,8 +8,7 @@ import pytest
 from tests.tiny import StepMaker
 from transformers import PreTrainedTokenizerFast
 
-from repurpose import rollouts
-from repurpose.engines import Generated
+from repurpose.engines import Generated, choice
 from repurpose.journal import journal_path
 from repurpose.models import ModelError
 from repurpose.rollouts import main, prompt_token_ids, shard_of, write_rollouts
@@ -73,14 +72,14 @@ def test_a_killed_run_goes_on_where_it_was(
     lines = journal.splitlines(keepends=True)
     journal_path(tmp_path / "killed").write_bytes(b"".join(lines[:5]) + lines[5][:-9])
     asked: list[int] = []
-    engine = rollouts.TransformersEngine
+    engine = choice.TransformersEngine
 
     class Counting(engine):  # type: ignore[misc, valid-type]
         def generate(self, requests: Any, *rest: Any) -> list[Generated]:
             asked.append(len(requests))
             return list(super().generate(requests, *rest))
 
-    monkeypatch.setattr(rollouts, "TransformersEngine", Counting)
+    monkeypatch.setattr(choice, "TransformersEngine", Counting)
     assert write_rollouts(step, prompt_rows, tmp_path / "killed") == undisturbed
     assert asked == [len(prompt_rows) - 5]
 

@@ -11,13 +11,13 @@ from pathlib import Path
 from typing import Any
 
 from tqdm import tqdm
-from transformers import PreTrainedModel, PreTrainedTokenizerBase
+from transformers import PreTrainedTokenizerBase
 
 from repurpose.command import one_line_errors, read_arguments
 from repurpose.engines import Generated, Request, Sampling, row_seed
-from repurpose.engines.transformers import TransformersEngine
+from repurpose.engines.choice import open_engine, share_work
 from repurpose.journal import Journal, journal_path, record_key
-from repurpose.models import ModelError, check_ids_fit, load_model, load_tokenizer, model_digest
+from repurpose.models import ModelError, check_ids_fit, load_tokenizer, model_digest
 from repurpose.settings import Role, StepSettings
 from repurpose.tables import ROLLOUTS, provenance, read_table, write_table
 
@@ -36,13 +36,6 @@ def prompt_token_ids(tokenizer: PreTrainedTokenizerBase, messages: str) -> list[
     if ids[:2].count(tokenizer.bos_token_id) == 2:
         raise ModelError(f"the chat template of {tokenizer.name_or_path} begins a prompt with two BOS tokens")
     return list(ids)
-
-
-def stop_token_ids(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> list[int]:
-    """Ids that end a text, from the tokenizer and the model's generation settings."""
-    configured = model.generation_config.eos_token_id if model.generation_config is not None else None
-    listed = configured if isinstance(configured, list) else [configured]
-    return sorted({i for i in [*listed, tokenizer.eos_token_id] if i is not None})
 
 
 def shard_of(prompts: Sequence[Row], shard: int, shards: int) -> list[Row]:
@@ -104,17 +97,15 @@ def generate_missing(
     missing = list(journal.missing(keys))
     if not missing:
         return
-    model = load_model(settings.pair, role)
-    tokenizer = load_tokenizer(settings.pair, role)
-    check_ids_fit([i for k in missing for i in requests[k].prompt_ids], model, f"pair.{role}")
-    engine = TransformersEngine(model, stop_token_ids(model, tokenizer), batch_size)
+    engine = open_engine(settings.pair, role, batch_size)
+    check_ids_fit([i for k in missing for i in requests[k].prompt_ids], engine.model, f"pair.{role}")
     with tqdm(total=len(keys), initial=len(keys) - len(missing), unit="rollout") as bar:
 
         def finished(batch: Sequence[tuple[int, Generated]]) -> None:
             journal.add({keys[missing[index]]: vars(done) for index, done in batch})
             bar.update(len(batch))
 
-        engine.generate([requests[k] for k in missing], sampling, finished)
+        share_work(engine, settings.pair, role).generate([requests[k] for k in missing], sampling, finished)
 
 
 def main() -> None:

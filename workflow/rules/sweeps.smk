@@ -16,7 +16,7 @@ rule steer_to_select:
         sweep=STUDY.selection.sweep,
     conda:
         "../../envs/main.yaml"
-    threads: 2  # no other job can run beside this one
+    threads: 2  # no other job can run beside this one; on a CPU each thread of a small model is a process
     resources:
         mem_mb=MODEL_MEMORY,
         runtime=MODEL_RUNTIME,
