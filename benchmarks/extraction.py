@@ -2,9 +2,9 @@
 
     python benchmarks/extraction.py [--model resources/organism/base] [--rollouts 200]
 
-Floor: the same batches through a bare forward pass to the last layer that is read, without the head. Peers:
-transformers' `output_hidden_states` in batches as they come, padded, then sliced (and steering-vectors'
-`record_activations` where it is installed). Equality of the pooled windows with the first peer is asserted.
+Floor: the same batches through a bare forward pass to the last layer that is read, without the head. Peer:
+transformers' `output_hidden_states` in batches as they come, padded, then sliced. Equality of the pooled windows with
+the peer is asserted.
 """
 
 from __future__ import annotations

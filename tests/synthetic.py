@@ -34,6 +34,7 @@ from repurpose.summaries.data import StudyData, read_study_data
 from repurpose.tables import (
     LENS,
     LOGODDS,
+    MEASUREMENTS,
     PROJECTIONS,
     ROLLOUTS,
     SENTENCES,
@@ -518,7 +519,7 @@ def _write_sweeps(folder: Path, effects: Effects, study: Study, paths: dict[str,
             rows = pl.DataFrame(measurements_schema_rows(sweep_rows(effects, name, target, prompts, sweep.samples)))
             measured = measurements.measure_sweep(rows, study.keywords)
             path = folder / f"measurements/{name}/{target}.parquet"
-            _write(path, measured, measurements.SCHEMA, provenance({}), paths["measurements"])
+            _write(path, measured, MEASUREMENTS, provenance({}), paths["measurements"])
             if name == "selection":
                 _write_selection(folder, measured, study, paths)
 

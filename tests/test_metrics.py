@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from repurpose import measurements, metrics
-from repurpose.tables import SWEEPS, TableError, provenance, read_table, write_table
+from repurpose.tables import MEASUREMENTS, SWEEPS, TableError, provenance, read_table, write_table
 from synthetic import PRESENT, make_study, measurements_schema_rows, prompt_names, settings_text, sweep_rows
 
 KEYWORDS = ("wait", "hmm")
@@ -94,7 +94,7 @@ def test_sentences_are_those_of_the_thinking() -> None:
 def test_measured_rows_keep_their_key() -> None:
     rows = sweep_rows(PRESENT, "two_by_two", "reasoning", prompt_names("heldout", 2))
     measured = measurements.measure_sweep(pl.DataFrame(measurements_schema_rows(rows)), KEYWORDS)
-    assert set(measured.columns) == set(measurements.SCHEMA.names)
+    assert set(measured.columns) == set(MEASUREMENTS.names)
     assert measured["prompt_id"].to_list() == [row["prompt_id"] for row in rows]
     assert measured["length"].to_list() == [len(row["token_ids"]) for row in rows]
 
@@ -116,7 +116,7 @@ def _run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, rows: list[dict[str, A
 def test_step_writes_its_schema(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     rows = sweep_rows(PRESENT, "two_by_two", "base", prompt_names("heldout", 1))
     table = read_table(_run(tmp_path, monkeypatch, rows))
-    assert table.columns == measurements.SCHEMA.names
+    assert table.columns == MEASUREMENTS.names
 
 
 def test_steering_that_stopped_is_an_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -10,9 +10,9 @@ from typing import Any
 import polars as pl
 import pytest
 
-from repurpose import measurements, selection
+from repurpose import selection
 from repurpose.settings import Selection
-from repurpose.tables import TableError, provenance, write_table
+from repurpose.tables import MEASUREMENTS, TableError, provenance, write_table
 from synthetic import built, make_study, settings_text
 
 RULES = Selection()
@@ -109,8 +109,8 @@ def test_step_writes_the_contract(built_folder: Path, tmp_path: Path, monkeypatc
 
 
 def test_step_ends_in_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    empty = measurements.SCHEMA.empty_table()
-    write_table(tmp_path / "m.parquet", empty, measurements.SCHEMA, provenance({}))
+    empty = MEASUREMENTS.empty_table()
+    write_table(tmp_path / "m.parquet", empty, MEASUREMENTS, provenance({}))
     text = settings_text(make_study(), "selection")
     names = ["--settings", text, "--measurements", str(tmp_path / "m.parquet"), "--output", str(tmp_path / "s.json")]
     monkeypatch.setattr(sys, "argv", ["selection", *names])

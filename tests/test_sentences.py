@@ -58,9 +58,17 @@ def test_token_ends_of_any_text(text: str) -> None:
     assert not ids or ends[-1] == len(decoded)
 
 
+@given(st.lists(st.integers(6, 261), max_size=12))
+def test_token_ends_of_any_bytes(ids: list[int]) -> None:
+    """What a model writes when it is steered too far need not be text at all."""
+    text = TOKENIZER.decode(ids)
+    ends = token_ends(ids, TOKENIZER.decode, text)
+    assert len(ends) == len(ids) and ends == sorted(ends) and ends[-1:] in ([], [len(text)])
+
+
 def test_token_ends_refuses_other_text() -> None:
     ids = TOKENIZER.encode("Wait, no.", add_special_tokens=False)
-    with pytest.raises(ValueError, match="token"):
+    with pytest.raises(ValueError, match="do not decode"):
         token_ends(ids, TOKENIZER.decode, "Something else")
 
 

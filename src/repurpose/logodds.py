@@ -31,9 +31,9 @@ from repurpose.settings import BEHAVIOURS, StepSettings
 from repurpose.steering import Directions, read_directions
 from repurpose.tables import LOGODDS, provenance, read_table, write_table
 
-ROLLOUTS = 20
+ROLLOUTS = 15
 """Held-out rollouts that are read."""
-HOMEWORK = 30
+HOMEWORK = 20
 MULTIPLES = (-1.0, 0.5, 1.0)
 """Times the selected magnitude, for the behaviour's own vectors; every other direction gets the last alone."""
 

@@ -24,15 +24,6 @@ from repurpose.metrics import (
 from repurpose.settings import StepSettings
 from repurpose.tables import MEASUREMENTS, TableError, provenance, read_table, write_table
 
-SCHEMA = pa.schema(
-    [
-        *MEASUREMENTS,
-        pa.field("keyword_sentences", pa.int64()),
-        pa.field("keyword_backtracking_sentences", pa.int64()),
-    ]
-)
-"""MEASUREMENTS and what Table C.1 needs: sentences with a keyword, those of them labelled backtracking."""
-
 
 def measure_text(
     token_ids: list[int], text: str, answer: str | None, finish_reason: str, keywords: Collection[str]
@@ -97,7 +88,7 @@ def measure_sweep(sweep: pl.DataFrame, keywords: Collection[str]) -> pl.DataFram
         measure_text(row["token_ids"], row["text"], row["answer"], row["finish_reason"], keywords)
         for row in sweep.select(columns).iter_rows(named=True)
     ]
-    measured = pa.Table.from_pylist(metrics, pa.schema([f for f in SCHEMA if f.name in metrics[0]]))
+    measured = pa.Table.from_pylist(metrics, pa.schema([f for f in MEASUREMENTS if f.name in metrics[0]]))
     return pl.concat([sweep.drop("token_ids", "text"), pl.DataFrame(measured)], how="horizontal")
 
 
@@ -108,7 +99,7 @@ def main() -> None:
         sweep = read_table(arguments.sweep)
         check_steered(sweep)
         measured = measure_sweep(sweep, settings.keywords)
-        write_table(arguments.output, measured, SCHEMA, provenance(settings.values))
+        write_table(arguments.output, measured, MEASUREMENTS, provenance(settings.values))
 
 
 if __name__ == "__main__":

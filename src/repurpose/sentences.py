@@ -58,18 +58,26 @@ def token_ends(token_ids: Sequence[int], decode: Callable[[list[int]], str], tex
     Raises:
         ValueError: where the ids do not decode to the text.
     """
+    if decode(list(token_ids)) != text:
+        raise ValueError("the ids do not decode to the text")
     ends, done, pending = [], 0, 0
     for position in range(len(token_ids)):
         piece = decode(list(token_ids[pending : position + 1]))
-        if "\ufffd" in piece and not text.startswith(piece, done):
-            ends.append(min(done + 1, len(text)))
-            continue
-        if not text.startswith(piece, done):
-            raise ValueError(f"token {position} decodes to {piece!r}, the text has {text[done : done + 20]!r}")
-        done, pending = done + len(piece), position + 1
-        ends.append(done)
-    if done != len(text):
-        raise ValueError(f"the ids decode to {done} characters, the text has {len(text)}")
+        if text.startswith(piece, done):
+            done, pending = done + len(piece), position + 1
+        elif "\ufffd" not in piece:
+            return _ends_by_prefix(token_ids, decode, text)
+        ends.append(min(done + (pending <= position), len(text)))
+    return ends if done == len(text) else _ends_by_prefix(token_ids, decode, text)
+
+
+def _ends_by_prefix(token_ids: Sequence[int], decode: Callable[[list[int]], str], text: str) -> list[int]:
+    """The same where bytes that make no character stand between others, which a piece alone cannot know: quadratic."""
+    ends: list[int] = []
+    for position in range(len(token_ids)):
+        prefix = decode(list(token_ids[: position + 1]))
+        common = next((i for i, (a, b) in enumerate(zip(prefix, text, strict=False)) if a != b), len(prefix))
+        ends.append(min(max([common + (common < len(prefix)), *ends[-1:]]), len(text)))
     return ends
 
 

@@ -139,6 +139,8 @@ MEASUREMENTS = pa.schema(
         pa.field("sentences", whole),
         pa.field("backtracking_sentences", whole),
         pa.field("backtracking_share", real),
+        pa.field("keyword_sentences", whole),
+        pa.field("keyword_backtracking_sentences", whole),
         pa.field("distinct_2", real),
         pa.field("longest_run", whole),
         pa.field("compression_ratio", real),
@@ -148,7 +150,8 @@ MEASUREMENTS = pa.schema(
     ]
 )
 """The sweep's key and its metrics. `keyword_share` is Eq. 1 of the paper as a share (0 to 1); `correct` is null
-where no answer is known or the text did not end."""
+where no answer is known or the text did not end. Table C.1 needs the sentences with a keyword, and those of them that
+are labelled backtracking."""
 
 LOGODDS = _schema(
     target=text,
