@@ -10,16 +10,20 @@ import sys
 from dataclasses import replace
 from pathlib import Path
 
+import polars as pl
 import pytest
 import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
+from repurpose.csv_tables import to_csv
 from repurpose.organism import training
 from repurpose.organism.card import REQUIRED, flat
 from repurpose.organism.corpus import chat_prompt
 from repurpose.organism.language import make_problem
+from repurpose.organism.record import record
 from repurpose.organism.tokenizer import train_tokenizer
 from repurpose.organism.training import Batches, Shape, Stage, make_model, train
+from repurpose.tables import write_text
 
 SHIPPED = Path(__file__).parents[2] / "resources" / "organism"
 TOKENIZER = train_tokenizer(seed=0, documents=200)
@@ -78,6 +82,32 @@ def test_a_checkpoint_of_other_settings_is_not_used(tmp_path: Path) -> None:
     train(model, TOKENIZER, STAGE, seed=0, checkpoint=tmp_path / "a", every=2)
     losses = train(model, TOKENIZER, replace(STAGE, steps=2), seed=0, checkpoint=tmp_path / "a", every=2)
     assert len(losses) == 2
+
+
+def test_a_checkpoint_of_another_corpus_is_not_used(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    model, steps = make_model(SMALL, TOKENIZER, 0), list[None]()
+    train(model, TOKENIZER, STAGE, seed=0, checkpoint=tmp_path / "a", every=2)
+    update = training._update
+    monkeypatch.setattr(training, "_update", lambda *arguments: (steps.append(None), update(*arguments)))
+    train(model, TOKENIZER, STAGE, seed=0, checkpoint=tmp_path / "a", every=2)
+    assert not steps
+    monkeypatch.setattr(training, "write_base", lambda rng, *_: training.write_drill(rng))
+    train(model, TOKENIZER, STAGE, seed=0, checkpoint=tmp_path / "a", every=2)
+    assert len(steps) == STAGE.steps
+
+
+def test_what_a_study_finds_of_another_seed_stands_in_the_card(tmp_path: Path) -> None:
+    for name, seed in (("shipped", 0), ("other", 1)):
+        (tmp_path / name).mkdir()
+        facts = {**json.loads((SHIPPED / "abilities.json").read_text()), "seed": seed}
+        (tmp_path / name / "abilities.json").write_text(json.dumps(facts))
+        claims = {"part": ["1a"], "text": ["It rises."], "estimate": [0.021 + seed], "low": [0.01], "high": [0.03]}
+        rest = {"unit": ["share"], "verdict": ["supported"], "rule": ["interval above 0"]}
+        write_text(tmp_path / name / "results/claims.csv", to_csv(pl.DataFrame({**claims, **rest})))
+        assert record(tmp_path / name, tmp_path / name / "results", tmp_path / "shipped").stem == str(seed)
+    card = (tmp_path / "shipped/MODEL_CARD.md").read_text()
+    assert "| seed 0 | seed 1 |" in card
+    assert "| 1a. It rises. | 2.10 % (1.00 to 3.00): supported | 102.10 % (1.00 to 3.00): supported |" in card
 
 
 @pytest.mark.slow

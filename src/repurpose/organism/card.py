@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import csv
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from repurpose.claims import format_estimate
 from repurpose.tables import whole_file, write_text
 
 REQUIRED = {
@@ -35,9 +36,9 @@ def flat(abilities: Mapping[str, Any]) -> dict[str, float]:
 
 
 def write_card(output: Path, facts: Mapping[str, Any]) -> None:
-    """Write MODEL_CARD.md; abilities of further seeds (`seeds/*.json`) stand beside those of the shipped pair."""
-    others = [json.loads(path.read_text()) for path in sorted((output / "seeds").glob("*.json"))]
-    runs = [facts, *others]
+    """Write MODEL_CARD.md; what is recorded of further seeds (`seeds/*.json`) stands beside the shipped pair's."""
+    recorded = [json.loads(path.read_text()) for path in sorted((output / "seeds").glob("*.json"))]
+    runs = [facts, *(run for run in recorded if run["seed"] != facts["seed"])]
     lines = [
         "# Model card: the embedded pair",
         "",
@@ -63,7 +64,27 @@ def write_card(output: Path, facts: Mapping[str, Any]) -> None:
         bound = " ".join(f"{part:g}" if isinstance(part, float) else part for part in REQUIRED.get(name, ()))
         values = " | ".join(f"{flat(run).get(name, float('nan')):.3f}" for run in runs)
         lines.append(f"| {meaning} | {values} | {bound or '-'} |")
+    lines += _claims(recorded)
     write_text(output / "MODEL_CARD.md", "\n".join(lines) + "\n")
+
+
+def _claims(recorded: Sequence[Mapping[str, Any]]) -> list[str]:
+    """Table of the default study's claims, one column a seed (written by `repurpose.organism.record`)."""
+    if not recorded:
+        return []
+    parts = {claim["part"]: claim for claim in recorded[0]["claims"]}
+    lines = ["", "What the default study (`config.yaml`) finds on each seed's pair, on held-out prompts:", ""]
+    lines += ["| claim | " + " | ".join(f"seed {run['seed']}" for run in recorded) + " |"]
+    lines += ["|---|" + "---|" * len(recorded)]
+    for part, claim in parts.items():
+        cells = [_cell({c["part"]: c for c in run["claims"]}.get(part)) for run in recorded]
+        lines.append(f"| {part}. {claim['text']} | " + " | ".join(cells) + " |")
+    return lines
+
+
+def _cell(claim: Mapping[str, Any] | None) -> str:
+    """Estimate with interval, and the verdict."""
+    return "-" if claim is None else f"{format_estimate(claim)}: {claim['verdict']}"
 
 
 def draw_losses(table: Path, figure: Path) -> None:
