@@ -72,11 +72,11 @@ def test_loops_are_told_from_prose() -> None:
     [
         ("3 plus 4 </think> So the answer is 7.", "7", True),
         ("</think> First 7, then 8", "7", False),
-        ("the answer is 7", "7", None),
-        ("</think> no number", "7", None),
+        ("the answer is 7", "7", False),
+        ("</think> no number", "7", False),
         ("</think> It is 1,204.", "1204", True),
         ("</think> It is -3", "-3", True),
-        ("</think> 12.5 of them", "5", None),
+        ("</think> 12.5 of them", "5", False),
         ("</think> 7", None, None),
         ("</think> 7", "seven", None),
         ("9 </think> 8 </think> 7", "7", True),
@@ -101,7 +101,7 @@ def test_measured_rows_keep_their_key() -> None:
 
 def test_unfinished_text_is_not_finished() -> None:
     row = measurements.measure_text([1, 1, 1], "Wait Wait Wait", "9", "length", KEYWORDS)
-    assert not row["finished"] and row["correct"] is None and row["keyword_share"] == 1.0 and row["longest_run"] == 3
+    assert not row["finished"] and row["correct"] is False and row["keyword_share"] == 1.0 and row["longest_run"] == 3
 
 
 def _run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, rows: list[dict[str, Any]]) -> Path:

@@ -92,8 +92,10 @@ def find_answer(text: str) -> int | None:
 
 
 def is_correct(text: str, answer: str | None) -> bool | None:
-    """Compare the answer given with the one known; None where either is missing or not an integer."""
-    given = find_answer(text)
-    if given is None or answer is None or not INTEGER.fullmatch(answer.strip()):
+    """Compare the answer given with the one known; None where no integer is known.
+
+    A text that gives no answer is wrong: left out, texts that steering keeps from ending would flatter it.
+    """
+    if answer is None or not INTEGER.fullmatch(answer.strip()):
         return None
-    return given == int(answer.strip().replace(",", ""))
+    return find_answer(text) == int(answer.strip().replace(",", ""))

@@ -14,7 +14,7 @@ METRICS = (
     ("compression_ratio", "compression ratio (zlib)", 1.0),
     ("length", "length (tokens)", 1.0),
     ("finished", "texts that end (%)", 100.0),
-    ("correct", "answers that are right (%)", 100.0),
+    ("correct", "right answers, all texts (%)", 100.0),
 )
 
 LABELLED = "compression_ratio"

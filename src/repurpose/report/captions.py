@@ -70,7 +70,7 @@ CAPTIONS: dict[str, Caption] = {
     "coherence": Caption(
         "What steering costs",
         "Coherence, length and correctness of the steered text by magnitude.",
-        "Answers are judged where one is given; a text that does not end gives none.",
+        "A text that does not end within the sweep's max_new_tokens gives no answer and counts as wrong.",
         ("reader", "multiple", "metric", "estimate", "low", "high"),
         SELECTED & (pl.col("target") == "reasoning"),
     ),
