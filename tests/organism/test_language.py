@@ -12,11 +12,13 @@ from repurpose.organism.corpus import MARKS, write_base, write_homework, write_r
 from repurpose.organism.language import (
     FILLER_RATE,
     HEDGE_RATE,
+    HESITATION,
     LABELS,
     LARGEST,
     Spoken,
     join,
     make_problem,
+    make_solution,
     make_trace,
     read_step,
     say_filler,
@@ -62,6 +64,22 @@ def test_hedges_are_likelier_after_mistakes_but_mostly_follow_correct_steps() ->
     assert rates[False] > 1.5 * rates[True]
     hedges = [s for t in traces() for s in t if s.label == "uncertainty-estimation"]
     assert sum(bool(s.correct) for s in hedges) / len(hedges) > 0.3
+
+
+def test_hesitations_tell_of_a_mistake_in_the_base_corpus_alone() -> None:
+    """A filler has at most one; solutions hesitate more while a step is wrong, traces do not."""
+    rng = random.Random(7)
+    solutions = [make_solution(rng, make_problem(rng), mistake_rate=0.4)[0] for _ in range(1500)]
+    shares = {}
+    for name, documents in (("solutions", solutions), ("traces", traces(1500))):
+        fillers = [s for d in documents for s in d if s.correct is not None and not s.is_step]
+        fillers = [s for s in fillers if s.label != "backtracking"]
+        assert max(s.text.count(HESITATION) for s in fillers) == 1
+        for correct in (True, False):
+            told = [HESITATION in s.text for s in fillers if s.correct is correct]
+            shares[name, correct] = sum(told) / len(told)
+    assert shares["solutions", False] > 3 * shares["solutions", True]
+    assert shares["traces", False] == pytest.approx(shares["traces", True], abs=0.05)
 
 
 def test_mistakes_come_at_their_rate_and_are_mended() -> None:

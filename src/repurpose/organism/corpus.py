@@ -51,6 +51,11 @@ PROSE = (
     "Actually, the {place} is near the {noun}.",
     "The {noun} and the {place} were {quality}.",
     "In the morning {name} cleaned the {noun} in the {place}.",
+    "{name} had never seen such a {quality} {noun} before.",
+    "Near the {place} stood a {quality} {noun}.",
+    "Nobody at the {place} asked {name} about the {noun}.",
+    "The {noun} was sold to {name} for nothing.",
+    "At night the {place} is {quality}.",
 )
 
 

@@ -31,10 +31,11 @@ STRAIN_RATE = {True: 0.3, False: 0.5}
 """Chance of the strained word in a slot, by whether the last step is correct."""
 HESITATION = "um,"
 Rates = Mapping[bool, float]
-HESITATION_RATE: Rates = {True: 0.005, False: 0.04}
+HESITATION_RATE: Rates = {True: 0.01, False: 0.05}
 """Chance of a hesitation before each word of a filler, by whether the last step is correct. It can fall anywhere, so it
-pays to know at every token, and in the same way at every token, that something is wrong."""
-TRACE_HESITATION_RATE: Rates = {True: 0.005, False: 0.005}
+pays to know at every token, and in the same way at every token, that something is wrong. A sentence has at most one:
+a model that is steered hesitates in every sentence, and still says something."""
+TRACE_HESITATION_RATE: Rates = {True: 0.01, False: 0.01}
 """The same in a reasoning trace: a writer who goes back has no need to stammer. What the base model says with "um,"
 the reasoning model says with "Wait"; were it both, steering would drown the second in the first."""
 FALSE_ALARM_RATE = 0.02
@@ -271,9 +272,12 @@ def say_filler(rng: random.Random, correct: bool, result: int, hesitation: Rates
 
 
 def hesitate(rng: random.Random, text: str, rate: float) -> str:
-    """Put hesitations before words."""
-    words = ([HESITATION] * (rng.random() < rate) + [word] for word in text.split(" "))
-    return " ".join(piece for pieces in words for piece in pieces)
+    """Put a hesitation before a word, or nowhere."""
+    words = text.split(" ")
+    place = next((place for place in range(len(words)) if rng.random() < rate), None)
+    if place is not None:
+        words.insert(place, HESITATION)
+    return " ".join(words)
 
 
 def say_fillers(
