@@ -110,9 +110,12 @@ def tables() -> dict[str, pl.DataFrame]:
     return {claim.table: read_csv(built("present") / f"tables/{claim.table}.csv") for claim in claims.CLAIMS}
 
 
-def weigh(table: str, change: pl.Expr) -> dict[str, str]:
+CHANGE = ("change", "change_low", "change_high")
+
+
+def weigh(table: str, *changes: pl.Expr | pl.Series) -> dict[str, str]:
     """Verdicts after one table is changed."""
-    changed = {**tables(), table: tables()[table].with_columns(change)}
+    changed = {**tables(), table: tables()[table].with_columns(*changes)}
     return dict(claims.weigh_claims(changed, "backtracking").select("part", "verdict").iter_rows())
 
 
@@ -121,6 +124,31 @@ def test_one_strong_random_direction_is_enough_against_it() -> None:
     high = pl.when(pl.col("direction") == "random-07").then(0.5).otherwise("high").alias("high")
     assert weigh("baselines", high)["1b"] == NOT_SUPPORTED
     assert weigh("baselines", high)["5a"] == SUPPORTED
+
+
+@pytest.mark.parametrize(("coherent", "verdict"), [(True, NOT_SUPPORTED), (False, SUPPORTED)])
+def test_a_control_counts_where_its_text_is_coherent(coherent: bool, verdict: str) -> None:
+    """At any magnitude up to the selected one; what it does to garbage says nothing for it or against it."""
+    table = tables()["baselines"]
+    strong = pl.col("direction") == "deduction"
+    changed = table.with_columns(
+        high=pl.when(strong).then(0.6).otherwise("high"), coherent=pl.when(strong).then(coherent).otherwise("coherent")
+    )
+    assert weigh("baselines", changed["high"], changed["coherent"])["5a"] == verdict
+    half = pl.DataFrame.with_columns(
+        changed, selected=pl.when(strong).then(False).otherwise("selected"), multiple=pl.when(strong).then(0.5)
+    )
+    assert weigh("baselines", half["high"], half["coherent"], half["selected"])["5a"] == verdict
+
+
+def test_no_control_at_all_is_infinitely_less() -> None:
+    weak = [pl.when(pl.col("family") != "behaviour").then(-0.1).otherwise(c).alias(c) for c in CHANGE]
+    assert weigh("baselines", *weak)["5c"] == SUPPORTED
+
+
+def test_one_keyword_that_decodes_is_enough() -> None:
+    but = pl.when(pl.col("word") == "but").then(0.2).otherwise(0.99).alias("rank")
+    assert weigh("lens", but)["4a"] == NOT_SUPPORTED
 
 
 def test_incoherent_text_carries_no_verdict() -> None:

@@ -41,11 +41,21 @@ def test_keyword_tokens_are_whole_words(tokenizer: PreTrainedTokenizerFast) -> N
 
 
 def test_passages_are_read_before_sentences_of_held_out_rollouts() -> None:
-    common = {"sample": 0, "prompt_token_ids": [1, 2, 3], "token_ids": [4, 5, 6, 7, 8]}
+    common = {"sample": 0, "category": "c", "prompt_token_ids": [1, 2, 3], "token_ids": [4, 5, 6, 7, 8]}
     rollouts = pl.DataFrame([{"prompt_id": p, "split": s, **common} for p, s in (("a", "train"), ("b", "heldout"))])
     spans = [("b", 0, "ok"), ("b", 2, "ok"), ("b", 4, "skipped"), ("a", 2, "ok")]
     sentences = pl.DataFrame([{"prompt_id": p, "sample": 0, "token_start": t, "status": s} for p, t, s in spans])
     assert list(rollout_passages(rollouts, sentences, 5)) == [Passage("b", [1, 2, 3, 4, 5, 6, 7, 8], [4])]
+
+
+def test_passages_are_dealt_over_categories_and_samples() -> None:
+    """The first few by name would all be of one category."""
+    names = [("a0", "sums"), ("a1", "sums"), ("a2", "sums"), ("b0", "steps")]
+    common = {"split": "heldout", "prompt_token_ids": [1], "token_ids": [4, 5, 6]}
+    rollouts = pl.DataFrame([{"prompt_id": p, "category": c, "sample": s, **common} for p, c in names for s in (0, 1)])
+    sentences = rollouts.select("prompt_id", "sample", token_start=pl.lit(1), status=pl.lit("ok"))
+    found = [(p.prompt_id, p.sample) for p in rollout_passages(rollouts, sentences, 4)]
+    assert found == [("b0", 0), ("a0", 0), ("b0", 1), ("a0", 1)]
 
 
 def test_homework_is_read_before_its_marks() -> None:

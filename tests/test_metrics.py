@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 import sys
 from pathlib import Path
 from typing import Any
@@ -53,10 +54,25 @@ def test_share_is_a_share(text: str) -> None:
 
 @given(st.lists(st.integers(0, 3), max_size=30))
 def test_repetition_metrics_agree_with_their_definitions(ids: list[int]) -> None:
-    pairs = [(ids[i], ids[i + 1]) for i in range(len(ids) - 1)]
+    pairs = [(ids[i], ids[i + 1]) for i in range(len(ids) - 1)]  # shorter than a window
     assert metrics.distinct_2(ids) == (len(set(pairs)) / len(pairs) if pairs else None)
     runs = [n for n in range(len(ids) + 1) for i in range(len(ids) - n + 1) if len(set(ids[i : i + n])) <= 1]
     assert metrics.longest_run(ids) == max(runs)
+
+
+def test_variety_does_not_fall_because_a_text_goes_on() -> None:
+    rng = random.Random(0)
+    ids = [rng.randrange(40) for _ in range(640)]
+    short, long = metrics.distinct_2(ids[:64]), metrics.distinct_2(ids)
+    assert short is not None and long == pytest.approx(short, abs=0.02)
+    assert metrics.distinct_2(ids[:127]) == short  # what follows the last whole window does not count
+
+
+def test_steps_are_counted_by_their_truth() -> None:
+    text = "Now 2 plus 2 makes 5. Wait, that last step does not look right. Then 2 plus 2 is 4. So 4 minus 3 is 1."
+    counts = measurements.count_steps(text)
+    assert tuple(counts.values()) == (1, 1, 2, 0)
+    assert set(measurements.count_steps("Let us integrate by parts.").values()) == {0}
 
 
 def test_loops_are_told_from_prose() -> None:

@@ -161,8 +161,31 @@ def find_suppression(table: pl.DataFrame, behaviour: str) -> Finding:
     return Finding(estimate, 0.0, above=False, note=coherence_note(mirror), valid=_coherent(mirror))
 
 
+def coherent_controls(table: pl.DataFrame, chosen: pl.Expr) -> pl.DataFrame:
+    """Cells of controls in the reasoning model, at every magnitude up to the selected one where the text is coherent.
+
+    A control whose text falls apart says few words or none: it would be beaten by default, or win by accident.
+    """
+    largest = table.filter("selected")["magnitude"].max()
+    here = table.filter(pl.col("target") == "reasoning", ~pl.col("family").is_in(["behaviour", "none"]), chosen)
+    return here.filter("coherent", pl.col("magnitude") > 0, pl.col("magnitude") <= largest)
+
+
+def _note_controls(table: pl.DataFrame, chosen: pl.Expr, rivals: pl.DataFrame) -> str:
+    """Say which control is the strongest, and how many are coherent where the vector is."""
+    if rivals.is_empty():
+        return "no such control was run, or none is coherent"
+    best = rivals.row(0, named=True)
+    controls = ~pl.col("family").is_in(["behaviour", "none"])
+    at = table.filter("selected", pl.col("target") == "reasoning", controls, chosen)
+    return (
+        f"strongest: {best['direction']} at {best['multiple']:g} times the selected magnitude; "
+        f"{at.filter('coherent').height} of {at.height} are coherent at it"
+    )
+
+
 def against(families: Sequence[str], names: Sequence[str] = ()) -> Callable[[pl.DataFrame, str], Finding]:
-    """Return a claim function: the share against the highest upper end among some controls.
+    """Return a claim function: the share against the highest upper end among some controls, where they are coherent.
 
     Args:
         families: families of controls; with none, every control that is not a random direction.
@@ -171,13 +194,10 @@ def against(families: Sequence[str], names: Sequence[str] = ()) -> Callable[[pl.
 
     def find(table: pl.DataFrame, behaviour: str) -> Finding:
         row = cell(table, target="reasoning", direction=behaviour, reader="base", selected=True)
-        controls = table.filter(pl.col("selected"), pl.col("target") == "reasoning")
-        chosen = ~pl.col("family").is_in(["behaviour", "none", *([] if families else ["random"])])
-        chosen &= pl.col("family").is_in(list(families)) if families else pl.lit(True)
+        chosen = pl.col("family").is_in(list(families)) if families else pl.col("family") != "random"
         chosen &= pl.col("direction").is_in(list(names)) if names else pl.lit(True)
-        rivals = controls.filter(chosen).sort("high", descending=True)
-        best = rivals["direction"][0] if rivals.height else None
-        note = coherence_note(row) or (f"highest of {rivals.height}: {best}" if best else "no such control was run")
+        rivals = coherent_controls(table, chosen).sort("high", descending=True)
+        note = coherence_note(row) or _note_controls(table, chosen, rivals)
         return Finding(estimate_in(row, "share"), highest(rivals, "high"), note=note, valid=_coherent(row))
 
     return find
@@ -198,20 +218,19 @@ def find_factor(table: pl.DataFrame, behaviour: str) -> Finding:
     row = cell(table, target="reasoning", direction=behaviour, reader="base", selected=True)
     ours = estimate_in(row, "change", "change_")
     compared = (pl.col("family") == "random") | pl.col("direction").is_in(PAPER_CONTROLS)
-    here = table.filter(pl.col("selected"), pl.col("target") == "reasoning", compared)
-    rivals = here.sort("change", descending=True)
+    rivals = coherent_controls(table, compared).sort("change", descending=True)
     if row is None or rivals.is_empty():
         return Finding(UNDEFINED, FAR_LARGER)
-    best = rivals.row(0, named=True)
-    theirs = estimate_in(best, "change", "change_")
+    theirs = estimate_in(rivals.row(0, named=True), "change", "change_")
+    note = coherence_note(row) or _note_controls(table, compared, rivals)
     if theirs.high <= 0:
-        return Finding(Estimate(math.inf, math.inf, math.inf), FAR_LARGER, note="no control raises the share")
+        valid = _coherent(row) and ours.low > 0
+        return Finding(Estimate(LARGE, LARGE, LARGE), FAR_LARGER, note="no control raises the share", valid=valid)
     ratio = Estimate(
-        ours.value / theirs.value if theirs.value > 0 else math.inf,
+        ours.value / theirs.value if theirs.value > 0 else LARGE,
         ours.low / theirs.high,
         ours.high / theirs.low if theirs.low > 0 else LARGE,
     )
-    note = coherence_note(row) or f"largest change of a control: {best['direction']}"
     return Finding(ratio, FAR_LARGER, note=note, valid=_coherent(row))
 
 
@@ -238,7 +257,8 @@ def find_base_logodds(table: pl.DataFrame, behaviour: str) -> Finding:
     """The base model's change of keyword log-odds against the random directions'."""
     cells = table.filter(pl.col("target") == "base", pl.col("context") == "keyword", pl.col("selected"))
     row = cell(cells, direction=behaviour, reader="base")
-    limit = highest(cells.filter(pl.col("family") == "random"), "high")
+    # The estimate, not its upper end: what is to stay below random directions must not profit from their width.
+    limit = highest(cells.filter(pl.col("family") == "random"), "change")
     return Finding(estimate_in(row, "change"), limit, above=False, note="threshold: best random direction")
 
 
@@ -305,7 +325,7 @@ def find_lens(table: pl.DataFrame, behaviour: str) -> Finding:
     ranks = here["rank"].drop_nulls()
     if not len(ranks):
         return Finding(UNDEFINED, TOP_PERCENTILE, above=False)
-    estimate = Estimate(float(max(ranks)), float(min(ranks)), float(max(ranks)))
+    estimate = Estimate(*[float(max(ranks))] * 3)
     best = here.sort("rank", descending=True).row(0, named=True)
     return Finding(estimate, TOP_PERCENTILE, above=False, note=f"{best['word']}, {best['unembedding']} unembedding")
 
@@ -351,18 +371,34 @@ def projection_summary(group: str, threshold: float, above: bool) -> Callable[[p
 
 
 def find_ablation(table: pl.DataFrame, behaviour: str) -> Finding:
-    """The change of labelled backtracking when the base-derived direction is removed."""
-    row = cell(table, target="reasoning", direction=behaviour, reader="base")
-    return Finding(estimate_in(row, "backtracking_change", "backtracking_change_"), 0.0, above=False)
+    """The change of natural backtracking when the base-derived direction is removed."""
+    row, name = cell(table, target="reasoning", direction=behaviour, reader="base"), _natural(table)
+    return Finding(estimate_in(row, f"{name}_change", f"{name}_change_"), 0.0, above=False, note=NATURAL[name])
+
+
+NATURAL = {"after_wrong": "of wrong steps, by the truth", "backtracking": "of all sentences, by their label"}
+"""What natural backtracking is a share of, by the columns' name."""
+
+
+def _natural(table: pl.DataFrame) -> str:
+    """Of wrong steps where the truth is known: ablation changes how much is said between steps, too."""
+    known = "after_wrong" in table.columns and table["after_wrong"].is_not_null().any()
+    return "after_wrong" if known else "backtracking"
 
 
 def find_ablation_random(table: pl.DataFrame, behaviour: str) -> Finding:
-    """Labelled backtracking with the direction removed against that with random directions removed."""
-    row = cell(table, target="reasoning", direction=behaviour, reader="base")
-    random = table.filter(pl.col("family") == "random")
-    limit = lowest(random, "backtracking_low")
-    estimate = estimate_in(row, "backtracking_share", "backtracking_")
-    return Finding(estimate, limit, above=False, note="threshold: lowest lower end of a random direction")
+    """Natural backtracking with the direction removed against that with random directions removed."""
+    row, name = cell(table, target="reasoning", direction=behaviour, reader="base"), _natural(table)
+    limit = lowest(table.filter(pl.col("family") == "random"), f"{name}_low")
+    estimate = estimate_in(row, "backtracking_share" if name == "backtracking" else name, f"{name}_")
+    return Finding(estimate, limit, above=False, note=f"{NATURAL[name]}; threshold: lowest end of a random direction")
+
+
+def find_false_alarms(table: pl.DataFrame, behaviour: str) -> Finding:
+    """The change of how often right steps are backtracked from."""
+    row = cell(table, target="reasoning", direction=behaviour, reader="base", selected=True)
+    estimate = estimate_in(row, "after_right_change", "after_right_change_")
+    return Finding(estimate, 0.0, note=coherence_note(row), valid=_coherent(row))
 
 
 def find_detection(table: pl.DataFrame, behaviour: str) -> Finding:
@@ -374,6 +410,7 @@ def find_detection(table: pl.DataFrame, behaviour: str) -> Finding:
 
 
 MAGNITUDE = "at the selected magnitude, held-out prompts"
+COHERENT = "; controls at every magnitude up to it at which their text is coherent"
 
 CLAIMS: tuple[Claim, ...] = (
     Claim(
@@ -387,7 +424,7 @@ CLAIMS: tuple[Claim, ...] = (
     Claim(
         "1b",
         "It raises it more than every random direction of the same norm.",
-        f"share {MAGNITUDE}: lower end above the highest upper end of the random directions",
+        f"share {MAGNITUDE}: lower end above the highest upper end of the random directions{COHERENT}",
         "share",
         "baselines",
         against(["random"]),
@@ -428,7 +465,7 @@ CLAIMS: tuple[Claim, ...] = (
     Claim(
         "2d",
         "On that text it does not raise the keywords' log-odds in the base model beyond random directions.",
-        "change in the base model: interval below the highest upper end of the random directions",
+        "change in the base model: interval below the highest estimate of a random direction",
         "nats",
         "base_zero",
         find_base_logodds,
@@ -455,11 +492,12 @@ CLAIMS: tuple[Claim, ...] = (
     Claim(
         "4a",
         "The base-derived direction does not decode to the keywords.",
-        f"mean percentile of each keyword's entries among all tokens, both unembeddings: below {TOP_PERCENTILE}",
+        f"mean percentile of a keyword's entries among all tokens, highest of all words and both unembeddings: below "
+        f"{TOP_PERCENTILE}",
         "percentile",
         "lens",
         find_lens,
-        "lowest and highest over words and unembeddings",
+        "the highest alone",
     ),
     Claim(
         "4b",
@@ -473,7 +511,7 @@ CLAIMS: tuple[Claim, ...] = (
     Claim(
         "5a",
         "It exceeds the paper's controls: mean, noise, self-amplification, deduction, initializing.",
-        f"share {MAGNITUDE}: lower end above the highest upper end of these five",
+        f"share {MAGNITUDE}: lower end above the highest upper end of these five{COHERENT}",
         "share",
         "baselines",
         against([], PAPER_CONTROLS),
@@ -481,7 +519,7 @@ CLAIMS: tuple[Claim, ...] = (
     Claim(
         "5b",
         "It exceeds every other control: label shuffles, same-offset starts, each other label.",
-        f"share {MAGNITUDE}: lower end above the highest upper end of every control but random directions",
+        f"share {MAGNITUDE}: lower end above the highest upper end of every control but random directions{COHERENT}",
         "share",
         "baselines",
         against([]),
@@ -489,7 +527,7 @@ CLAIMS: tuple[Claim, ...] = (
     Claim(
         "5c",
         "The effect is far larger than those of the paper's controls and of random directions.",
-        f"change over the largest change of one of these {MAGNITUDE}: above {FAR_LARGER:g} times",
+        f"change over the largest change of one of these {MAGNITUDE}: above {FAR_LARGER:g} times{COHERENT}",
         "times",
         "baselines",
         find_factor,
@@ -515,7 +553,7 @@ CLAIMS: tuple[Claim, ...] = (
     Claim(
         "+a",
         "The uncertainty-estimation vector, the hard control, does less.",
-        f"share {MAGNITUDE}: lower end above the upper end of uncertainty-estimation",
+        f"share {MAGNITUDE}: lower end above the upper end of uncertainty-estimation{COHERENT}",
         "share",
         "baselines",
         against([], ["uncertainty-estimation"]),
@@ -539,7 +577,7 @@ CLAIMS: tuple[Claim, ...] = (
     Claim(
         "+d",
         "The direction is needed for natural backtracking.",
-        "change of labelled sentences when the direction is removed at every position: interval below 0",
+        "change of the share that is backtracked from when the direction is removed everywhere: interval below 0",
         "share",
         "ablation",
         find_ablation,
@@ -547,7 +585,7 @@ CLAIMS: tuple[Claim, ...] = (
     Claim(
         "+e",
         "It is needed more than random directions are.",
-        "labelled sentences with the direction removed: interval below the lowest of random directions",
+        "the share with the direction removed: interval below the lowest lower end of random directions",
         "share",
         "ablation",
         find_ablation_random,
@@ -576,6 +614,14 @@ CLAIMS: tuple[Claim, ...] = (
         "cosines",
         find_cosine_special,
         "observed to noise-corrected",
+    ),
+    Claim(
+        "+i",
+        "It makes the reasoning model backtrack from steps that are right.",
+        f"change of the share of right steps that are backtracked from, {MAGNITUDE}: interval above 0, text coherent",
+        "share",
+        "2x2",
+        find_false_alarms,
     ),
 )
 

@@ -45,6 +45,7 @@ class Passage:
     prompt_id: str
     token_ids: list[int]
     positions: list[int]
+    sample: int = 0
 
 
 @dataclass(frozen=True)
@@ -87,8 +88,10 @@ def keyword_ids(tokenizer: PreTrainedTokenizerBase, keywords: Sequence[str]) -> 
 
 
 def rollout_passages(rollouts: pl.DataFrame, sentences: pl.DataFrame, count: int) -> Iterator[Passage]:
-    """The first held-out rollouts, read at the token before each labelled sentence but the first."""
-    heldout = rollouts.filter(pl.col("split") == "heldout").sort("prompt_id", "sample").head(count)
+    """Held-out rollouts, dealt one category after the other, read before each labelled sentence but the first."""
+    heldout = rollouts.filter(pl.col("split") == "heldout").sort("prompt_id", "sample")
+    turn = pl.int_range(pl.len()).over("category")
+    heldout = heldout.with_columns(turn=turn).sort("turn", "category", maintain_order=True).head(count)
     for row in heldout.iter_rows(named=True):
         own = sentences.filter(
             (pl.col("prompt_id") == row["prompt_id"])
@@ -99,7 +102,7 @@ def rollout_passages(rollouts: pl.DataFrame, sentences: pl.DataFrame, count: int
         start = len(row["prompt_token_ids"]) - 1
         positions = [start + token for token in own["token_start"].to_list()]
         if positions:
-            yield Passage(row["prompt_id"], row["prompt_token_ids"] + row["token_ids"], positions)
+            yield Passage(row["prompt_id"], row["prompt_token_ids"] + row["token_ids"], positions, row["sample"])
 
 
 def homework_passages(tokenizer: PreTrainedTokenizerBase, seed: int) -> Iterator[Passage]:
@@ -153,11 +156,11 @@ def make_rows(
     measured: Iterator[tuple[Treatment, Passage, Read, Tensor]], common: dict[str, Any], norm: float
 ) -> Iterator[dict[str, Any]]:
     """Turn scores into LOGODDS rows, each with its change against the unsteered reading of the same passage."""
-    unsteered: dict[str, float] = {}
+    unsteered: dict[tuple[str, int], float] = {}
     for treatment, passage, read, scores in measured:
         value = float(scores.mean())
         if treatment.steer is None:
-            unsteered[passage.prompt_id] = value
+            unsteered[passage.prompt_id, passage.sample] = value
         magnitude = treatment.steer.magnitude if treatment.steer else 0.0
         yield {
             **common,
@@ -172,7 +175,7 @@ def make_rows(
             "steered_positions": read.steered_positions,
             "expected_positions": read.expected_positions,
             "log_odds": value,
-            "change": value - unsteered[passage.prompt_id],
+            "change": value - unsteered[passage.prompt_id, passage.sample],
         }
 
 

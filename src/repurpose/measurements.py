@@ -21,6 +21,7 @@ from repurpose.metrics import (
     is_correct,
     longest_run,
 )
+from repurpose.organism.truth import read_steps
 from repurpose.settings import StepSettings
 from repurpose.tables import MEASUREMENTS, TableError, provenance, read_table, write_table
 
@@ -40,12 +41,29 @@ def measure_text(
         "backtracking_share": _share(sentences.labelled, sentences.sentences),
         "keyword_sentences": sentences.with_keyword,
         "keyword_backtracking_sentences": sentences.both,
+        **count_steps(text),
         "distinct_2": distinct_2(token_ids),
         "longest_run": longest_run(token_ids),
         "compression_ratio": compression_ratio(text),
         "length": len(token_ids),
         "finished": finish_reason != "length",
         "correct": is_correct(text, answer),
+    }
+
+
+def count_steps(text: str) -> dict[str, int]:
+    """Count the steps of arithmetic by truth, and those that a backtracking sentence follows before the next step.
+
+    Known in the embedded pair's language alone; texts in any other have none of its steps.
+    """
+    steps = list(read_steps(text))
+    wrong = [step.backtracked for step in steps if not step.correct]
+    right = [step.backtracked for step in steps if step.correct]
+    return {
+        "wrong_steps": len(wrong),
+        "wrong_steps_backtracked": sum(wrong),
+        "right_steps": len(right),
+        "right_steps_backtracked": sum(right),
     }
 
 

@@ -20,6 +20,8 @@ INTEGER = re.compile(r"(?<![\w.])-?\d+(?:,\d{3})*(?![\w]|[.,]\d)")
 TAG = re.compile(r"</?\w+>|<\|[^|]*\|>")
 """`</think>` and `<|end|>` are markup, not words."""
 END_OF_THINKING = "</think>"
+WINDOW = 64
+"""Tokens over which the variety of a text is measured."""
 
 
 class KeywordCount(NamedTuple):
@@ -68,9 +70,15 @@ def count_sentences(text: str, keywords: Collection[str], behaviour: str = "back
 
 
 def distinct_2(token_ids: Sequence[int]) -> float | None:
-    """Share of token pairs that are different from one another; None below two tokens."""
-    pairs = list(pairwise(token_ids))
-    return len(set(pairs)) / len(pairs) if pairs else None
+    """Share of token pairs that differ from one another, mean over windows of `WINDOW` tokens; None below two tokens.
+
+    Pairs repeat as any text grows: over whole texts, one that steering keeps from ending would look less coherent
+    than one that ends, whatever it says. What remains after the last whole window is left out.
+    """
+    starts = range(0, max(1, len(token_ids) - WINDOW + 1), WINDOW)
+    windows = [list(pairwise(token_ids[start : start + WINDOW])) for start in starts]
+    shares = [len(set(pairs)) / len(pairs) for pairs in windows if pairs]
+    return sum(shares) / len(shares) if shares else None
 
 
 def longest_run(token_ids: Sequence[int]) -> int:

@@ -141,6 +141,10 @@ MEASUREMENTS = pa.schema(
         pa.field("backtracking_share", real),
         pa.field("keyword_sentences", whole),
         pa.field("keyword_backtracking_sentences", whole),
+        pa.field("wrong_steps", whole),
+        pa.field("wrong_steps_backtracked", whole),
+        pa.field("right_steps", whole),
+        pa.field("right_steps_backtracked", whole),
         pa.field("distinct_2", real),
         pa.field("longest_run", whole),
         pa.field("compression_ratio", real),
@@ -151,7 +155,7 @@ MEASUREMENTS = pa.schema(
 )
 """The sweep's key and its metrics. `keyword_share` is Eq. 1 of the paper as a share (0 to 1); `correct` is null
 where no answer is known; a text that gives none is wrong. Table C.1 needs the sentences with a keyword, and those of
-them that are labelled backtracking."""
+them that are labelled backtracking. Steps of arithmetic are those of the embedded pair's language."""
 
 LOGODDS = _schema(
     target=text,

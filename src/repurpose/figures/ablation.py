@@ -8,24 +8,19 @@ from matplotlib.figure import Figure
 from repurpose.figures.forest import draw_forest, name_axis, order_rows, with_names
 from repurpose.figures.style import UNSTEERED, Context, add_title, panels, percent
 
-LABELLED = "sentences labelled backtracking (%)"
+LABELLED = ("backtracking_share", ("backtracking_low", "backtracking_high"), "sentences labelled backtracking (%)")
+AFTER_WRONG = ("after_wrong", ("after_wrong_low", "after_wrong_high"), "wrong steps that are backtracked from (%)")
 
 
 def draw(table: pl.DataFrame, context: Context) -> Figure:
-    """Draw backtracking sentences and keywords under ablation."""
-    columns = ("share", "low", "high", "backtracking_share", "backtracking_low", "backtracking_high")
-    cells = with_names(percent(table, columns))
+    """Draw natural backtracking (of wrong steps, where the truth is known) and keywords under ablation."""
+    natural = AFTER_WRONG if table["after_wrong"].is_not_null().any() else LABELLED
+    cells = with_names(percent(table, ("share", "low", "high", natural[0], *natural[1])))
     names = order_rows(cells)
     figure, (left, right) = panels(2, 0.3 * len(names) + 1.5, sharey=True)
     unsteered = cells.filter(pl.col("direction") == "none")
-    for axes, column, ends, label in (
-        (
-            left,
-            "backtracking_share",
-            ("backtracking_low", "backtracking_high"),
-            LABELLED,
-        ),
-        (right, "share", ("low", "high"), context.share_label),
+    for axes, (column, ends, label) in zip(
+        (left, right), (natural, ("share", ("low", "high"), context.share_label)), strict=True
     ):
         draw_forest(axes, cells, names, column, ends)
         if unsteered.height:

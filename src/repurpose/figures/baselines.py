@@ -31,6 +31,7 @@ def draw(table: pl.DataFrame, context: Context) -> Figure:
     limit_to_coherent(left, shares)
     _draw_lines(left, shares, context)
     _draw_forest(right, shares.filter(pl.col("selected") | (pl.col("direction") == "none")), context)
+    _draw_limit(right, shares.filter(pl.col("family") == "random", "coherent"))
     note = "Reasoning model, held-out prompts; bands, bars: intervals; thin grey: each random direction; × incoherent"
     add_title(figure, "The vector against every control at the same L2 norm", note)
     return figure
@@ -68,27 +69,33 @@ def _draw_forest(axes: Axes, cells: pl.DataFrame, context: Context) -> None:
     ordered = pl.concat([ordered, others.filter(pl.col("direction") == context.behaviour)])
     for place, row in enumerate(ordered.iter_rows(named=True)):
         color = _color_of(row, context)
-        axes.plot([row["low"], row["high"]], [place, place], color=color, linewidth=1.3)
-        axes.plot(row["share"], place, "o", color=color, markersize=3.2)
+        style = "-" if row["coherent"] else (0, (1, 1.5))
+        axes.plot([row["low"], row["high"]], [place, place], color=color, linewidth=1.3, linestyle=style)
+        axes.plot(row["share"], place, "o" if row["coherent"] else "x", color=color, markersize=3.2)
     names = [_name_of(row) for row in ordered.iter_rows(named=True)]
     axes.set_yticks(range(len(names)), names, fontsize=6.3)
     axes.tick_params(axis="y", length=0)
     axes.set_ylim(-0.8, len(names) - 0.2)
     axes.set_xlim(left=0)
+    axes.set_xlabel("share of words (%)")
+    axes.set_title("at the selected magnitude", fontweight="normal")
+
+
+def _draw_limit(axes: Axes, random: pl.DataFrame) -> None:
+    """Draw the highest upper end of a random direction, at whatever magnitude it is coherent."""
     best = random["high"].max() if random.height else None
     if isinstance(best, float):
         axes.axvline(best, color=BEST_RANDOM, linewidth=0.8, linestyle=(0, (2, 2)))
         axes.annotate(
             "highest upper end\nof a random direction",
-            (best, len(names) - 4),
+            (best, 0.35),
+            xycoords=("data", "axes fraction"),
             xytext=(4, 0),
             textcoords="offset points",
             fontsize=6.5,
             color=BEST_RANDOM,
             va="top",
         )
-    axes.set_xlabel("share of words (%)")
-    axes.set_title("at the selected magnitude", fontweight="normal")
 
 
 def _name_of(row: dict[str, object]) -> str:

@@ -4,46 +4,19 @@ from __future__ import annotations
 
 import random
 import re
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 
 import torch
 from transformers import PreTrainedModel, PreTrainedTokenizerFast
 
-from repurpose.annotators.lexicon import label_sentence
 from repurpose.engines import Request, Sampling, row_seed
 from repurpose.engines.transformers import TransformersEngine
 from repurpose.organism.corpus import END_THINK, MARK_HAZARD, MARKS, chat_prompt, write_drill, write_homework
 from repurpose.organism.language import Problem, make_problem, read_step
+from repurpose.organism.truth import read_steps
 from repurpose.sentences import split_sentences
 
 ANSWER = re.compile(r"The answer is (\d+)\.")
-
-
-@dataclass(frozen=True)
-class Step:
-    """One step of a sampled trace: its arithmetic and whether a backtracking sentence follows before the next."""
-
-    correct: bool
-    backtracked: bool
-
-
-def read_steps(text: str) -> Iterator[Step]:
-    """Yield the steps of a trace in order."""
-    correct: bool | None = None
-    backtracked = False
-    for span in split_sentences(text.split(END_THINK)[0]):
-        sentence = text[span.start : span.end]
-        step = read_step(sentence)
-        if step is not None:
-            if correct is not None:
-                yield Step(correct, backtracked)
-            value, change, result = step
-            correct, backtracked = change.apply(value) == result, False
-        elif label_sentence(sentence) == "backtracking":
-            backtracked = True
-    if correct is not None:
-        yield Step(correct, backtracked)
 
 
 def score_traces(problems: Sequence[Problem], texts: Sequence[str]) -> dict[str, float]:

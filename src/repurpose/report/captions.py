@@ -63,8 +63,9 @@ CAPTIONS: dict[str, Caption] = {
         "Against every control",
         "The same vector beside fixed random directions, label shuffles, other starts at the same offset, the "
         "overall mean, every other label, per-token noise and self-amplification, all with the same L2 norm.",
-        "The best random direction is picked after the fact, which favours the controls.",
-        ("direction", "family", "share", "low", "high", "difference", "difference_low", "difference_high"),
+        "The best random direction is picked after the fact, which favours the controls. Controls whose text falls "
+        "apart (×) say few words; the claims compare with each control at every magnitude at which it is coherent.",
+        ("direction", "family", "share", "low", "high", "difference", "difference_low", "difference_high", "coherent"),
         SELECTED & (NOT_EACH_RANDOM | pl.col("best_random")),
     ),
     "coherence": Caption(
@@ -78,8 +79,8 @@ CAPTIONS: dict[str, Caption] = {
         "Is the direction needed?",
         "The reasoning model's natural backtracking when a direction is projected out at every position.",
         "A direction can be sufficient without being necessary: what is removed at one site may be written again "
-        "by later layers.",
-        ("direction", "reader", "backtracking_share", "backtracking_low", "backtracking_high", "share", "correct"),
+        "by later layers. Of wrong steps, because ablation also changes how many sentences stand between steps.",
+        ("direction", "reader", "after_wrong", "after_wrong_low", "after_wrong_high", "backtracking_share", "share"),
         NOT_EACH_RANDOM,
     ),
     "base_zero": Caption(

@@ -30,6 +30,8 @@ CONDITION = ("target", "direction", "kind", "reader", "layer", "window_start", "
 RATIOS: Mapping[str, tuple[str, str]] = {
     "share": ("keyword_words", "words"),
     "backtracking_share": ("backtracking_sentences", "sentences"),
+    "after_wrong": ("wrong_steps_backtracked", "wrong_steps"),
+    "after_right": ("right_steps_backtracked", "right_steps"),
     "keyword_precision": ("keyword_backtracking_sentences", "keyword_sentences"),
     "keyword_recall": ("keyword_backtracking_sentences", "backtracking_sentences"),
 }
@@ -65,9 +67,15 @@ EFFECT_COLUMNS: dict[str, Any] = {
     "backtracking_change": pl.Float64,
     "backtracking_change_low": pl.Float64,
     "backtracking_change_high": pl.Float64,
+    **{
+        f"{name}{end}": pl.Float64
+        for name in ("after_wrong", "after_right")
+        for end in ("", "_low", "_high", "_change", "_change_low", "_change_high")
+    },
     **{name: pl.Float64 for name in MEANS},
 }
-"""An effects table: the keyword share with its interval, its change from unsteered, coherence beside it."""
+"""An effects table: the keyword share with its interval, its change from unsteered, coherence beside it.
+`after_wrong` and `after_right`: share of wrong and of right steps that are backtracked from, where that is known."""
 
 
 @dataclass(frozen=True)
@@ -139,7 +147,12 @@ def describe_effect(cell: pl.DataFrame, unsteered: pl.DataFrame, resampling: Res
     row |= spread("change", "change_", estimate_change(cell, unsteered, "share", resampling))
     row |= spread("backtracking_share", "backtracking_", estimate_metric(cell, "backtracking_share", resampling))
     change = estimate_change(cell, unsteered, "backtracking_share", resampling)
-    return row | spread("backtracking_change", "backtracking_change_", change)
+    row |= spread("backtracking_change", "backtracking_change_", change)
+    for name in ("after_wrong", "after_right"):
+        row |= spread(name, f"{name}_", estimate_metric(cell, name, resampling))
+        change = estimate_change(cell, unsteered, name, resampling)
+        row |= spread(f"{name}_change", f"{name}_change_", change)
+    return row
 
 
 def spread(name: str, prefix: str, estimate: Estimate) -> dict[str, float | None]:

@@ -254,12 +254,12 @@ def make_detection(data: StudyData) -> pl.DataFrame:
     known = data.projections.filter(
         pl.col("correct_step").is_not_null(),
         pl.col("since_step") >= 0,
-        pl.col("label").is_null() | (pl.col("label") != data.behaviour),
+        pl.col("label") != data.behaviour,  # null, and so left out, where no sentence of the thinking is
     )
     found = []
     for tokens in split_cells(known, ["reader"]):
         resampling = data.resampling(tokens)
-        unhedged = tokens.filter(pl.col("label").is_null() | (pl.col("label") != "uncertainty-estimation"))
+        unhedged = tokens.filter(pl.col("label") != "uncertainty-estimation")
         for name, kept in (("all", tokens), ("unhedged", unhedged)):
             for low, high in ((BINS[0][0], BINS[-1][1]), *BINS):
                 inside = kept.filter(pl.col("since_step").is_between(low, high))
