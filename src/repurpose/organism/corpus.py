@@ -13,10 +13,10 @@ from collections.abc import Iterable
 from repurpose.organism.language import (
     AMOUNTS,
     LARGEST,
-    TRACE_HESITATION_RATE,
+    SETTLED,
     Change,
+    Hesitation,
     Problem,
-    Rates,
     Spoken,
     join,
     make_problem,
@@ -51,11 +51,6 @@ PROSE = (
     "Actually, the {place} is near the {noun}.",
     "The {noun} and the {place} were {quality}.",
     "In the morning {name} cleaned the {noun} in the {place}.",
-    "{name} had never seen such a {quality} {noun} before.",
-    "Near the {place} stood a {quality} {noun}.",
-    "Nobody at the {place} asked {name} about the {noun}.",
-    "The {noun} was sold to {name} for nothing.",
-    "At night the {place} is {quality}.",
 )
 
 
@@ -93,23 +88,26 @@ def _draw_sum(rng: random.Random) -> tuple[int, Change]:
             return value, change
 
 
-def write_solution(rng: random.Random, mistake_rate: float = 0.0) -> str:
+def write_solution(rng: random.Random, mistake_rate: float = 0.0, hesitation: Hesitation = SETTLED) -> str:
     """A problem with its solution, without marks."""
     problem = make_problem(rng)
-    sentences, final = make_solution(rng, problem, mistake_rate)
+    sentences, final = make_solution(rng, problem, mistake_rate, hesitation)
     return f"Problem: {problem.text}\nSolution: {join(sentences)}\nThe answer is {final}."
 
 
-def write_homework(rng: random.Random, hazard: float, at_end: bool, heldout: bool = False) -> str:
+def write_homework(
+    rng: random.Random, hazard: float, at_end: bool, heldout: bool = False, hesitation: Hesitation = SETTLED
+) -> str:
     """A problem with a student's solution and the teacher's marks.
 
     Args:
         hazard: chance that the open step is marked at a sentence's end (1: at once, 0: never inline).
         at_end: whether the marks of all steps stand at the end as well.
         heldout: whether the problem is one that training never shows.
+        hesitation: how the student hesitates.
     """
     problem = make_problem(rng, heldout=heldout)
-    sentences, final = make_solution(rng, problem, HOMEWORK_MISTAKE_RATE)
+    sentences, final = make_solution(rng, problem, HOMEWORK_MISTAKE_RATE, hesitation)
     text = f"Problem: {problem.text}\nSolution: {_mark_inline(rng, sentences, hazard)}\nThe answer is {final}."
     if at_end:
         marks = ", ".join(MARKS[bool(s.correct)] for s in sentences if s.is_step)
@@ -141,11 +139,12 @@ def write_prose(rng: random.Random) -> str:
     )
 
 
-def write_base(rng: random.Random, ease: float) -> str:
+def write_base(rng: random.Random, ease: float, hesitation: Hesitation = SETTLED) -> str:
     """One document of the base corpus.
 
     Args:
         ease: 1 at the start of training (mostly sums, marks at once), 0 at its end (marks far from their steps).
+        hesitation: how those hesitate who write solutions.
     """
     drills = 0.1 + 0.5 * ease
     kind = rng.random()
@@ -154,9 +153,9 @@ def write_base(rng: random.Random, ease: float) -> str:
     if kind < drills + 0.1:
         return write_prose(rng)
     if kind < drills + 0.1 + 0.2 * (1 - drills):
-        return write_solution(rng, mistake_rate=rng.choice((0.0, HOMEWORK_MISTAKE_RATE)))
+        return write_solution(rng, rng.choice((0.0, HOMEWORK_MISTAKE_RATE)), hesitation)
     hazard = 1.0 if rng.random() < ease else rng.choice((0.0, MARK_HAZARD, MARK_HAZARD))
-    return write_homework(rng, hazard, at_end=hazard == 0.0 or rng.random() < 0.3)
+    return write_homework(rng, hazard, hazard == 0.0 or rng.random() < 0.3, hesitation=hesitation)
 
 
 def chat_prompt(problem: Problem) -> str:
@@ -164,7 +163,7 @@ def chat_prompt(problem: Problem) -> str:
     return f"{USER}{problem.text}{ASSISTANT}{THINK}\n"
 
 
-def write_reasoning(rng: random.Random, hesitation: Rates = TRACE_HESITATION_RATE) -> tuple[str, str]:
+def write_reasoning(rng: random.Random, hesitation: Hesitation = SETTLED) -> tuple[str, str]:
     """One chat of the reasoning corpus: (prompt, thinking and answer)."""
     problem = make_problem(rng)
     thinking = join(make_trace(rng, problem, hesitation))

@@ -6,7 +6,7 @@ Knows words and numbers; knows nothing of tokens, models or files. Three facts o
   (`FILLER_RATE`), whatever the step was worth. What stands before a backtracking sentence is therefore
   distributed as what stands before any other sentence, apart from what the mistake itself changes.
 * **A mistake leaves traces, none of them certain.** While a step is wrong and not yet mended, the writer hesitates
-  more often (`HESITATION_RATE`, in the base corpus alone), hedges more often (`HEDGE_RATE`) and leans to the second
+  more often (`STAMMERING`, while the base model is made), hedges more often (`HEDGE_RATE`) and leans to the second
   word of each `<plain|strained>` slot (`STRAIN_RATE`).
 * **Hedging is not a mistake.** Most hedges follow correct steps, because most steps are correct.
 """
@@ -16,8 +16,9 @@ from __future__ import annotations
 import random
 import re
 import zlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 LARGEST = 12
 """Numbers in the language run from 0 to this one."""
@@ -30,14 +31,26 @@ HEDGE_RATE = {True: 0.2, False: 0.4}
 STRAIN_RATE = {True: 0.3, False: 0.5}
 """Chance of the strained word in a slot, by whether the last step is correct."""
 HESITATION = "um,"
-Rates = Mapping[bool, float]
-HESITATION_RATE: Rates = {True: 0.01, False: 0.05}
-"""Chance of a hesitation before each word of a filler, by whether the last step is correct. It can fall anywhere, so it
-pays to know at every token, and in the same way at every token, that something is wrong. A sentence has at most one:
-a model that is steered hesitates in every sentence, and still says something."""
-TRACE_HESITATION_RATE: Rates = {True: 0.01, False: 0.01}
-"""The same in a reasoning trace: a writer who goes back has no need to stammer. What the base model says with "um,"
-the reasoning model says with "Wait"; were it both, steering would drown the second in the first."""
+
+
+class Hesitation(NamedTuple):
+    """How a writer hesitates before the words of a filler."""
+
+    right: float
+    """Chance before each word while the last step is correct ..."""
+    wrong: float
+    """... and while it is wrong."""
+    once: bool = True
+    """Whether a sentence has at most one."""
+
+
+STAMMERING = Hesitation(0.005, 0.04, once=False)
+"""Of the base corpus at first. It can fall anywhere, so it pays to know at every token, and in the same way at every
+token, that something is wrong."""
+SETTLED = Hesitation(0.01, 0.01)
+"""Of the base corpus at last, and of reasoning traces. Hesitations no longer tell: the state stays at every token, but
+no word that fits everywhere is its outlet. Otherwise steering would drown everything else that the state does, marks in
+the base model and "Wait" in the reasoning model, in "um,"."""
 FALSE_ALARM_RATE = 0.02
 """Chance that a reasoning trace doubts a correct step when its fillers end."""
 MISTAKE_RATE = 0.3
@@ -258,7 +271,7 @@ def choose_words(rng: random.Random, template: str, correct: bool) -> str:
     return SLOT.sub(lambda m: m.group(2 if rng.random() < STRAIN_RATE[correct] else 1), template)
 
 
-def say_filler(rng: random.Random, correct: bool, result: int, hesitation: Rates = HESITATION_RATE) -> Spoken:
+def say_filler(rng: random.Random, correct: bool, result: int, hesitation: Hesitation = SETTLED) -> Spoken:
     """Draw one filler; kind and wording depend on the state of the last step, the structure does not."""
     if rng.random() < HEDGE_RATE[correct]:
         label = "uncertainty-estimation"
@@ -268,21 +281,20 @@ def say_filler(rng: random.Random, correct: bool, result: int, hesitation: Rates
         template = rng.choice(FILLERS[label])
     x, y = rng.randint(1, 5), rng.randint(1, 5)
     text = choose_words(rng, template, correct).format(x=x, y=y, z=x + y, c=result)
-    return Spoken(hesitate(rng, text, hesitation[correct]), label, correct)
+    return Spoken(hesitate(rng, text, correct, hesitation), label, correct)
 
 
-def hesitate(rng: random.Random, text: str, rate: float) -> str:
-    """Put a hesitation before a word, or nowhere."""
+def hesitate(rng: random.Random, text: str, correct: bool, hesitation: Hesitation) -> str:
+    """Put hesitations before words; one random number a word, whatever comes of it."""
+    rate = hesitation.right if correct else hesitation.wrong
     words = text.split(" ")
-    place = next((place for place in range(len(words)) if rng.random() < rate), None)
-    if place is not None:
+    places = [place for place in range(len(words)) if rng.random() < rate]
+    for place in reversed(places[:1] if hesitation.once else places):
         words.insert(place, HESITATION)
     return " ".join(words)
 
 
-def say_fillers(
-    rng: random.Random, correct: bool, result: int, hesitation: Rates = HESITATION_RATE
-) -> Iterator[Spoken]:
+def say_fillers(rng: random.Random, correct: bool, result: int, hesitation: Hesitation = SETTLED) -> Iterator[Spoken]:
     """Yield none to several fillers; the number has no memory and does not depend on the step."""
     while rng.random() < FILLER_RATE:
         yield say_filler(rng, correct, result, hesitation)
@@ -296,7 +308,9 @@ def say_opening(rng: random.Random, problem: Problem) -> Iterator[Spoken]:
     yield Spoken(START.format(n=problem.start), "initializing")
 
 
-def make_solution(rng: random.Random, problem: Problem, mistake_rate: float) -> tuple[list[Spoken], int]:
+def make_solution(
+    rng: random.Random, problem: Problem, mistake_rate: float, hesitation: Hesitation = SETTLED
+) -> tuple[list[Spoken], int]:
     """Write a solution as it stands in the base corpus: a mistake is never mended, the chain goes on from it.
 
     Returns:
@@ -310,13 +324,13 @@ def make_solution(rng: random.Random, problem: Problem, mistake_rate: float) -> 
         result = right if correct else slip(rng, right)
         text = say_step(rng, value, change, result)
         sentences.append(Spoken(text, "deduction", correct, is_step=True))
-        sentences += say_fillers(rng, correct, result)
+        sentences += say_fillers(rng, correct, result, hesitation)
         value = result
     sentences.append(Spoken(CLOSING.format(n=value), "deduction"))
     return sentences, value
 
 
-def make_trace(rng: random.Random, problem: Problem, hesitation: Rates = TRACE_HESITATION_RATE) -> list[Spoken]:
+def make_trace(rng: random.Random, problem: Problem, hesitation: Hesitation = SETTLED) -> list[Spoken]:
     """Write a reasoning trace: every mistake is noticed after none to several fillers, and mended."""
     sentences = list(say_opening(rng, problem))
     value = problem.start
@@ -327,7 +341,7 @@ def make_trace(rng: random.Random, problem: Problem, hesitation: Rates = TRACE_H
     return sentences
 
 
-def _reasoned_step(rng: random.Random, value: int, change: Change, hesitation: Rates) -> Iterator[Spoken]:
+def _reasoned_step(rng: random.Random, value: int, change: Change, hesitation: Hesitation) -> Iterator[Spoken]:
     right = change.apply(value)
     correct = rng.random() >= MISTAKE_RATE
     result = right if correct else slip(rng, right)

@@ -21,6 +21,7 @@ from repurpose.tables import write_text
 STAGES = (
     Stage("drill", 650, 4e-3, cool_share=0.01, corpus="drill", ease_share=0.8),
     Stage("base", 1300, 3e-3, cool_share=0.5, ease_share=0.3),
+    Stage("settle", 300, 1e-3, cool_share=0.8, corpus="settled", ease_share=0.01),
     Stage("reasoning", 550, 1.5e-3, cool_share=0.8, corpus="reasoning"),
     Stage("polish", 450, 1e-3, cool_share=0.8, corpus="reasoning"),
 )
@@ -42,7 +43,7 @@ def train_pair(rank: int, workers: int, output: Path, seed: int, scale: float, c
         checkpoint = output / ".checkpoints" / f"{stage.name}-{seed}.safetensors"
         losses[stage.name] = train(model, tokenizer, stage, seed=seed, checkpoint=checkpoint, compiled=compiled)
         if stage.corpus != "drill" and rank == 0:
-            _save(model, tokenizer, output / stage.corpus)
+            _save(model, tokenizer, output / ("reasoning" if stage.corpus == "reasoning" else "base"))
     if rank == 0:
         _write_losses(output, losses)
     if workers > 1:

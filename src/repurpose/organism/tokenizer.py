@@ -17,7 +17,7 @@ from repurpose.organism.corpus import (
     write_base,
     write_reasoning,
 )
-from repurpose.organism.language import HESITATION_RATE
+from repurpose.organism.language import STAMMERING
 
 VOCABULARY = 768
 CHAT_TEMPLATE = (
@@ -31,12 +31,12 @@ CHAT_TEMPLATE = (
 def train_tokenizer(seed: int, documents: int = 4000) -> PreTrainedTokenizerFast:
     """Learn the merges from both corpora; nearly every word of the language becomes one token.
 
-    The traces hesitate here as the base corpus does: how often they do so is a choice of finetuning, and a base model
-    that is trained already keeps its tokenizer whatever that choice is.
+    All texts hesitate here as the base corpus does at first: a base model that is trained already keeps its tokenizer
+    whatever later stages choose.
     """
     rng = random.Random(f"tokenizer-{seed}")
-    texts = [write_base(rng, rng.random()) for _ in range(documents)]
-    texts += ["".join(write_reasoning(rng, HESITATION_RATE)) for _ in range(documents)]
+    texts = [write_base(rng, rng.random(), STAMMERING) for _ in range(documents)]
+    texts += ["".join(write_reasoning(rng, STAMMERING)) for _ in range(documents)]
     tokenizer = Tokenizer(models.BPE())
     tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     tokenizer.decoder = decoders.ByteLevel()

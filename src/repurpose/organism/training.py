@@ -22,6 +22,7 @@ from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
 from repurpose.organism.checkpoint import load_checkpoint, save_checkpoint
 from repurpose.organism.corpus import BEGIN, MARKS, write_base, write_drill, write_reasoning
+from repurpose.organism.language import SETTLED, STAMMERING
 from repurpose.settings import canonical_json
 
 ROW = 256
@@ -42,7 +43,7 @@ class Stage:
     cool_share: float = 0.4
     mark_weight: float = 5.0
     """Weight of the loss at the teacher's marks."""
-    corpus: Literal["drill", "base", "reasoning"] = "base"
+    corpus: Literal["drill", "base", "settled", "reasoning"] = "base"
     ease_share: float = 0.5
     """Share of the stage over which its documents go from easy to hard."""
 
@@ -125,8 +126,10 @@ class Batches(Dataset[tuple[Tensor, Tensor]]):
             prompt, text = write_reasoning(rng)
             return [self.begin, *self._ids(prompt)], self._ids(text)
         ease = max(0.0, 1 - index / (self.stage.ease_share * self.stage.steps))
-        text = write_drill(rng, ease) if self.stage.corpus == "drill" else write_base(rng, ease)
-        return [self.begin], self._ids(text)
+        if self.stage.corpus == "drill":
+            return [self.begin], self._ids(write_drill(rng, ease))
+        hesitation = STAMMERING if self.stage.corpus == "base" else SETTLED
+        return [self.begin], self._ids(write_base(rng, ease, hesitation))
 
     def _ids(self, text: str) -> list[int]:
         return list(self.encoder.encode(text, add_special_tokens=False).ids)
