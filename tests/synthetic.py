@@ -32,6 +32,7 @@ from repurpose.settings import BEHAVIOURS, StepSettings, Study, canonical_json, 
 from repurpose.summaries import __main__ as summaries_step
 from repurpose.summaries.data import StudyData, read_study_data
 from repurpose.tables import (
+    COSINES,
     LENS,
     LOGODDS,
     MEASUREMENTS,
@@ -334,6 +335,34 @@ def vector_row(name: str, reader: str, layer: int, start: int, vector: np.ndarra
     }
 
 
+def cosine_rows(effects: Effects) -> list[dict[str, Any]]:
+    """Return the COSINES rows: the cosines of the vectors, and controls without a direction."""
+    rows = []
+    for name in [*BEHAVIOURS, "same-offset", *numbered("shuffle", 5), "mean"]:
+        level = effects.cosine if name == "backtracking" else 0.9
+        noise = name.startswith(("shuffle", "same"))
+        half, true = (0.04, None) if noise else (0.85, level)
+        cross = 0.05 if noise else level * half
+        rows.append(
+            {
+                "name": name,
+                "layer": BEST_LAYER,
+                "window_start": -9,
+                "positives": 120,
+                "prompts": 12,
+                "cross_half": cross,
+                "cross_half_low": cross - 0.06,
+                "cross_half_high": cross + 0.06,
+                **{f"reliability_{reader}": half for reader in ("base", "reasoning")},
+                **{f"reliability_{reader}_low": half - 0.2 for reader in ("base", "reasoning")},
+                "disattenuated": true,
+                "disattenuated_low": true and true - 0.05,
+                "disattenuated_high": true and true + 0.05,
+            }
+        )
+    return rows
+
+
 def rollout_parts(prompt: str) -> list[tuple[str, str, bool, int]]:
     """Return (label, sentence, whether the open step is correct, sentences since the step) of a rollout."""
     rng, parts, correct, since = seeded("rollout", prompt), [], True, 0
@@ -504,7 +533,9 @@ def write_study(folder: Path, effects: Effects, heldout: int = 24) -> dict[str, 
     _write_rollouts(folder, effects, paths, note, heldout)
     lens: list[Path] = []
     _write(folder / "lens.parquet", lens_rows(effects), LENS, note, lens)
-    return paths | {"lens": lens[0], "study": study}
+    cosines: list[Path] = []
+    _write(folder / "cosines.parquet", cosine_rows(effects), COSINES, note, cosines)
+    return paths | {"lens": lens[0], "cosines": cosines[0], "study": study}
 
 
 def _write(path: Path, rows: Any, schema: Any, note: dict[str, Any], paths: list[Path]) -> None:
@@ -555,7 +586,9 @@ def tables_arguments(paths: dict[str, Any], output: Path) -> list[str]:
     arguments = ["--settings", text, "--output", str(output)]
     for name in ("measurements", "vectors", "rollouts", "sentences", "logodds", "projections"):
         arguments += [f"--{name}", *map(str, paths[name])]
-    return [*arguments, "--lens", str(paths["lens"]), "--selection", str(paths["selection"])]
+    for name in ("cosines", "lens", "selection"):
+        arguments += [f"--{name}", str(paths[name])]
+    return arguments
 
 
 @cache
@@ -586,7 +619,8 @@ def load(folder: Path) -> StudyData:
     """Return the study's data as the tables' step reads it."""
     names = ("measurements", "vectors", "rollouts", "sentences", "logodds", "projections")
     paths: dict[str, Any] = {name: sorted((folder / name).rglob("*.parquet")) for name in names}
-    paths |= {"lens": folder / "lens.parquet", "selection": folder / "selection.json"}
+    paths |= {name: folder / f"{name}.parquet" for name in ("cosines", "lens")}
+    paths |= {"selection": folder / "selection.json"}
     return read_study_data(StepSettings("tables", settings_text(make_study(HELDOUT), "tables")), paths)
 
 

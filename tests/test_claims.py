@@ -161,6 +161,22 @@ def test_wide_intervals_cannot_tell() -> None:
     assert found["1a"] == CANNOT_TELL
 
 
+def test_alike_on_the_same_text_is_no_evidence() -> None:
+    """Label shuffles have a high cosine too, where both readers read the same windows."""
+    high = [pl.lit(0.99).alias("cosine"), pl.lit(None, pl.Float64).alias("disattenuated_low")]
+    changed = {**tables(), "cosines": tables()["cosines"].with_columns(*high, pl.lit(0.05).alias("cross_half_low"))}
+    found = dict(claims.weigh_claims(changed, "backtracking").select("part", "verdict").iter_rows())
+    assert found["3a"] == found["3b"] == found["+h"] == CANNOT_TELL
+
+
+def test_a_control_without_a_direction_is_no_rival() -> None:
+    shuffle = pl.col("name").str.starts_with("shuffle")
+    lower = pl.when(pl.col("family") == "other label").then(0.6).otherwise("disattenuated").alias("disattenuated")
+    assert weigh("cosines", lower)["+h"] == SUPPORTED
+    cross = pl.when(shuffle).then(0.95).otherwise("cross_half").alias("cross_half")
+    assert weigh("cosines", cross)["+h"] == NOT_SUPPORTED
+
+
 def test_what_was_not_measured_cannot_be_told() -> None:
     empty = {name: table.clear() for name, table in tables().items()}
     found = claims.weigh_claims(empty, "backtracking")

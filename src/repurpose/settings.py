@@ -199,6 +199,7 @@ STEP_SECTIONS: dict[str, tuple[str, ...]] = {
     "activations": ("pair", "activations"),
     "vectors": ("seed", "vectors", "activations"),
     "selection": ("selection", "vectors", "activations"),
+    "cosines": ("seed", "vectors", "statistics"),
     "sweeps": ("seed", "pair", "sweeps", "vectors", "activations"),
     "measurements": ("keywords", "pair"),
     "logodds": ("seed", "pair", "prompts", "keywords", "vectors"),

@@ -101,6 +101,27 @@ VECTORS = _schema(
 """One vector (float32 bytes). `kind` is behaviour or control; controls are mean, same-offset, shuffle-00 ...,
 random-00 ...; `residual_norm` is the reader's median L2 norm of single-token activations at that site."""
 
+COSINES = _schema(
+    name=text,
+    layer=whole,
+    window_start=whole,
+    positives=whole,
+    prompts=whole,
+    cross_half=real,
+    cross_half_low=real,
+    cross_half_high=real,
+    reliability_base=real,
+    reliability_base_low=real,
+    reliability_reasoning=real,
+    reliability_reasoning_low=real,
+    disattenuated=real,
+    disattenuated_low=real,
+    disattenuated_high=real,
+)
+"""How alike the two readers' vectors of one name are at the selected site, read on DISJOINT halves of the prompts;
+`prompts` have positives. `disattenuated` is `cross_half` over the geometric mean of the reliabilities, null where the
+lower end of either is not above 0."""
+
 SWEEPS = _schema(
     sweep=text,
     target=text,

@@ -124,7 +124,7 @@ def compute_vectors(site: Site, settings: Vectors, seed: int, prompt_count: int)
     weights = halvings(prompt_count, settings.split_halves, seed)
     everything = sums_by_prompt(site.vectors, site.prompts, prompt_count)
     whole = np.ones((1, prompt_count))
-    for name, members in _members(site, settings, seed):
+    for name, members in named_members(site, settings, seed):
         if not members.any():
             continue
         positives = sums_by_prompt(site.vectors[members], site.prompts[members], prompt_count)
@@ -141,7 +141,7 @@ def compute_vectors(site: Site, settings: Vectors, seed: int, prompt_count: int)
         yield _row(f"random-{number:02d}", site, direction, 0, **spread(np.empty(0)))
 
 
-def _members(site: Site, settings: Vectors, seed: int) -> Iterator[tuple[str, NDArray[np.bool_]]]:
+def named_members(site: Site, settings: Vectors, seed: int) -> Iterator[tuple[str, NDArray[np.bool_]]]:
     """Names and membership (n,) of all vectors that are differences of means."""
     for name in BEHAVIOURS:
         yield name, site.labels == name

@@ -11,7 +11,7 @@ import pytest
 from repurpose.catalogue import FIGURES, TABLES
 from repurpose.csv_tables import read_csv, to_csv
 from repurpose.summaries import __main__ as step
-from repurpose.summaries.directions import cosine, full_reliability
+from repurpose.summaries.directions import cosine
 from repurpose.tables import TableError
 from synthetic import WIDTH, built, load, make_study, run_step, tables_arguments
 
@@ -33,7 +33,8 @@ def test_equal_inputs_give_equal_bytes(tmp_path: Path) -> None:
     folder = built("present")
     names = ("measurements", "vectors", "rollouts", "sentences", "logodds", "projections")
     paths = {name: sorted((folder / name).rglob("*.parquet")) for name in names}
-    paths |= {"lens": folder / "lens.parquet", "selection": folder / "selection.json", "study": make_study(16)}
+    paths |= {name: folder / f"{name}.parquet" for name in ("cosines", "lens")}
+    paths |= {"selection": folder / "selection.json", "study": make_study(16)}
     run_step(step, tables_arguments(paths, tmp_path))
     assert all((tmp_path / f"{n}.csv").read_bytes() == (folder / f"tables/{n}.csv").read_bytes() for n in TABLES)
 
@@ -57,9 +58,16 @@ def test_cosines_are_those_of_the_vectors() -> None:
     assert cosines["backtracking"]["cosine"] == pytest.approx(0.85, abs=1e-4)
     assert cosines["deduction"]["cosine"] == pytest.approx(0.9, abs=1e-4)
     assert cosines["backtracking"]["cosine_with_behaviour"] == pytest.approx(1)
-    assert cosines["backtracking"]["ceiling"] == pytest.approx(2 * 0.85 / 1.85, rel=1e-4)
     assert not any(name.startswith("random") for name in cosines)
-    assert cosines["shuffle-00"]["corrected"] == 1.0, "a cosine above its ceiling is corrected to 1 at most"
+
+
+def test_cosines_of_halves_stand_beside_them() -> None:
+    cosines = {row["name"]: row for row in table("cosines").iter_rows(named=True)}
+    found = cosines["backtracking"]
+    assert [found[f"disattenuated{end}"] for end in ("", "_low", "_high")] == pytest.approx([0.85, 0.80, 0.90])
+    assert found["cross_half"] == pytest.approx(0.85 * found["reliability_base"])
+    assert cosines["shuffle-00"]["cosine"] == pytest.approx(0.5, abs=1e-4)
+    assert cosines["shuffle-00"]["disattenuated"] is None and cosines["shuffle-00"]["cross_half"] == 0.05
 
 
 def test_random_level_is_that_of_random_pairs() -> None:
@@ -67,12 +75,6 @@ def test_random_level_is_that_of_random_pairs() -> None:
     pairs = rng.standard_normal((20_000, 2, WIDTH))
     level = np.quantile([cosine(a, b) for a, b in pairs], 0.975)
     assert table("cosines")["random_high"][0] == pytest.approx(level, abs=0.008)
-
-
-@pytest.mark.parametrize(("half", "full"), [(1.0, 1.0), (0.5, 2 / 3), (0.0, None), (-0.2, None), (None, None)])
-def test_reliability_of_the_full_data(half: float | None, full: float | None) -> None:
-    found = full_reliability(half)
-    assert np.isnan(found) if full is None else found == pytest.approx(full)
 
 
 def test_lens_keeps_the_best_tokens_in_order() -> None:

@@ -165,6 +165,11 @@ def reader_activations(wildcards):
     return expand("results/{study}/activations/{reader}/{shard}.parquet", shard=SHARDS, **wildcards)
 
 
+def activations_of(reader):
+    pattern = "results/{study}/activations/{reader}/{shard}.parquet"
+    return expand(pattern, study=STUDY.study, reader=reader, shard=SHARDS)
+
+
 def of_both(pattern):
     """The base model's and the reasoning model's file."""
     return expand(pattern, study=STUDY.study, reader=READERS)

@@ -6,6 +6,7 @@ rule make_tables:
     input:
         measurements=all_measurements(),
         vectors=of_both("results/{study}/vectors/{reader}.parquet"),
+        cosines="results/{study}/cosines.parquet",
         rollouts=all_rollouts(),
         sentences=all_sentences(),
         logodds=of_both("results/{study}/logodds/{reader}.parquet"),
@@ -37,6 +38,7 @@ rule make_tables:
         " --settings {params.settings:q}"
         " --measurements {input.measurements:q}"
         " --vectors {input.vectors:q}"
+        " --cosines {input.cosines:q}"
         " --rollouts {input.rollouts:q}"
         " --sentences {input.sentences:q}"
         " --logodds {input.logodds:q}"

@@ -1,4 +1,4 @@
-"""Do the two readers give the same direction? Every label, beside its ceiling and the level of chance."""
+"""Do the two readers give the same direction? Every label, read on disjoint halves, beside the level of chance."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ ORDER = {"behaviour": 0, "other label": 1, "same-offset": 2, "mean": 3, "shuffle
 def draw(table: pl.DataFrame, context: Context) -> Figure:
     """Draw the cosine between readers of every vector, and of every base-derived vector with the behaviour's."""
     ordered = table.with_columns(order=pl.col("family").replace_strict(ORDER, default=9)).sort(
-        ["order", "cosine"], descending=[True, False]
+        ["order", "cross_half"], descending=[True, False]
     )
     figure, (left, right) = panels(2, 0.19 * ordered.height + 1.35, sharey=True)
     _draw_between(left, ordered, context)
     _draw_within(right, ordered, context)
     left.set_yticks(range(ordered.height), ordered["name"].to_list(), fontsize=7.5)
     left.tick_params(axis="y", length=0)
-    note = "Selected layer and window; grey: 95 % of random pairs; | ceiling given each vector's split-half noise"
+    note = "Selected site, each reader on another half of the prompts; grey band: 95 % of random pairs"
     add_title(figure, "Are base- and reasoning-derived vectors the same? Every label and control", note)
     return figure
 
@@ -30,13 +30,15 @@ def _draw_between(axes: Axes, table: pl.DataFrame, context: Context) -> None:
     _draw_chance(axes, table)
     for place, row in enumerate(table.iter_rows(named=True)):
         color = BASE if row["name"] == context.behaviour else UNSTEERED
-        axes.plot(row["cosine"], place, "o", color=color, markersize=5)
-        if row["ceiling"] is not None:
-            ends = [row["ceiling_low"], row["ceiling_high"]]
-            axes.plot(ends, [place, place], color=color, linewidth=4, alpha=0.25, solid_capstyle="butt")
-            axes.plot(row["ceiling"], place, "|", color=color, markersize=9, markeredgewidth=1.6)
-    axes.set_xlim(min([-0.3, *(c - 0.05 for c in table["cosine"].drop_nulls())]), 1.03)
-    axes.set_xlabel("cosine (dot) and its ceiling (|)")
+        axes.plot(row["cosine"], place, "|", color=RANDOM, markersize=7, markeredgewidth=1.2)
+        axes.plot(row["cross_half"], place, "o", color=color, markersize=5, markerfacecolor="white")
+        ends = [row["disattenuated_low"], row["disattenuated_high"]]
+        axes.plot(ends, [place, place], color=color, linewidth=1.6)
+        axes.plot(row["disattenuated"], place, "o", color=color, markersize=5)
+    columns = ("cosine", "cross_half", "disattenuated_low", "disattenuated_high")
+    seen = [value for column in columns for value in table[column].drop_nulls()]
+    axes.set_xlim(min([-0.3, *(value - 0.05 for value in seen)]), max([1.03, *(value + 0.03 for value in seen)]))
+    axes.set_xlabel("cosine: \u25cb halves, \u25cf noise taken out, | same text")
     axes.set_title("base with reasoning", fontweight="normal")
 
 

@@ -100,11 +100,22 @@ CAPTIONS: dict[str, Caption] = {
     ),
     "cosines": Caption(
         "Are the two vectors the same?",
-        "Cosine between the vectors of the two readers, for every label and control, beside the ceiling that the "
-        "noise of each vector sets.",
-        "Both readers read the same text, so their noise is shared and a cosine can exceed the ceiling; label "
-        "shuffles show how alike two vectors are that mean nothing.",
-        ("name", "cosine", "ceiling", "corrected", "random_high", "cosine_with_behaviour", "positives"),
+        "Cosine between the vectors of the two readers for every label and control, each reader on another half of the "
+        "prompts (hollow), and over the readers' own split-half cosines, which takes the noise out (filled, with its "
+        "interval over prompts). Controls whose halves agree on no direction have no filled dot.",
+        "The grey tick is the plain cosine: both readers on the same text. Their noise is shared, so it is high even "
+        "for label shuffles, which mean nothing, and no evidence.",
+        (
+            "name",
+            "disattenuated",
+            "disattenuated_low",
+            "disattenuated_high",
+            "cross_half",
+            "reliability_base",
+            "reliability_reasoning",
+            "random_high",
+            "cosine",
+        ),
     ),
     "projections": Caption(
         "The projection on tokens",

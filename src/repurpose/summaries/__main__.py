@@ -32,7 +32,7 @@ MAKERS: dict[str, Callable[[StudyData], pl.DataFrame]] = {
 }
 assert set(MAKERS) == set(TABLES)
 MANY = ("measurements", "vectors", "rollouts", "sentences", "logodds", "projections")
-ONE = ("lens", "selection")
+ONE = ("cosines", "lens", "selection")
 
 
 def main() -> None:

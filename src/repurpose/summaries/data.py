@@ -22,6 +22,7 @@ class StudyData:
     selection: dict[str, Any]
     measurements: pl.DataFrame
     vectors: pl.DataFrame
+    cosines: pl.DataFrame
     rollouts: pl.DataFrame
     sentences: pl.DataFrame
     logodds: pl.DataFrame
@@ -57,7 +58,7 @@ def read_study_data(settings: StepSettings, paths: dict[str, Any]) -> StudyData:
     """Read every input; `paths` has a file or a list of files for each field of StudyData.
 
     Raises:
-        TableError: where the selection's site is not among the vectors.
+        TableError: where the selection's site is not among the vectors or the cosines.
     """
     selection = json.loads(Path(paths["selection"]).read_text(encoding="utf-8"))
     rollout_columns = ["prompt_id", "sample", "split", "category"]
@@ -66,14 +67,17 @@ def read_study_data(settings: StepSettings, paths: dict[str, Any]) -> StudyData:
         selection,
         measurements=read_table(paths["measurements"]).with_columns(pl.col("reader").fill_null("")),
         vectors=read_table(paths["vectors"]),
+        cosines=read_table(paths["cosines"]),
         rollouts=read_table(paths["rollouts"], rollout_columns),
         sentences=read_table(paths["sentences"]),
         logodds=read_table(paths["logodds"]).with_columns(pl.col("reader").fill_null("")),
         lens=read_table(paths["lens"]),
         projections=read_table(paths["projections"]).filter(pl.col("layer") == selection["layer"]),
     )
-    if at_selected_site(data.vectors, selection).is_empty():
-        raise TableError(f"no vector at the selected layer {selection['layer']} and window {selection['window_start']}")
+    for name, table in (("vector", data.vectors), ("cosine", data.cosines)):
+        if at_selected_site(table, selection).is_empty():
+            where = f"the selected layer {selection['layer']} and window {selection['window_start']}"
+            raise TableError(f"no {name} at {where}")
     return data
 
 

@@ -19,19 +19,18 @@ COSINE_COLUMNS: dict[str, Any] = {
     "kind": pl.String,
     "family": pl.String,
     "positives": pl.Int64,
+    "prompts": pl.Int64,
     "cosine": pl.Float64,
-    "split_half_base": pl.Float64,
-    "split_half_base_low": pl.Float64,
-    "split_half_base_high": pl.Float64,
-    "split_half_reasoning": pl.Float64,
-    "split_half_reasoning_low": pl.Float64,
-    "split_half_reasoning_high": pl.Float64,
-    "ceiling": pl.Float64,
-    "ceiling_low": pl.Float64,
-    "ceiling_high": pl.Float64,
-    "corrected": pl.Float64,
-    "corrected_low": pl.Float64,
-    "corrected_high": pl.Float64,
+    "cross_half": pl.Float64,
+    "cross_half_low": pl.Float64,
+    "cross_half_high": pl.Float64,
+    "reliability_base": pl.Float64,
+    "reliability_base_low": pl.Float64,
+    "reliability_reasoning": pl.Float64,
+    "reliability_reasoning_low": pl.Float64,
+    "disattenuated": pl.Float64,
+    "disattenuated_low": pl.Float64,
+    "disattenuated_high": pl.Float64,
     "random_high": pl.Float64,
     "cosine_with_behaviour": pl.Float64,
     "norm_base": pl.Float64,
@@ -85,13 +84,6 @@ def cosine(one: Array, other: Array) -> float:
     return float(one @ other) / length if length else math.nan
 
 
-def full_reliability(split_half: float | None) -> float:
-    """Return the cosine expected of two vectors of ALL data, from that of two halves (Spearman-Brown)."""
-    if split_half is None or not 0 < split_half <= 1:
-        return math.nan
-    return 2 * split_half / (1 + split_half)
-
-
 def random_level(dimensions: int) -> float:
     """Return the 97.5 % point of the cosine of two random directions in d dimensions (its square is Beta)."""
     if dimensions < 2:
@@ -100,10 +92,10 @@ def random_level(dimensions: int) -> float:
 
 
 def make_cosines(data: StudyData) -> pl.DataFrame:
-    """Base-against-reasoning cosine of every vector at the selected site, beside its split-half ceiling.
+    """Base-against-reasoning cosine of every vector at the selected site, beside those of disjoint halves.
 
-    `ceiling` is what two readers with the SAME true direction would show given the noise of each (the
-    geometric mean of their reliabilities); `corrected` is the cosine over it, its range that of the halves.
+    `cosine` is that of the stored vectors, both read on the same windows: their noise is shared, and it is no evidence.
+    `cross_half` and `disattenuated` are the step's `repurpose.cosines`.
     """
     here = at_selected_site(data.vectors, data.selection).unique(["name", "reader"], maintain_order=True)
     by_name = {
@@ -113,31 +105,34 @@ def make_cosines(data: StudyData) -> pl.DataFrame:
     reference = by_name.get(data.behaviour, {}).get("base")
     pairs = [pair for name, pair in by_name.items() if not name.startswith("random-") and len(pair) == 2]
     found = [_compare_readers(pair["base"], pair["reasoning"], reference, data.behaviour) for pair in pairs]
-    return pl.DataFrame(found, schema=COSINE_COLUMNS)
+    whole = pl.DataFrame(found, schema={name: COSINE_COLUMNS[name] for name in PAIR_COLUMNS})
+    halves = at_selected_site(data.cosines, data.selection).drop("layer", "window_start", "positives")
+    return conform(whole.join(halves, on="name", how="left", maintain_order="left"), COSINE_COLUMNS)
+
+
+PAIR_COLUMNS = (
+    "name",
+    "kind",
+    "family",
+    "positives",
+    "cosine",
+    "random_high",
+    "cosine_with_behaviour",
+    "norm_base",
+    "norm_reasoning",
+    "dimensions",
+)
+"""What is known of two stored vectors; the rest is from their halves."""
 
 
 def _compare_readers(
     base: dict[str, Any], reasoning: dict[str, Any], reference: dict[str, Any] | None, behaviour: str
 ) -> dict[str, Any]:
     one, other = unpack(base["vector"]), unpack(reasoning["vector"])
-    value = cosine(one, other)
-    ceiling, low, high = (_ceiling(base, reasoning, column) for column in ("cosine", "low", "high"))
-    halves = {
-        f"split_half_{reader}{end}": row[f"split_half_{column}"]
-        for reader, row in (("base", base), ("reasoning", reasoning))
-        for end, column in (("", "cosine"), ("_low", "low"), ("_high", "high"))
-    }
     row = {
         **{name: base[name] for name in ("name", "kind", "positives")},
-        **halves,
         "family": family_of(base["name"], behaviour),
-        "cosine": value,
-        "ceiling": ceiling,
-        "ceiling_low": low,
-        "ceiling_high": high,
-        "corrected": _at_most_one(value / ceiling),
-        "corrected_low": _at_most_one(value / high),
-        "corrected_high": _at_most_one(value / low),
+        "cosine": cosine(one, other),
         "random_high": random_level(len(one)),
         "cosine_with_behaviour": cosine(one, unpack(reference["vector"])) if reference else None,
         "norm_base": base["norm"],
@@ -145,15 +140,6 @@ def _compare_readers(
         "dimensions": len(one),
     }
     return {key: _null_if_undefined(cell) for key, cell in row.items()}
-
-
-def _ceiling(base: dict[str, Any], reasoning: dict[str, Any], column: str) -> float:
-    name = f"split_half_{column}"
-    return math.sqrt(full_reliability(base[name]) * full_reliability(reasoning[name]))
-
-
-def _at_most_one(value: float) -> float:
-    return min(1.0, value) if math.isfinite(value) else math.nan
 
 
 def _null_if_undefined(value: Any) -> Any:
