@@ -517,7 +517,7 @@ def _write_sweeps(folder: Path, effects: Effects, study: Study, paths: dict[str,
         prompts = prompt_names(sweep.split, min(sweep.prompts, heldout))
         for target in sweep.targets:
             rows = pl.DataFrame(measurements_schema_rows(sweep_rows(effects, name, target, prompts, sweep.samples)))
-            measured = measurements.measure_sweep(rows, study.keywords)
+            measured = measurements.measure_sweep(rows, study.keywords, study.vectors.behaviour)
             path = folder / f"measurements/{name}/{target}.parquet"
             _write(path, measured, MEASUREMENTS, provenance({}), paths["measurements"])
             if name == "selection":

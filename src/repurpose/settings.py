@@ -203,7 +203,7 @@ STEP_SECTIONS: dict[str, tuple[str, ...]] = {
     "vectors": ("seed", "vectors", "activations"),
     "selection": ("selection", "vectors", "activations"),
     "sweeps": ("seed", "pair", "sweeps", "vectors", "activations"),
-    "measurements": ("keywords", "pair"),
+    "measurements": ("keywords", "pair", "vectors"),
     "logodds": ("seed", "pair", "prompts", "keywords", "vectors"),
     "lens": ("pair", "keywords", "vectors"),
     "projections": ("pair", "prompts", "keywords", "vectors"),
