@@ -3,22 +3,29 @@
 PYTHON ?= python3
 CORES ?= all
 CONFIG ?= config.yaml
-RESULTS = results/$(shell sed -n 's/^study: *\([^ \#]*\).*/\1/p' $(CONFIG))
+STUDY = $(firstword $(shell sed -n "s/^study: *[\"']\{0,1\}\([A-Za-z0-9_-]\{1,\}\)[\"']\{0,1\}\([[:space:]].*\)\{0,1\}$$/\1/p" '$(CONFIG)' 2>/dev/null))
+RESULTS = results/$(STUDY)
+# Without a name the path would be that of every study's results.
+NAMED = test -n "$(STUDY)" || { echo "$(CONFIG): no study file, or none with a name (study: letters, digits, '-', '_')" >&2; exit 1; }
+CACHES := .pytest_cache .ruff_cache .mypy_cache
 VENV := .venv
 BIN := $(VENV)/bin
 INSTALL := $(BIN)/python -m pip install --disable-pip-version-check
 
 .DEFAULT_GOAL := help
-.PHONY: help study test lint fast slow organism schema clean distclean
+.PHONY: help study named test lint fast slow organism schema clean distclean
 
 help:  ## what can be made
 	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1	\2/p' $(MAKEFILE_LIST)
 
-study: $(VENV)/main.stamp  ## build the environment, run config.yaml (or CONFIG=studies/x.yaml)
-	@$(BIN)/snakemake --cores $(CORES) --configfile $(CONFIG)
+study: named $(VENV)/main.stamp  ## build the environment, run config.yaml (or CONFIG=studies/x.yaml)
+	@$(BIN)/snakemake --cores $(CORES) --configfile '$(CONFIG)'
 	@echo "Report:  $(RESULTS)/report.html"
 	@echo "Claims:  $(RESULTS)/claims.md"
 	@echo "Figures:" && ls $(RESULTS)/figures/*.svg
+
+named:
+	@$(NAMED)
 
 test: lint fast slow  ## the whole suite, in the same environment
 
@@ -34,7 +41,7 @@ fast: $(VENV)/test.stamp
 slow: $(VENV)/test.stamp
 	$(BIN)/python -m pytest -m slow
 
-organism: $(VENV)/main.stamp  ## train the embedded pair again (hours on a CPU)
+organism: $(VENV)/main.stamp  ## train the embedded pair again (about forty minutes to an hour on two cores)
 	$(BIN)/snakemake --cores $(CORES) train_organism
 
 schema: $(VENV)/main.stamp  ## write workflow/schemas/study.schema.json from the typed settings
@@ -54,7 +61,8 @@ $(VENV)/test.stamp: $(VENV)/main.stamp envs/test.txt
 	@touch $@
 
 clean:  ## remove the study's results and caches
-	rm -rf $(RESULTS) .pytest_cache .ruff_cache .mypy_cache
+	@$(NAMED)
+	rm -rf $(RESULTS) $(CACHES)
 
-distclean: clean  ## remove everything that was made, environments too
-	rm -rf results .snakemake $(VENV) envs/.venvs
+distclean:  ## remove everything that was made, environments too
+	rm -rf results .snakemake $(VENV) envs/.venvs $(CACHES)

@@ -523,7 +523,7 @@ def logodds_row(target: str, context: str, condition: dict[str, Any], prompt: st
 def write_study(folder: Path, effects: Effects, heldout: int = 24) -> dict[str, Any]:
     """Write all the files of a study up to the tables' inputs; return them by the names of the command line."""
     study = make_study(heldout)
-    note = provenance({"study": "synthetic"}, model="made-up/reasoning")
+    note = provenance({"study": "synthetic"}, model_digest={"reasoning": "0123456789abcdef"}, device="cpu")
     paths: dict[str, Any] = {"measurements": [], "vectors": [], "logodds": [], "projections": []}
     _write_sweeps(folder, effects, study, paths, heldout)
     for reader in ("base", "reasoning"):
@@ -548,7 +548,7 @@ def _write_sweeps(folder: Path, effects: Effects, study: Study, paths: dict[str,
         prompts = prompt_names(sweep.split, min(sweep.prompts, heldout))
         for target in sweep.targets:
             rows = pl.DataFrame(measurements_schema_rows(sweep_rows(effects, name, target, prompts, sweep.samples)))
-            measured = measurements.measure_sweep(rows, study.keywords)
+            measured = measurements.measure_sweep(rows, study.keywords, study.vectors.behaviour)
             path = folder / f"measurements/{name}/{target}.parquet"
             _write(path, measured, MEASUREMENTS, provenance({}), paths["measurements"])
             if name == "selection":

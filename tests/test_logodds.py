@@ -24,6 +24,7 @@ from repurpose.logodds import (
     treatments,
 )
 from repurpose.organism.tokenizer import train_tokenizer
+from repurpose.settings import SettingsError
 from repurpose.steering import Directions
 
 
@@ -36,7 +37,7 @@ def test_log_odds_of_known_probabilities() -> None:
 
 def test_keyword_tokens_are_whole_words(tokenizer: PreTrainedTokenizerFast) -> None:
     assert {tokenizer.decode([i]).strip() for i in keyword_ids(tokenizer, ["wait", "hmm"])} == {"Wait", "Hmm"}
-    with pytest.raises(ValueError, match="keywords"):
+    with pytest.raises(SettingsError, match=r"^keywords: no token of the model is one of await; give one"):
         keyword_ids(tokenizer, ["await"])
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from repurpose import measurements, metrics
+from repurpose.settings import Study
 from repurpose.tables import MEASUREMENTS, SWEEPS, TableError, provenance, read_table, write_table
 from synthetic import PRESENT, make_study, measurements_schema_rows, prompt_names, settings_text, sweep_rows
 
@@ -104,25 +106,29 @@ def test_answer_is_the_last_integer_after_thinking(text: str, answer: str | None
 
 def test_sentences_are_those_of_the_thinking() -> None:
     text = "Now 2 plus 2 makes 5. Wait, that does not look right. Hmm, I may be unsure. </think> Wait, 4."
-    assert metrics.count_sentences(text, KEYWORDS) == (3, 1, 2, 1)
+    assert metrics.count_sentences(text, KEYWORDS, "backtracking") == (3, 1, 2, 1)
+    assert metrics.count_sentences(text, KEYWORDS, "uncertainty-estimation") == (3, 1, 2, 1)
+    assert metrics.count_sentences(text, KEYWORDS, "initializing") == (3, 0, 2, 0)
 
 
 def test_measured_rows_keep_their_key() -> None:
     rows = sweep_rows(PRESENT, "two_by_two", "reasoning", prompt_names("heldout", 2))
-    measured = measurements.measure_sweep(pl.DataFrame(measurements_schema_rows(rows)), KEYWORDS)
+    measured = measurements.measure_sweep(pl.DataFrame(measurements_schema_rows(rows)), KEYWORDS, "backtracking")
     assert set(measured.columns) == set(MEASUREMENTS.names)
     assert measured["prompt_id"].to_list() == [row["prompt_id"] for row in rows]
     assert measured["length"].to_list() == [len(row["token_ids"]) for row in rows]
 
 
 def test_unfinished_text_is_not_finished() -> None:
-    row = measurements.measure_text([1, 1, 1], "Wait Wait Wait", "9", "length", KEYWORDS)
+    row = measurements.measure_text([1, 1, 1], "Wait Wait Wait", "9", "length", KEYWORDS, "backtracking")
     assert not row["finished"] and row["correct"] is False and row["keyword_share"] == 1.0 and row["longest_run"] == 3
 
 
-def _run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, rows: list[dict[str, Any]]) -> Path:
+def _run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, rows: list[dict[str, Any]], study: Study | None = None
+) -> Path:
     write_table(tmp_path / "sweep.parquet", measurements_schema_rows(rows), SWEEPS, provenance({}))
-    text = settings_text(make_study(), "measurements")
+    text = settings_text(study or make_study(), "measurements")
     names = ["--settings", text, "--sweep", str(tmp_path / "sweep.parquet"), "--output", str(tmp_path / "out.parquet")]
     monkeypatch.setattr(sys, "argv", ["measurements", *names])
     measurements.main()
@@ -133,6 +139,20 @@ def test_step_writes_its_schema(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     rows = sweep_rows(PRESENT, "two_by_two", "base", prompt_names("heldout", 1))
     table = read_table(_run(tmp_path, monkeypatch, rows))
     assert table.columns == MEASUREMENTS.names
+
+
+def test_the_label_that_is_counted_is_the_studys_behaviour(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    rows = sweep_rows(PRESENT, "two_by_two", "reasoning", prompt_names("heldout", 2))
+    counts = []
+    for behaviour in ("backtracking", "deduction"):
+        study = make_study()
+        changed = replace(study, vectors=replace(study.vectors, behaviour=behaviour))
+        counts.append(read_table(_run(tmp_path, monkeypatch, rows, changed))["backtracking_sentences"].sum())
+    expected = [
+        sum(metrics.count_sentences(row["text"], KEYWORDS, name).labelled for row in rows)
+        for name in ("backtracking", "deduction")
+    ]
+    assert counts == expected and counts[0] != counts[1]
 
 
 def test_steering_that_stopped_is_an_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -149,4 +169,4 @@ def test_steering_that_stopped_is_an_error(tmp_path: Path, monkeypatch: pytest.M
 
 def test_empty_sweep_is_an_error() -> None:
     with pytest.raises(TableError, match="no rows"):
-        measurements.measure_sweep(pl.DataFrame(measurements_schema_rows([])), KEYWORDS)
+        measurements.measure_sweep(pl.DataFrame(measurements_schema_rows([])), KEYWORDS, "backtracking")

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from repurpose.organism.language import SCENES
-from repurpose.prompts import make_prompts
+from repurpose.prompts import main, make_prompts
 from repurpose.settings import Prompts, SettingsError
 
 
@@ -42,7 +42,12 @@ def test_a_file_of_prompts(tmp_path: Path) -> None:
     ("content", "message"),
     [
         ('{"category": "a"}', "line 1.*prompt"),
-        ("not json", "line 1"),
+        ("not json", r"^prompts\.source: prompts.jsonl line 1: .*; each line is a JSON object with the texts category"),
+        ("\n[]", "line 2: TypeError"),
+        ('"text"', "line 1: TypeError"),
+        ('{"category": "a", "prompt": 3}', "line 1: .*3 is no text"),
+        ('{"category": null, "prompt": "x"}', "line 1: .*None is no text"),
+        ('{"category": "a", "prompt": "x", "id": "i"}\n' * 2, "line 2: id i is given twice"),
         ('{"category": "a", "prompt": "x"}', "5 are asked for"),
     ],
 )
@@ -51,6 +56,25 @@ def test_a_bad_file_is_named(tmp_path: Path, content: str, message: str) -> None
     file.write_text(content)
     with pytest.raises(SettingsError, match=message):
         make_prompts(Prompts(str(file), 4, 1), seed=0)
+
+
+def test_the_step_says_it_in_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "prompts.jsonl").write_bytes(b'{"category": "a", "prompt": "x"}\n\xff')
+    prompts = {"source": str(tmp_path / "prompts.jsonl"), "train": 1, "heldout": 1}
+    settings = json.dumps({"seed": 0, "prompts": prompts})
+    monkeypatch.setattr("sys.argv", ["prompts", "--settings", settings, "--output", str(tmp_path / "prompts.parquet")])
+    with pytest.raises(
+        SystemExit, match=r"^repurpose prompts: prompts\.source: prompts.jsonl line 2: Unicode"
+    ) as ended:
+        main()
+    assert "\n" not in str(ended.value) and not (tmp_path / "prompts.parquet").exists()
+
+
+def test_line_ends_inside_a_text_are_kept(tmp_path: Path) -> None:
+    file = tmp_path / "prompts.jsonl"
+    lines = [{"category": "a", "prompt": f"one\u2028two {i}"} for i in range(2)]
+    file.write_text("\r\n".join(json.dumps(line, ensure_ascii=False) for line in lines))
+    assert all("\u2028" in row["messages"] for row in make_prompts(Prompts(str(file), 1, 1), seed=0))
 
 
 def test_a_missing_file_is_named() -> None:

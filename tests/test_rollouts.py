@@ -10,7 +10,7 @@ from transformers import PreTrainedTokenizerFast
 
 from repurpose.engines import Generated, choice
 from repurpose.journal import journal_path
-from repurpose.models import ModelError
+from repurpose.models import ModelError, device_name, model_digest
 from repurpose.rollouts import main, prompt_token_ids, shard_of, write_rollouts
 from repurpose.settings import canonical_json
 from repurpose.tables import PROMPTS, ROLLOUTS, read_provenance, read_table, write_table
@@ -121,7 +121,10 @@ def test_the_command_writes_its_shard_and_removes_the_journal(
     )
     assert sorted(read_table(output)["prompt_id"]) == ["p1", "p3", "p5", "p7"]
     assert [path.name for path in output.parent.iterdir()] == ["1.parquet"]
-    assert read_provenance(output)["settings"] == json.loads(settings)
+    notes = read_provenance(output)
+    assert notes["settings"] == json.loads(settings)
+    assert notes["device"] == device_name()
+    assert notes["model_digest"] == {"reasoning": model_digest(make_step("rollouts", shard=1).pair, "reasoning")}
 
 
 def test_a_model_that_is_not_there_is_one_line(

@@ -13,10 +13,13 @@ import jsonschema
 import pytest
 import yaml
 
+from repurpose.metrics import WORD
+from repurpose.pair_files import check_models
 from repurpose.schema import schema_text, study_schema
 from repurpose.settings import (
     BEHAVIOURS,
     DIRECTIONS,
+    KEYWORD,
     STEP_SECTIONS,
     Behaviour,
     Direction,
@@ -24,7 +27,6 @@ from repurpose.settings import (
     StepSettings,
     Study,
     canonical_json,
-    check_models,
     read_study,
     step_settings,
 )
@@ -93,6 +95,20 @@ FAULTS = [
     ("statistics.level", float("nan"), "statistics.level: nan is not a finite number"),
     ("rollouts.temperature", -0.1, "rollouts.temperature: must be 0"),
     ("rollouts.shards", 0, "rollouts.shards: 0 is not allowed; at least 1"),
+    ("rollouts.shards", 301, "rollouts.shards: 301 is more than there are prompts (300)"),
+    ("rollouts.samples", 0, "rollouts.samples: 0 is not allowed; at least 1"),
+    ("rollouts.batch_size", -1, "rollouts.batch_size: -1 is not allowed; at least 1"),
+    ("sweeps.baselines.batch_size", 0, "sweeps.baselines.batch_size: 0 is not allowed; at least 1"),
+    ("sweeps.baselines.samples", 0, "sweeps.baselines.samples: 0 is not allowed; at least 1"),
+    ("seed", -1, "seed: -1 is not allowed; at least 0"),
+    ("keywords", ["wait", ""], "keywords[1]: '' is not one word of letters"),
+    ("keywords", ["hold on"], "keywords[0]: 'hold on' is not one word of letters"),
+    ("keywords", ["wait,"], "keywords[0]: 'wait,' is not one word of letters"),
+    ("sweeps.baselines.magnitudes.values", [0], "sweeps.baselines.magnitudes.values: give one other than 0"),
+    ("sweeps.ablation.directions", ["noise", "self"], "sweeps.ablation.directions: noise has no direction that could"),
+    ("sweeps.ablation.directions", ["backtracking", "self"], "sweeps.ablation.directions: self has no direction"),
+    ("selection.min_distinct_2", -0.1, "selection.min_distinct_2: must be 0 or more"),
+    ("selection.max_longest_run", 0.5, "selection.max_longest_run: must be 1 or more"),
     ("study", "../out", "study: '../out' may hold only letters"),
 ]
 
@@ -153,6 +169,11 @@ def test_constants_and_types_name_the_same_directions() -> None:
     assert Direction.__args__ == DIRECTIONS
 
 
+def test_a_keyword_is_what_the_metric_counts_as_a_word() -> None:
+    assert KEYWORD.pattern == WORD.pattern
+    read_study(changed("keywords", ["Wait", "don't"]))
+
+
 @pytest.fixture
 def models(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.chdir(tmp_path)
@@ -162,10 +183,11 @@ def models(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path / "resources" / "organism"
 
 
-def write_model(folder: Path, vocabulary: dict[str, int]) -> None:
+def write_model(folder: Path, vocabulary: dict[str, int], **steps: Any) -> None:
     folder.mkdir(parents=True)
-    (folder / "config.json").write_text('{"num_hidden_layers": 4}')
-    (folder / "tokenizer.json").write_text(json.dumps({"model": {"vocab": vocabulary, "merges": []}}))
+    (folder / "config.json").write_text('{"num_hidden_layers": 4, "hidden_size": 8, "vocab_size": 2}')
+    (folder / "tokenizer.json").write_text(json.dumps({"model": {"vocab": vocabulary, "merges": []}, **steps}))
+    (folder / "model.safetensors").write_text("weights")
 
 
 def assert_models(path: str, value: Any, message: str) -> None:
@@ -208,6 +230,71 @@ def test_tokenizers_that_disagree(models: Path) -> None:
     assert_models(
         "pair.base", "resources/organism/alien", "pair.base: its tokenizer disagrees with that of pair.reason"
     )
+
+
+NFC, BYTES = {"type": "NFC"}, {"type": "ByteLevel", "add_prefix_space": False, "trim_offsets": True}
+
+
+@pytest.mark.parametrize(("part", "step"), [("normalizer", NFC), ("pre_tokenizer", BYTES)])
+def test_tokenizers_of_one_vocabulary_that_cut_text_differently(models: Path, part: str, step: dict[str, Any]) -> None:
+    write_model(models / "other", {"a": 0}, **{part: step})
+    message = f"pair.base: its tokenizer disagrees with that of pair.reasoning in its {part}; both must"
+    assert_models("pair.base", "resources/organism/other", message)
+
+
+@pytest.mark.parametrize(
+    "steps",
+    [
+        {"normalizer": {"type": "Sequence", "normalizers": []}},
+        {"pre_tokenizer": {"type": "Sequence", "pretokenizers": []}, "decoder": BYTES},
+        {"model": {"vocab": {"a": 0}}},
+    ],
+)
+def test_tokenizers_that_are_written_differently_agree(models: Path, steps: dict[str, Any]) -> None:
+    write_model(models / "other", {"a": 0}, **steps)
+    check_models(read_study(changed("pair.base", "resources/organism/other")))
+
+
+def test_merges_of_both_versions_agree(models: Path) -> None:
+    for name, merges in (("one", ["a b"]), ("two", [["a", "b"]])):
+        write_model(models / name, {}, model={"vocab": {"a": 0}, "merges": merges})
+    pair = {"base": "resources/organism/one", "reasoning": "resources/organism/two"}
+    check_models(read_study(changed("pair", pair)))
+
+
+@pytest.mark.parametrize(
+    ("file", "message"),
+    [
+        ("model.safetensors", "pair.base: resources/organism/base has no model.safetensors; its weights must be"),
+        ("tokenizer.json", "pair.base: resources/organism/base has no tokenizer; give one of tokenizer.json, "),
+    ],
+)
+def test_a_model_without_weights_or_tokenizer(models: Path, file: str, message: str) -> None:
+    (models / "base" / file).unlink()
+    (models / "base" / "weights.safetensors").write_text("under a name that is not loaded")
+    assert_models("seed", 0, message)
+
+
+def test_weights_in_several_files(models: Path) -> None:
+    base = models / "base"
+    (base / "model.safetensors").rename(base / "model-1.safetensors")
+    index = base / "model.safetensors.index.json"
+    index.write_text(json.dumps({"weight_map": {"a": "model-1.safetensors", "b": "model-1.safetensors"}}))
+    check_models(read_study(DEFAULT))
+    index.write_text(json.dumps({"weight_map": {"a": "model-1.safetensors", "b": "model-2.safetensors"}}))
+    assert_models("seed", 0, "pair.base: resources/organism/base has no model-2.safetensors; its weights must be")
+    index.write_text("{}")
+    assert_models("seed", 0, "pair.base: resources/organism/base/model.safetensors.index.json is no index")
+
+
+@pytest.mark.parametrize("key", ["num_hidden_layers", "hidden_size", "vocab_size"])
+def test_models_of_different_shapes(models: Path, key: str) -> None:
+    config = models / "reasoning" / "config.json"
+    config.write_text(json.dumps({**json.loads(config.read_text()), key: 16}))
+    with pytest.raises(
+        SettingsError, match=rf"^pair\.base: \d .*\({key}\), pair\.reasoning has 16; both must be equal$"
+    ):
+        check_models(read_study(DEFAULT))
 
 
 def test_a_tokenizer_that_is_none(models: Path) -> None:

@@ -184,7 +184,8 @@ def test_the_command_writes_the_table_and_keeps_its_journal(
     ablated = table.filter(operation="ablate")
     assert ablated["magnitude"].is_null().all() and (ablated["steered_positions"] > 0).all()
     assert journal_path(output).exists()
-    assert read_provenance(output)["left_out_sites"] == []
+    notes = read_provenance(output)
+    assert notes["left_out_sites"] == [] and set(notes["model_digest"]) == {"base"} and notes["device"]
     before = journal_path(output).read_bytes()
     main()
     assert journal_path(output).read_bytes() == before

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from transformers import PreTrainedTokenizerBase
 
 from repurpose.command import one_line_errors, read_arguments
-from repurpose.models import load_model, load_tokenizer
+from repurpose.models import load_model, load_tokenizer, made_with
 from repurpose.settings import BEHAVIOURS, Role, StepSettings
 from repurpose.steering import Directions, read_directions
 from repurpose.tables import LENS, provenance, read_table, write_table
@@ -87,7 +87,8 @@ def main() -> None:
     with one_line_errors("lens"):
         settings = StepSettings("lens", arguments.settings)
         rows = _run(settings, arguments.vectors, arguments.selection)
-        write_table(arguments.output, rows, LENS, provenance(settings.values))
+        notes = provenance(settings.values, **made_with(settings.pair, "base", "reasoning"))
+        write_table(arguments.output, rows, LENS, notes)
 
 
 def _run(settings: StepSettings, vectors: list[str], selection: str) -> list[dict[str, Any]]:

@@ -25,9 +25,9 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 from repurpose.command import one_line_errors, read_arguments
 from repurpose.engines import Steer
 from repurpose.forced import Forced, Read, read_logits
-from repurpose.models import load_model, load_tokenizer
+from repurpose.models import load_model, load_tokenizer, made_with
 from repurpose.organism.corpus import MARK_HAZARD, MARKS, write_homework
-from repurpose.settings import BEHAVIOURS, StepSettings
+from repurpose.settings import BEHAVIOURS, SettingsError, StepSettings
 from repurpose.steering import Directions, read_directions
 from repurpose.tables import LOGODDS, provenance, read_table, write_table
 
@@ -78,12 +78,13 @@ def keyword_ids(tokenizer: PreTrainedTokenizerBase, keywords: Sequence[str]) -> 
     """Tokens that are a keyword, with or without a space before it, in any case.
 
     Raises:
-        ValueError: where the vocabulary has none.
+        SettingsError: where the vocabulary has none.
     """
     wanted = {keyword.lower() for keyword in keywords}
     found = [i for i in range(len(tokenizer)) if tokenizer.decode([i]).strip().lower() in wanted]
     if not found:
-        raise ValueError(f"keywords: no token of the model is one of {', '.join(keywords)}")
+        listed = ", ".join(keywords)
+        raise SettingsError(f"keywords: no token of the model is one of {listed}; give one that is a single token")
     return found
 
 
@@ -184,7 +185,8 @@ def main() -> None:
     with one_line_errors("logodds"):
         settings = StepSettings("logodds", arguments.settings)
         rows = _run(settings, arguments.rollouts, arguments.sentences, arguments.vectors, arguments.selection)
-        write_table(arguments.output, rows, LOGODDS, provenance(settings.values))
+        notes = provenance(settings.values, **made_with(settings.pair, settings.values["target"]))
+        write_table(arguments.output, rows, LOGODDS, notes)
 
 
 def _run(

@@ -27,11 +27,16 @@ from repurpose.tables import MEASUREMENTS, TableError, provenance, read_table, w
 
 
 def measure_text(
-    token_ids: list[int], text: str, answer: str | None, finish_reason: str, keywords: Collection[str]
+    token_ids: list[int],
+    text: str,
+    answer: str | None,
+    finish_reason: str,
+    keywords: Collection[str],
+    behaviour: str,
 ) -> dict[str, Any]:
-    """Return the metrics of one generated text."""
+    """Return the metrics of one generated text; the `backtracking_` ones count the study's own behaviour."""
     count = count_keywords(text, keywords)
-    sentences = count_sentences(text, keywords)
+    sentences = count_sentences(text, keywords, behaviour)
     return {
         "words": count.words,
         "keyword_words": count.keywords,
@@ -93,7 +98,7 @@ def _name_condition(row: dict[str, Any]) -> str:
     return ", ".join(f"{key} {row[key]}" for key in keys)
 
 
-def measure_sweep(sweep: pl.DataFrame, keywords: Collection[str]) -> pl.DataFrame:
+def measure_sweep(sweep: pl.DataFrame, keywords: Collection[str], behaviour: str) -> pl.DataFrame:
     """Return the MEASUREMENTS of a sweep, row by row.
 
     Raises:
@@ -103,7 +108,7 @@ def measure_sweep(sweep: pl.DataFrame, keywords: Collection[str]) -> pl.DataFram
         raise TableError("the sweep holds no rows; run it again")
     columns = ("token_ids", "text", "answer", "finish_reason")
     metrics = [
-        measure_text(row["token_ids"], row["text"], row["answer"], row["finish_reason"], keywords)
+        measure_text(row["token_ids"], row["text"], row["answer"], row["finish_reason"], keywords, behaviour)
         for row in sweep.select(columns).iter_rows(named=True)
     ]
     measured = pa.Table.from_pylist(metrics, pa.schema([f for f in MEASUREMENTS if f.name in metrics[0]]))
@@ -116,7 +121,7 @@ def main() -> None:
         settings = StepSettings("measurements", arguments.settings)
         sweep = read_table(arguments.sweep)
         check_steered(sweep)
-        measured = measure_sweep(sweep, settings.keywords)
+        measured = measure_sweep(sweep, settings.keywords, settings.vectors.behaviour)
         write_table(arguments.output, measured, MEASUREMENTS, provenance(settings.values))
 
 

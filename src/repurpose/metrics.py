@@ -52,7 +52,7 @@ def count_keywords(text: str, keywords: Collection[str]) -> KeywordCount:
     return KeywordCount(sum(word in wanted for word in words), len(words))
 
 
-def count_sentences(text: str, keywords: Collection[str], behaviour: str = "backtracking") -> SentenceCount:
+def count_sentences(text: str, keywords: Collection[str], behaviour: str) -> SentenceCount:
     """Count the sentences up to the end of thinking by label and by keyword."""
     thinking = text[: thinking_end(text)]
     sentences = [thinking[start:end] for start, end in split_sentences(thinking)]

@@ -64,6 +64,16 @@ def model_digest(pair: Pair, role: Role) -> str:
     return _digest([f"{p.name} {p.stat().st_size} {p.stat().st_mtime_ns}" for p in files])
 
 
+def made_with(pair: Pair, *roles: Role) -> dict[str, Any]:
+    """What a table says of the models that it was made with: `model_digest` by role, and `device`."""
+    return {"model_digest": {role: model_digest(pair, role) for role in roles}, "device": device_name()}
+
+
+def device_name() -> str:
+    """The accelerator's name, or `cpu`."""
+    return torch.cuda.get_device_name() if torch.cuda.is_available() else "cpu"
+
+
 def _hub_commit(name: str, revision: str | None) -> str:
     from huggingface_hub import try_to_load_from_cache
 

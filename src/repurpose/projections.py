@@ -20,7 +20,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 from repurpose.activations.hooks import read_layers
 from repurpose.command import one_line_errors, read_arguments
 from repurpose.logodds import keyword_ids
-from repurpose.models import load_model, load_tokenizer
+from repurpose.models import load_model, load_tokenizer, made_with
 from repurpose.organism.language import read_step
 from repurpose.settings import StepSettings
 from repurpose.steering import read_directions
@@ -91,7 +91,8 @@ def main() -> None:
     with one_line_errors("projections"):
         settings = StepSettings("projections", arguments.settings)
         rows = _run(settings, arguments.rollouts, arguments.sentences, arguments.vectors, arguments.selection)
-        write_table(arguments.output, rows, PROJECTIONS, provenance(settings.values))
+        notes = provenance(settings.values, **made_with(settings.pair, settings.values["reader"]))
+        write_table(arguments.output, rows, PROJECTIONS, notes)
 
 
 def _run(

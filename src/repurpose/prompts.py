@@ -6,7 +6,6 @@ order is fixed by the study's seed.
 
 from __future__ import annotations
 
-import argparse
 import json
 import random
 from collections import defaultdict
@@ -14,6 +13,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from repurpose.command import one_line_errors, read_arguments
 from repurpose.organism.language import SCENES, make_problem
 from repurpose.settings import Prompts, SettingsError, StepSettings
 from repurpose.tables import PROMPTS, provenance, write_table
@@ -66,17 +66,30 @@ def _from_file(source: str) -> list[dict[str, Any]]:
 
 
 def _read_lines(path: Path) -> Iterator[dict[str, Any]]:
-    for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), start=1):
+    seen: set[str] = set()
+    for number, line in enumerate(path.read_bytes().split(b"\n"), start=1):  # other line ends may stand in a text
         if not line.strip():
             continue
         try:
-            record = json.loads(line)
-            category, content = record["category"], record["prompt"]
-        except (json.JSONDecodeError, KeyError, TypeError) as problem:
-            raise SettingsError(
-                f"{path.name} line {number}: {problem!r}; each line is an object with category and prompt"
-            ) from None
-        yield _row(record.get("id", f"{category}-{number:04d}"), category, content, record.get("answer"))
+            row = _read_line(line, number)
+        except (ValueError, KeyError, TypeError) as problem:
+            raise SettingsError(f"prompts.source: {path.name} line {number}: {problem!r}; {LINE}") from None
+        if row["prompt_id"] in seen:
+            raise SettingsError(f"prompts.source: {path.name} line {number}: id {row['prompt_id']} is given twice")
+        seen.add(row["prompt_id"])
+        yield row
+
+
+LINE = "each line is a JSON object with the texts category and prompt, and where known answer and id"
+
+
+def _read_line(line: bytes, number: int) -> dict[str, Any]:
+    record = json.loads(line.decode("utf-8"))
+    category, content = record["category"], record["prompt"]
+    for value in (category, content):
+        if not isinstance(value, str):
+            raise TypeError(f"{value!r} is no text")
+    return _row(str(record.get("id", f"{category}-{number:04d}")), category, content, record.get("answer"))
 
 
 def _round_robin(pool: list[dict[str, Any]], rng: random.Random) -> list[dict[str, Any]]:
@@ -93,13 +106,11 @@ def _round_robin(pool: list[dict[str, Any]], rng: random.Random) -> list[dict[st
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.split("\n", 1)[0])
-    parser.add_argument("--settings", required=True)
-    parser.add_argument("--output", required=True)
-    arguments = parser.parse_args()
-    settings = StepSettings("prompts", arguments.settings)
-    rows = make_prompts(settings.prompts, settings.seed)
-    write_table(arguments.output, rows, PROMPTS, provenance(settings.values))
+    arguments = read_arguments(__doc__)
+    with one_line_errors("prompts"):
+        settings = StepSettings("prompts", arguments.settings)
+        rows = make_prompts(settings.prompts, settings.seed)
+        write_table(arguments.output, rows, PROMPTS, provenance(settings.values))
 
 
 if __name__ == "__main__":

@@ -17,7 +17,7 @@ from repurpose.command import one_line_errors, read_arguments
 from repurpose.engines import Generated, Request, Sampling, row_seed
 from repurpose.engines.choice import open_engine, share_work
 from repurpose.journal import Journal, journal_path, record_key
-from repurpose.models import ModelError, check_ids_fit, load_tokenizer, model_digest
+from repurpose.models import ModelError, check_ids_fit, load_tokenizer, made_with, model_digest
 from repurpose.settings import Role, StepSettings
 from repurpose.tables import ROLLOUTS, provenance, read_table, write_table
 
@@ -115,7 +115,8 @@ def main() -> None:
         prompts = read_table(arguments.prompts).to_dicts()
         shard, output = settings.values["shard"], Path(arguments.output)
         rows = write_rollouts(settings, shard_of(prompts, shard, settings.rollouts.shards), output)
-        write_table(output, rows, ROLLOUTS, provenance(settings.values))
+        notes = provenance(settings.values, **made_with(settings.pair, settings.rollouts.generator))
+        write_table(output, rows, ROLLOUTS, notes)
         journal_path(output).unlink(missing_ok=True)
 
 

@@ -6,13 +6,13 @@ an annotator only names them. Tokens are aligned by decoding the stored ids, nev
 
 from __future__ import annotations
 
-import argparse
 import bisect
 import re
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NamedTuple
 
 from repurpose.annotators import lexicon
+from repurpose.command import one_line_errors, read_arguments
 from repurpose.settings import StepSettings
 from repurpose.tables import SENTENCES, provenance, read_table, write_table
 
@@ -124,18 +124,16 @@ def thinking_end(text: str) -> int:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.split("\n", 1)[0])
-    for name in ("--settings", "--rollouts", "--output"):
-        parser.add_argument(name, required=True)
-    arguments = parser.parse_args()
-    settings = StepSettings("sentences", arguments.settings)
-    from repurpose.models import load_tokenizer
+    arguments = read_arguments(__doc__, ["rollouts"])
+    with one_line_errors("sentences"):
+        settings = StepSettings("sentences", arguments.settings)
+        from repurpose.models import load_tokenizer
 
-    tokenizer = load_tokenizer(settings.pair, "reasoning")
-    rows: list[dict[str, Any]] = []
-    for rollout in read_table(arguments.rollouts).iter_rows(named=True):
-        rows += _label_thinking(rollout, list(annotate(rollout, tokenizer.decode)))
-    write_table(arguments.output, rows, SENTENCES, provenance(settings.values))
+        tokenizer = load_tokenizer(settings.pair, "reasoning")
+        rows: list[dict[str, Any]] = []
+        for rollout in read_table(arguments.rollouts).iter_rows(named=True):
+            rows += _label_thinking(rollout, list(annotate(rollout, tokenizer.decode)))
+        write_table(arguments.output, rows, SENTENCES, provenance(settings.values))
 
 
 def _label_thinking(rollout: dict[str, Any], rows: list[dict[str, Any]]) -> list[dict[str, Any]]:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import math
 import os
+import re
 import types
 import typing
 from dataclasses import asdict, dataclass, field, fields, is_dataclass, replace
@@ -52,6 +53,8 @@ Direction = Literal[
     "self",
 ]
 Role = Literal["base", "reasoning"]
+KEYWORD = re.compile(r"[^\W\d_]+(?:['’][^\W\d_]+)*")
+"""What a keyword may be: one word as `repurpose.metrics` counts words, or it would never be found."""
 
 
 class SettingsError(ValueError):
@@ -201,7 +204,7 @@ STEP_SECTIONS: dict[str, tuple[str, ...]] = {
     "selection": ("selection", "vectors", "activations"),
     "cosines": ("seed", "vectors", "statistics"),
     "sweeps": ("seed", "pair", "sweeps", "vectors", "activations"),
-    "measurements": ("keywords", "pair"),
+    "measurements": ("keywords", "pair", "vectors"),
     "logodds": ("seed", "pair", "prompts", "keywords", "vectors"),
     "lens": ("pair", "keywords", "vectors"),
     "projections": ("pair", "prompts", "keywords", "vectors"),
@@ -354,8 +357,8 @@ def _check(study: Study) -> None:
         raise SettingsError("activations.window_starts: give offsets between -512 and 512")
     if not 0 < study.statistics.level < 1:
         raise SettingsError("statistics.level: must lie between 0 and 1")
-    if study.rollouts.temperature < 0:
-        raise SettingsError("rollouts.temperature: must be 0 (greedy) or more")
+    _check_numbers(study)
+    _check_keywords(study.keywords)
     if not study.sweeps:
         raise SettingsError("sweeps: missing setting; at least one sweep is needed")
     if study.selection.sweep not in study.sweeps:
@@ -363,6 +366,26 @@ def _check(study: Study) -> None:
     for name, sweep in study.sweeps.items():
         _check_sweep(study, name, sweep)
     _check_selection(study, study.sweeps[study.selection.sweep])
+
+
+def _check_numbers(study: Study) -> None:
+    if study.seed < 0:
+        raise SettingsError(f"seed: {study.seed} is not allowed; at least 0")
+    if study.rollouts.temperature < 0:
+        raise SettingsError("rollouts.temperature: must be 0 (greedy) or more")
+    prompts = study.prompts.train + study.prompts.heldout
+    if study.rollouts.shards > prompts:
+        raise SettingsError(f"rollouts.shards: {study.rollouts.shards} is more than there are prompts ({prompts})")
+    if study.selection.min_distinct_2 < 0:
+        raise SettingsError("selection.min_distinct_2: must be 0 or more")
+    if study.selection.max_longest_run < 1:
+        raise SettingsError("selection.max_longest_run: must be 1 or more; every text has a run of one token")
+
+
+def _check_keywords(keywords: tuple[str, ...]) -> None:
+    for number, keyword in enumerate(keywords):
+        if not KEYWORD.fullmatch(keyword):
+            raise SettingsError(f"keywords[{number}]: {keyword!r} is not one word of letters; give each word alone")
 
 
 def _check_name(path: str, name: Any) -> None:
@@ -397,11 +420,20 @@ def _check_sweep(study: Study, name: str, sweep: Sweep) -> None:
         raise SettingsError(f"{path}.prompts: {sweep.prompts} is more than prompts.{sweep.split} ({limit})")
     if sweep.temperature < 0:
         raise SettingsError(f"{path}.temperature: must be 0 (greedy) or more")
+    _check_operation(path, sweep)
     for key in ("layers", "window_starts"):
         wanted, read = getattr(sweep, key), getattr(study.activations, key)
         missing = set(wanted) - set(read) if isinstance(wanted, tuple) and isinstance(read, tuple) else set()
         if missing:
             raise SettingsError(f"{path}.{key}: {min(missing)} is not read; choose from {_list(read)}")
+
+
+def _check_operation(path: str, sweep: Sweep) -> None:
+    without = [name for name in sweep.directions if name in TOKEN_CONTROLS]
+    if sweep.operation == "ablate" and without:
+        raise SettingsError(f"{path}.directions: {without[0]} has no direction that could be ablated; leave it out")
+    if sweep.operation == "add" and not any(sweep.magnitudes.values):
+        raise SettingsError(f"{path}.magnitudes.values: give one other than 0; 0 steers nothing")
 
 
 def _check_selection(study: Study, sweep: Sweep) -> None:
@@ -422,68 +454,3 @@ def _check_selection(study: Study, sweep: Sweep) -> None:
             f"selection.latest_end: no window of {path} ends at {study.selection.latest_end} or before; the first "
             f"ends at {min(starts) + activations.window_length - 1}"
         )
-
-
-def check_models(study: Study) -> None:
-    """Check what can be known of files before any job starts: prompts, and local models' layers and vocabularies.
-
-    Hub names are left to the step that loads them.
-
-    Raises:
-        SettingsError: naming the setting and what is allowed.
-    """
-    source, layers = study.prompts.source, []
-    if source != "organism" and not Path(locate(source)).is_file():
-        raise SettingsError(f"prompts.source: no file at {source}; give 'organism' or a JSON-lines file")
-    for role in ("base", "reasoning"):
-        name = getattr(study.pair, role)
-        folder = Path(locate(name))
-        if folder.is_dir():
-            layers.append((role, _layer_count(role, folder)))
-        elif _looks_local(name):
-            raise SettingsError(f"pair.{role}: no model at {name}; give a directory with config.json")
-    _check_layers(study, layers)
-    _check_tokenizers(study)
-
-
-def _looks_local(name: str) -> bool:
-    """A hub name is `owner/name`, and no folder here bears the owner's name."""
-    return name.startswith((".", "/", "~")) or name.count("/") != 1 or Path(locate(name.split("/")[0])).is_dir()
-
-
-def _layer_count(role: str, folder: Path) -> int:
-    config = folder / "config.json"
-    if not config.is_file():
-        raise SettingsError(f"pair.{role}: {folder} has no config.json, so it is no model directory")
-    try:
-        return int(json.loads(config.read_text())["num_hidden_layers"])
-    except (ValueError, KeyError, TypeError) as problem:
-        raise SettingsError(f"pair.{role}: {config} is no model's configuration ({problem!r})") from problem
-
-
-def _check_layers(study: Study, counts: list[tuple[str, int]]) -> None:
-    asked: list[tuple[str, Any]] = [("activations.layers", study.activations.layers)]
-    asked += [(f"sweeps.{name}.layers", sweep.layers) for name, sweep in study.sweeps.items()]
-    for role, count in counts:
-        for path, layers in asked:
-            for layer in layers if isinstance(layers, tuple) else ():
-                if not 0 <= layer < count:
-                    raise SettingsError(f"{path}: layer {layer} is not in the {role} model; 0 to {count - 1} are")
-
-
-def _check_tokenizers(study: Study) -> None:
-    files = [Path(locate(name)) / "tokenizer.json" for name in (study.pair.base, study.pair.reasoning)]
-    if not all(file.is_file() for file in files) or files[0].read_bytes() == files[1].read_bytes():
-        return
-    if _vocabulary("base", files[0]) != _vocabulary("reasoning", files[1]):
-        raise SettingsError(
-            "pair.base: its tokenizer disagrees with that of pair.reasoning; both must give the same ids"
-        )
-
-
-def _vocabulary(role: str, file: Path) -> tuple[Any, Any]:
-    try:
-        model = json.loads(file.read_text(encoding="utf-8"))["model"]
-        return model.get("vocab"), model.get("merges")
-    except (ValueError, KeyError, TypeError, AttributeError) as problem:
-        raise SettingsError(f"pair.{role}: {file} is no tokenizer ({problem!r})") from problem

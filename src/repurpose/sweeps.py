@@ -20,7 +20,7 @@ from transformers import PreTrainedTokenizerBase
 from repurpose.command import one_line_errors, read_arguments
 from repurpose.engines import Generated, Request, Sampling, Steer, row_seed
 from repurpose.journal import Journal, journal_path, record_key
-from repurpose.models import check_same_ids, load_tokenizer
+from repurpose.models import check_same_ids, load_tokenizer, made_with
 from repurpose.rollouts import generate_missing, made_by, prompt_token_ids
 from repurpose.settings import Role, SettingsError, StepSettings, Sweep
 from repurpose.steering import (
@@ -190,7 +190,8 @@ def main() -> None:
         for site in missing:
             sys.stderr.write("repurpose sweeps: no vector {} of reader {}, layer {}, start {}\n".format(*site))
         rows = run_sweep(settings, prompts.to_dicts(), directions, conditions, output)
-        write_table(output, rows, SWEEPS, provenance(settings.values, left_out_sites=missing))
+        made = made_with(settings.pair, settings.values["target"])
+        write_table(output, rows, SWEEPS, provenance(settings.values, left_out_sites=missing, **made))
 
 
 if __name__ == "__main__":

@@ -176,7 +176,8 @@ MEASUREMENTS = pa.schema(
 )
 """The sweep's key and its metrics. `keyword_share` is Eq. 1 of the paper as a share (0 to 1); `correct` is null
 where no answer is known; a text that gives none is wrong. Table C.1 needs the sentences with a keyword, and those of
-them that are labelled backtracking. Steps of arithmetic are those of the embedded pair's language."""
+them that are labelled backtracking. Steps of arithmetic are those of the embedded pair's language. In a study of another
+behaviour the `backtracking_` columns count that label."""
 
 LOGODDS = _schema(
     target=text,
@@ -317,11 +318,16 @@ def _environment() -> dict[str, Any]:
 
 
 def _commit() -> str | None:
-    here = Path(__file__).parent
+    """The commit that the code is of, with `-dirty` where tracked files differ from it; None where there is no git."""
+    commit = _git("rev-parse", "HEAD")
+    changed = commit and _git("status", "--porcelain", "--untracked-files=no")
+    return f"{commit}-dirty" if changed else commit
+
+
+def _git(*arguments: str) -> str | None:
+    # Without optional locks: steps that run side by side must not wait for one another's index.
+    command = ["git", "--no-optional-locks", "-C", str(Path(__file__).parent), *arguments]
     try:
-        found = subprocess.run(
-            ["git", "-C", str(here), "rev-parse", "HEAD"], capture_output=True, text=True, check=True
-        )
+        return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
     except (OSError, subprocess.CalledProcessError):
         return None
-    return found.stdout.strip()

@@ -77,6 +77,7 @@ def test_all_sentences_are_read_from_the_stored_ids(
         np.testing.assert_allclose(found, hidden[0, first : first + 2].mean(0), atol=2e-5)
     notes = read_provenance(tmp_path / "a.parquet")
     assert notes["layers"] == [0, 1, 2] and notes["dropped_windows"]["-3"]["before_generated"] == len(rollouts)
+    assert set(notes["model_digest"]) == {"base"} and notes["device"]
     assert notes["generated_tokens"] == sum(len(r["token_ids"]) for r in rollouts)
 
 

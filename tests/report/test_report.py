@@ -139,6 +139,7 @@ def test_rollouts_mark_window_and_start(page: str) -> None:
 
 def test_provenance_is_read_from_the_files(page: str) -> None:
     assert f"polars {pl.__version__}" in page and "settings digest" in page
+    assert "reasoning 0123456789abcdef" in page and "<td>cpu</td>" in page
 
 
 def test_page_holds_no_path_of_this_machine(page: str) -> None:

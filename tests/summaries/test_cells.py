@@ -2,12 +2,21 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import polars as pl
 import pytest
 
 from repurpose.csv_tables import read_csv
 from repurpose.summaries.data import StudyData
-from repurpose.summaries.steering import family_of, make_baselines, make_two_by_two
+from repurpose.summaries.steering import (
+    family_of,
+    make_ablation,
+    make_baselines,
+    make_coherence,
+    make_keyword_rule,
+    make_two_by_two,
+)
 from synthetic import built, load
 
 
@@ -72,6 +81,42 @@ def test_every_control_is_there_and_the_best_random_is_best() -> None:
     assert best == [random.sort("share", descending=True)["direction"][0]]
     families = {"behaviour", "random", "shuffle", "other label", "mean", "same-offset", "noise", "self", "none"}
     assert set(cells["family"]) == families
+
+
+def elsewhere(rows: pl.DataFrame, sweep: str, **columns: object) -> pl.DataFrame:
+    """Return a copy of a sweep's steered rows in which nothing is said, under other columns."""
+    copied = rows.filter(pl.col("sweep") == sweep, pl.col("direction") != "none")
+    copied = copied.filter(~pl.col("direction").str.contains("random|noise|self"))
+    silent = {name: pl.lit(0, pl.Int64) for name in ("keyword_words", "backtracking_sentences")}
+    return copied.with_columns(**silent, **{k: pl.lit(v, rows.schema[k]) for k, v in columns.items()})
+
+
+@pytest.mark.parametrize("site", [{"layer": 0}, {"window_start": -20}, {"layer": 3, "window_start": 0}])
+@pytest.mark.parametrize("sweep", ["two_by_two", "baselines", "ablation"])
+def test_of_several_sites_the_selected_one_is_told(data: StudyData, sweep: str, site: dict[str, int]) -> None:
+    makers = {
+        "two_by_two": (make_two_by_two, make_coherence, make_keyword_rule),
+        "baselines": (make_baselines,),
+        "ablation": (make_ablation,),
+    }
+    more = replace(data, measurements=pl.concat([elsewhere(data.measurements, sweep, **site), data.measurements]))
+    for make in makers[sweep]:
+        assert make(more).equals(make(data))
+
+
+def test_a_sweep_elsewhere_than_the_selected_site_is_told_at_the_nearest(data: StudyData) -> None:
+    moved = data.measurements.with_columns(layer=pl.col("layer") + 1, window_start=pl.col("window_start") + 1)
+    cells = make_two_by_two(replace(data, measurements=moved))
+    assert cells.height == make_two_by_two(data).height and cells["selected"].any()
+
+
+def test_baselines_of_two_readers_have_a_difference_each(data: StudyData) -> None:
+    rows = data.measurements
+    both = replace(data, measurements=pl.concat([rows, elsewhere(rows, "baselines", reader="reasoning")]))
+    cells = make_baselines(both).filter("selected")
+    mine = cells.filter(pl.col("family") == "behaviour", pl.col("reader") == "base")["share"][0]
+    assert set(cells["reader"]) == {"base", "reasoning"}
+    assert cells["difference"].to_list() == pytest.approx([mine - share for share in cells["share"]], abs=1e-6)
 
 
 def test_differences_are_of_the_behaviour_and_paired() -> None:

@@ -16,7 +16,8 @@ import yaml
 from copied_project import Project, write_model
 
 from repurpose.digest import step_files
-from repurpose.settings import SettingsError, check_models, read_study
+from repurpose.pair_files import check_models
+from repurpose.settings import SettingsError, read_study
 
 pytestmark = pytest.mark.workflow
 
@@ -80,6 +81,7 @@ STEP_RULES = {
 ALONE_INVALID = {
     "sweeps.selection.split",
     "sweeps.selection.operation",
+    "sweeps.baselines.operation",
     "selection.sweep",
     "rollouts.engine",
     "labels.annotator",

@@ -194,6 +194,13 @@ BAD = {
     "missing model": ("pair", "base", "resources/nothing", "config.yaml: pair.base: no model at resources/nothing"),
     "missing layer": ("activations", "layers", [99], "config.yaml: activations.layers: layer 99 is not in the base"),
     "empty window": ("activations", "window_length", 0, "config.yaml: activations.window_length: 0 is not allowed"),
+    "no weights": (
+        "pair",
+        "base",
+        "resources/organism/bare",
+        "config.yaml: pair.base: resources/organism/bare has no ",
+    ),
+    "other shape": ("pair", "base", "resources/organism/deep", "config.yaml: pair.base: 9 layers (num_hidden_layers)"),
     "tokenizers": ("pair", "base", "resources/organism/alien", "config.yaml: pair.base: its tokenizer disagrees"),
 }
 
@@ -202,6 +209,9 @@ BAD = {
 def test_bad_settings_stop_in_one_line_before_any_job(plain: Project, name: str) -> None:
     section, key, value, message = BAD[name]
     write_model(plain.root / "resources" / "organism" / "alien", vocabulary=("x", "y"))
+    write_model(plain.root / "resources" / "organism" / "deep", layers=9)
+    write_model(plain.root / "resources" / "organism" / "bare")
+    (plain.root / "resources" / "organism" / "bare" / "model.safetensors").unlink()
     values = plain.study()
     good = yaml.safe_dump(values)
     part = values[section]

@@ -17,7 +17,8 @@ sys.path.insert(0, str(SOURCE))
 from repurpose.catalogue import FIGURES, TABLES
 from repurpose.digest import code_digest
 from repurpose.locks import clear_stale_locks, hold_run_lock
-from repurpose.settings import SettingsError, canonical_json, check_models, locate, read_study, step_settings
+from repurpose.pair_files import check_models
+from repurpose.settings import SettingsError, canonical_json, locate, read_study, step_settings
 
 # Steps look up the study's relative paths in the repository.
 os.environ.update(REPURPOSE_ROOT=str(ROOT))

@@ -13,7 +13,7 @@ from repurpose.activations.hooks import decoder_layers
 from repurpose.activations.reader import TokenSequence, plan_windows, read_windows
 from repurpose.activations.store import spool, write_activations
 from repurpose.command import one_line_errors, read_arguments
-from repurpose.models import ModelError, check_ids_fit, check_same_ids, load_model, load_tokenizer
+from repurpose.models import ModelError, check_ids_fit, check_same_ids, load_model, load_tokenizer, made_with
 from repurpose.settings import StepSettings
 from repurpose.tables import provenance, read_table
 
@@ -37,6 +37,7 @@ def read_shard(settings: StepSettings, rollouts: Sequence[Row], sentences: Seque
         norms = read_windows(model, sequences, windows, layers, chosen.batch_tokens, vectors, bar.update)
         notes = provenance(
             settings.values,
+            **made_with(settings.pair, reader),
             dropped_windows=dropped,
             residual_quantiles={str(layer): row.tolist() for layer, row in zip(layers, norms, strict=True)},
             generated_tokens=sum(len(s.ids) - s.prompt for s in sequences),

@@ -67,8 +67,10 @@ def _opening(data: ReportData) -> str:
     text = (
         f"Does a direction for {data.behaviour}, read from the base model {base}, steer the reasoning model "
         f"{reasoning}? Chosen on {chosen['prompts']} training prompts: layer {chosen['layer']}, window {window}, "
-        f"magnitude {chosen['magnitude']:.3g} (dose {chosen['dose']:.2g}). Everything else is on held-out prompts, "
-        "with intervals over prompts."
+        f"magnitude {chosen['magnitude']:.3g} (dose {chosen['dose']:.2g}). The directions, their "
+        "cosines and the logit lens, and what is shown for windows and layers, come from training prompts; what "
+        "steering and ablation do at the chosen site, log-odds, projections and detection from held-out prompts. "
+        "Intervals are over prompts."
     )
     names = [("claims", "Claims"), *((n, CAPTIONS[n].title) for n in ORDER), ("rollouts", "Rollouts")]
     links = [element("a", escape(title), href=f"#{name}") for name, title in [*names, ("made", "How it was made")]]
@@ -204,7 +206,17 @@ def _provenance(data: ReportData) -> str:
         [escape(name), escape(note.get("commit") or "–"), escape(note.get("package") or "–"), *_versions(note)]
         for name, note in data.provenance.items()
     ]
-    header = ("file", "commit", "package", "python", "machine", "libraries", "settings digest")
+    header = (
+        "file",
+        "commit",
+        "package",
+        "python",
+        "machine",
+        "libraries",
+        "model digest",
+        "device",
+        "settings digest",
+    )
     return (
         element("h2", "How it was made", id="made")
         + chosen
@@ -216,5 +228,7 @@ def _provenance(data: ReportData) -> str:
 def _versions(note: Mapping[str, Any]) -> Sequence[str]:
     libraries = note.get("libraries") or {}
     listed = ", ".join(f"{name} {version}" for name, version in libraries.items() if version)
-    values = (note.get("python"), note.get("machine"), listed, note.get("settings_digest"))
+    models = ", ".join(f"{role} {digest}" for role, digest in (note.get("model_digest") or {}).items())
+    made = (note.get("python"), note.get("machine"), listed, models, note.get("device"))
+    values = (*made, note.get("settings_digest"))
     return [escape(value or "–") for value in values]

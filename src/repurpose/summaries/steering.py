@@ -7,6 +7,7 @@ from typing import Any
 import polars as pl
 
 from repurpose.metrics import count_keywords
+from repurpose.settings import TOKEN_CONTROLS
 from repurpose.statistics import Array, Estimate, estimate_ratio
 from repurpose.summaries.cells import (
     CONDITION,
@@ -62,9 +63,26 @@ def with_family(table: pl.DataFrame, behaviour: str) -> pl.DataFrame:
     return table.with_columns(family=pl.Series(families, dtype=pl.String))
 
 
-def summarise_sweep(data: StudyData, name: str, *keep: pl.Expr) -> pl.DataFrame:
-    """Return the effects of one sweep, or of those of its cells that are kept; empty where there is no such sweep."""
+def site_rows(data: StudyData, name: str) -> pl.DataFrame:
+    """Return a sweep's rows at the selected layer and window, or at its nearest; none where there is no such sweep.
+
+    A sweep may have several sites, and what is claimed is of one. Unsteered rows have no site, and directions that no
+    window changes stand under the sweep's first window.
+    """
     rows = data.sweep_rows(name)
+    free = pl.col("direction").str.starts_with("random-") | pl.col("direction").is_in(TOKEN_CONTROLS)
+    layer = _nearest(rows["layer"], data.selection["layer"])
+    start = _nearest(rows.filter(~free)["window_start"], data.selection["window_start"])
+    here = (pl.col("layer") == layer) & (free | (pl.col("window_start") == start))
+    return rows.filter((pl.col("direction") == "none") | here)
+
+
+def _nearest(values: pl.Series, wanted: int) -> int:
+    return min(values.drop_nulls().unique(), key=lambda value: (abs(value - wanted), value), default=wanted)
+
+
+def summarise_sweep(data: StudyData, rows: pl.DataFrame, *keep: pl.Expr) -> pl.DataFrame:
+    """Return the effects of a sweep's rows, or of those of its cells that are kept; empty where there are none."""
     if rows.is_empty():
         return pl.DataFrame(schema=EFFECT_COLUMNS)
     kept = rows.filter((pl.col("direction") == "none") | pl.all_horizontal(*keep)) if keep else rows
@@ -74,14 +92,14 @@ def summarise_sweep(data: StudyData, name: str, *keep: pl.Expr) -> pl.DataFrame:
 def make_windows(data: StudyData) -> pl.DataFrame:
     """Fig. 2: window start x magnitude at the selected layer, both readers, training prompts."""
     here, site = (pl.col(name) == data.selection[name] for name in ("layer", "window_start"))
-    effects = summarise_sweep(data, data.settings.selection.sweep, here)
+    effects = summarise_sweep(data, data.sweep_rows(data.settings.selection.sweep), here)
     return effects.with_columns(selected=_is_selected(data) & site.fill_null(False))
 
 
 def make_layers(data: StudyData) -> pl.DataFrame:
     """Fig. B.1: layer x magnitude at the selected window, both readers, training prompts."""
     site, here = (pl.col(name) == data.selection[name] for name in ("layer", "window_start"))
-    effects = summarise_sweep(data, data.settings.selection.sweep, here)
+    effects = summarise_sweep(data, data.sweep_rows(data.settings.selection.sweep), here)
     return effects.with_columns(selected=_is_selected(data) & site.fill_null(False))
 
 
@@ -92,7 +110,7 @@ def _is_selected(data: StudyData) -> pl.Expr:
 
 def make_two_by_two(data: StudyData) -> pl.DataFrame:
     """Fig. 3: vector x target, held-out prompts, negative magnitudes too."""
-    return summarise_sweep(data, TWO_BY_TWO)
+    return summarise_sweep(data, site_rows(data, TWO_BY_TWO))
 
 
 def make_baselines(data: StudyData) -> pl.DataFrame:
@@ -101,18 +119,16 @@ def make_baselines(data: StudyData) -> pl.DataFrame:
     `difference` is the behaviour's share minus the row's at the same magnitude, paired by prompt;
     `best_random` marks the random direction with the highest share at the selected magnitude.
     """
-    effects = summarise_sweep(data, BASELINES)
-    rows = data.sweep_rows(BASELINES)
-    effects = with_family(effects, data.behaviour)
+    rows = site_rows(data, BASELINES)
+    effects = with_family(summarise_sweep(data, rows), data.behaviour)
     differences = _differences(rows, data) if rows.height else pl.DataFrame(schema=DIFFERENCE_COLUMNS)
-    joined = effects.join(differences, on=["target", "direction", "multiple"], how="left")
+    joined = effects.join(differences, on=DIFFERENCE_KEYS, how="left")
     return joined.with_columns(best_random=pl.col("direction").is_in(_best_random(effects)))
 
 
+DIFFERENCE_KEYS = ("target", "direction", "reader", "multiple")
 DIFFERENCE_COLUMNS: dict[str, Any] = {
-    "target": pl.String,
-    "direction": pl.String,
-    "multiple": pl.Float64,
+    **{name: EFFECT_COLUMNS[name] for name in DIFFERENCE_KEYS},
     "difference": pl.Float64,
     "difference_low": pl.Float64,
     "difference_high": pl.Float64,
@@ -125,9 +141,9 @@ def _differences(rows: pl.DataFrame, data: StudyData) -> pl.DataFrame:
         behaviour = same.filter(pl.col("direction") == data.behaviour, pl.col("reader") == "base")
         for cell in split_cells(same, ["direction", "reader"]) if behaviour.height else ():
             change = estimate_change(behaviour, cell, "share", resampling)
-            keys = {name: cell[name][0] for name in ("target", "direction", "multiple")}
+            keys = {name: cell[name][0] for name in DIFFERENCE_KEYS}
             found.append(keys | spread("difference", "difference_", change))
-    return pl.DataFrame(found, schema=DIFFERENCE_COLUMNS).unique(["target", "direction", "multiple"])
+    return pl.DataFrame(found, schema=DIFFERENCE_COLUMNS)
 
 
 def _best_random(effects: pl.DataFrame) -> list[str]:
@@ -138,16 +154,16 @@ def _best_random(effects: pl.DataFrame) -> list[str]:
 
 def make_ablation(data: StudyData) -> pl.DataFrame:
     """Ablation of a direction at every position: is it needed for natural backtracking?"""
-    return with_family(summarise_sweep(data, ABLATION), data.behaviour)
+    return with_family(summarise_sweep(data, site_rows(data, ABLATION)), data.behaviour)
 
 
 def make_coherence(data: StudyData) -> pl.DataFrame:
     """Coherence and correctness beside the effect, with intervals, over the cells of the 2x2."""
-    rows = data.sweep_rows(TWO_BY_TWO)
+    rows = site_rows(data, TWO_BY_TWO)
     if rows.is_empty():
         return pl.DataFrame(schema=COHERENCE_COLUMNS)
     resampling = data.resampling(rows)
-    effects = summarise_sweep(data, TWO_BY_TWO).select(*CONDITION, "selected")
+    effects = summarise_sweep(data, rows).select(*CONDITION, "selected")
     found = [
         {
             **{name: cell[name][0] for name in CONDITION},
@@ -167,7 +183,7 @@ def make_coherence(data: StudyData) -> pl.DataFrame:
 
 def make_keyword_rule(data: StudyData) -> pl.DataFrame:
     """Table C.1: `the sentence has a keyword` against the annotator's label, steered and natural text."""
-    rows = data.sweep_rows(TWO_BY_TWO).filter(pl.col("target") == "reasoning")
+    rows = site_rows(data, TWO_BY_TWO).filter(pl.col("target") == "reasoning")
     found = [_score_rule(cell, data.resampling(rows)) for cell in split_cells(rows, CONDITION)]
     natural = _natural_sentences(data)
     if natural.height:
