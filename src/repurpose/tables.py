@@ -176,8 +176,8 @@ MEASUREMENTS = pa.schema(
 )
 """The sweep's key and its metrics. `keyword_share` is Eq. 1 of the paper as a share (0 to 1); `correct` is null
 where no answer is known; a text that gives none is wrong. Table C.1 needs the sentences with a keyword, and those of
-them that are labelled backtracking. Steps of arithmetic are those of the embedded pair's language. In a study of another
-behaviour the `backtracking_` columns count that label."""
+them that are labelled backtracking. Steps of arithmetic are those of the embedded pair's language. In a study of
+another behaviour the `backtracking_` columns count that label."""
 
 LOGODDS = _schema(
     target=text,
