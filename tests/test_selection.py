@@ -32,6 +32,8 @@ def cell(keywords: int, **columns: Any) -> list[dict[str, Any]]:
         "distinct_2": 0.8,
         "longest_run": 1,
         "keyword_words": keywords,
+        "sentences": 50,
+        "backtracking_sentences": 2,
     }
     return [{**base, "prompt_id": f"p{i}", **columns} for i in range(2)]
 
@@ -40,9 +42,9 @@ def unsteered() -> list[dict[str, Any]]:
     return cell(1, direction="none", reader=None, layer=None, window_start=None, magnitude=0.0, dose=0.0)
 
 
-def choose(*cells: list[dict[str, Any]]) -> dict[str, Any]:
+def choose(*cells: list[dict[str, Any]], rules: Selection = RULES) -> dict[str, Any]:
     rows = pl.DataFrame([*unsteered(), *(row for c in cells for row in c)], infer_schema_length=None)
-    return selection.choose_cell(rows, RULES, "backtracking", window_length=6)
+    return selection.choose_cell(rows, rules, "backtracking", window_length=6)
 
 
 def test_highest_share_wins() -> None:
@@ -50,6 +52,15 @@ def test_highest_share_wins() -> None:
     assert (chosen["layer"], chosen["window_start"], chosen["magnitude"]) == (1, -9, 6.0)
     assert chosen["share"] == pytest.approx(0.09) and chosen["unsteered_share"] == pytest.approx(0.01)
     assert chosen["prompts"] == 2 and chosen["window_length"] == 6
+
+
+def test_labelled_sentences_can_choose_instead_of_keywords() -> None:
+    """Keywords in word salad are no backtracking."""
+    salad, real = cell(50, layer=1, backtracking_sentences=0), cell(3, backtracking_sentences=9)
+    assert choose(salad, real)["layer"] == 1
+    chosen = choose(salad, real, rules=Selection(metric="backtracking_share"))
+    assert chosen["layer"] == 2 and chosen["backtracking_share"] == pytest.approx(0.18)
+    assert chosen["unsteered_backtracking_share"] == pytest.approx(0.04) and "backtracking share" in chosen["rule"]
 
 
 @pytest.mark.parametrize(

@@ -69,8 +69,8 @@ def count_sentences(text: str, keywords: Collection[str], behaviour: str) -> Sen
     )
 
 
-def distinct_2(token_ids: Sequence[int]) -> float | None:
-    """Share of token pairs that differ from one another, mean over windows of `WINDOW` tokens; None below two tokens.
+def distinct_2(token_ids: Sequence[int]) -> float:
+    """Share of token pairs that differ from one another, mean over windows of `WINDOW` tokens; 0 below two tokens.
 
     Pairs repeat as any text grows: over whole texts, one that steering keeps from ending would look less coherent
     than one that ends, whatever it says. What remains after the last whole window is left out.
@@ -78,7 +78,7 @@ def distinct_2(token_ids: Sequence[int]) -> float | None:
     starts = range(0, max(1, len(token_ids) - WINDOW + 1), WINDOW)
     windows = [list(pairwise(token_ids[start : start + WINDOW])) for start in starts]
     shares = [len(set(pairs)) / len(pairs) for pairs in windows if pairs]
-    return sum(shares) / len(shares) if shares else None
+    return sum(shares) / len(shares) if shares else 0.0
 
 
 def longest_run(token_ids: Sequence[int]) -> int:

@@ -1,8 +1,8 @@
 """Selection: layer, window and magnitude, chosen on training prompts.
 
 The rule: among cells of the behaviour vector read from the base model and added to the reasoning model, keep
-the windows that end before the sentence and the cells whose text is coherent; take the highest keyword share
-(Eq. 1, words pooled over the cell). A tie goes to the smaller magnitude.
+the windows that end before the sentence and the cells whose text is coherent; take the highest share of keywords
+(Eq. 1, words pooled over the cell) or of sentences labelled as the behaviour. A tie goes to the smaller magnitude.
 """
 
 from __future__ import annotations
@@ -23,6 +23,7 @@ def summarise_cells(rows: pl.DataFrame, keys: tuple[str, ...]) -> pl.DataFrame:
     """Return per cell the pooled keyword share, the mean coherence metrics and the number of prompts."""
     return rows.group_by(keys, maintain_order=True).agg(
         share=pl.col("keyword_words").sum() / pl.col("words").sum(),
+        backtracking_share=pl.col("backtracking_sentences").sum() / pl.col("sentences").sum(),
         distinct_2=pl.col("distinct_2").mean(),
         longest_run=pl.col("longest_run").mean(),
         dose=pl.col("dose").mean(),
@@ -49,17 +50,20 @@ def choose_cell(rows: pl.DataFrame, rules: Selection, behaviour: str, window_len
     steered = (pl.col("direction") == behaviour) & (pl.col("reader") == "base") & (pl.col("magnitude") > 0)
     cells = summarise_cells(rows.filter(steered), CELL)
     early = cells.filter(pl.col("window_start") + window_length - 1 <= rules.latest_end)
-    allowed = early.filter(is_coherent(rules, reference["distinct_2"]), pl.col("share").is_finite())
+    metric = "share" if rules.metric == "keyword_share" else rules.metric
+    allowed = early.filter(is_coherent(rules, reference["distinct_2"]), pl.col(metric).is_finite())
     if allowed.is_empty():
         raise TableError(
             f"none of {cells.height} cells of the base-derived {behaviour} vector is coherent with a window "
             f"that ends by {rules.latest_end} ({early.height} end by then); try smaller magnitudes"
         )
-    best = allowed.sort(["share", "magnitude"], descending=[True, False], maintain_order=True)
+    best = allowed.sort([metric, "magnitude"], descending=[True, False], maintain_order=True)
+    kept = (*CELL, "dose", "share", "backtracking_share", "distinct_2", "longest_run", "prompts")
     return {
-        **best.select(*CELL, "dose", "share", "distinct_2", "longest_run", "prompts").row(0, named=True),
+        **best.select(kept).row(0, named=True),
         "window_length": window_length,
         "unsteered_share": reference["share"],
+        "unsteered_backtracking_share": reference["backtracking_share"],
         "unsteered_distinct_2": reference["distinct_2"],
         "rule": word_rule(rules, allowed.height, cells.height),
     }
@@ -67,8 +71,9 @@ def choose_cell(rows: pl.DataFrame, rules: Selection, behaviour: str, window_len
 
 def word_rule(rules: Selection, allowed: int, cells: int) -> str:
     """Say how the cell was chosen."""
+    metric = rules.metric.replace("_", " ")
     return (
-        f"highest keyword share on training prompts among {allowed} of {cells} cells: window ends by "
+        f"highest {metric} on training prompts among {allowed} of {cells} cells: window ends by "
         f"{rules.latest_end}, distinct-2 at least {rules.min_distinct_2:g} of the unsteered, mean longest "
         f"run at most {rules.max_longest_run:g} tokens"
     )

@@ -160,6 +160,8 @@ class Selection:
     """How layer, window and magnitude are chosen on training prompts."""
 
     sweep: str = "selection"
+    metric: Literal["keyword_share", "backtracking_share"] = "keyword_share"
+    """What the chosen cell has most of: keywords, or sentences that the annotator's rules label as the behaviour."""
     latest_end: int = -1
     """A window that is selected ends at or before this offset, so that it never reads the sentence itself."""
     min_distinct_2: float = 0.5
