@@ -156,6 +156,19 @@ def test_incoherent_text_carries_no_verdict() -> None:
     assert found["1a"] == found["1c"] == CANNOT_TELL
 
 
+def test_the_base_models_zero_is_read_where_its_text_is_coherent() -> None:
+    """Silence is no zero: the next smaller magnitude decides, and where none is coherent nobody can tell."""
+    table, base = tables()["2x2"], pl.col("target") == "base"
+    garbage = pl.when(base & pl.col("selected")).then(False).otherwise("coherent").alias("coherent")
+    assert table.filter(base, pl.col("magnitude") > 0, ~pl.col("selected")).height
+    assert weigh("2x2", garbage)["2a"] == SUPPORTED
+    loud = pl.when(base & ~pl.col("selected")).then(0.05).otherwise("low").alias("low")
+    louder = pl.when(base & ~pl.col("selected")).then(0.06).otherwise("high").alias("high")
+    assert weigh("2x2", garbage, loud, louder)["2a"] == NOT_SUPPORTED
+    assert weigh("2x2", loud, louder)["2a"] == SUPPORTED
+    assert weigh("2x2", pl.when(base).then(False).otherwise("coherent").alias("coherent"))["2a"] == CANNOT_TELL
+
+
 def test_wide_intervals_cannot_tell() -> None:
     found = weigh("2x2", (pl.col("change_low") - 1).alias("change_low"))
     assert found["1a"] == CANNOT_TELL

@@ -244,13 +244,29 @@ LARGE = 1e6
 
 
 def base_target(reader: str) -> Callable[[pl.DataFrame, str], Finding]:
-    """Return a claim function: the base model's keyword share under the vector of one reader."""
+    """Return a claim function: the base model's keyword share under the vector of one reader.
+
+    At the largest magnitude up to the selected one at which its text is coherent: a model that no longer says anything
+    does not say the keywords either.
+    """
 
     def find(table: pl.DataFrame, behaviour: str) -> Finding:
-        row = cell(table, target="base", direction=behaviour, reader=reader, selected=True)
-        return Finding(estimate_in(row, "share"), 0.01, above=False, note=coherence_note(row), valid=_coherent(row))
+        selected = cell(table, target="base", direction=behaviour, reader=reader, selected=True)
+        row = largest_coherent(table, selected) or selected
+        same = row is None or row == selected
+        note = coherence_note(row) if same else f"at {row['multiple']:g} times the selected magnitude"
+        return Finding(estimate_in(row, "share"), 0.01, above=False, note=note, valid=_coherent(row))
 
     return find
+
+
+def largest_coherent(table: pl.DataFrame, selected: dict[str, Any] | None) -> dict[str, Any] | None:
+    """Return the cell of the same vector and target with the largest magnitude up to this one and coherent text."""
+    if selected is None:
+        return None
+    same = [pl.col(name) == selected[name] for name in ("target", "direction", "reader")]
+    steered = table.filter(*same, "coherent", pl.col("magnitude").is_between(0, selected["magnitude"], closed="right"))
+    return steered.sort("magnitude").row(-1, named=True) if steered.height else None
 
 
 def find_base_logodds(table: pl.DataFrame, behaviour: str) -> Finding:
@@ -444,7 +460,8 @@ CLAIMS: tuple[Claim, ...] = (
     Claim(
         "2a",
         "The base-derived vector does not make the base model say the keywords.",
-        f"keyword share of the steered base model {MAGNITUDE}: interval below 1 %, text coherent",
+        "keyword share of the steered base model on held-out prompts, at the largest magnitude up to the selected one "
+        "at which its text is coherent: interval below 1 %",
         "share",
         "2x2",
         base_target("base"),
@@ -452,7 +469,8 @@ CLAIMS: tuple[Claim, ...] = (
     Claim(
         "2b",
         "Nor does the reasoning-derived vector.",
-        f"keyword share of the steered base model {MAGNITUDE}: interval below 1 %, text coherent",
+        "keyword share of the steered base model on held-out prompts, at the largest magnitude up to the selected one "
+        "at which its text is coherent: interval below 1 %",
         "share",
         "2x2",
         base_target("reasoning"),
