@@ -138,7 +138,8 @@ def mean_cosines(base: Reading, reasoning: Reading, halves: Array, weights: Arra
 def disattenuate(cosines: Array) -> Array:
     """Cosines (b,) of the true directions from (3, b); NaN where a reliability is not above 0."""
     product = np.where((cosines[[BASE, REASONING]] > 0).all(0), cosines[BASE] * cosines[REASONING], np.nan)
-    return cosines[CROSS] / np.sqrt(product)
+    true: Array = cosines[CROSS] / np.sqrt(product)
+    return true
 
 
 def describe(cosines: Array, level: float, prompts: int) -> Row:
@@ -149,18 +150,23 @@ def describe(cosines: Array, level: float, prompts: int) -> Row:
     are moved up to the study's value. For the reliabilities only the lower end is told, as it is: they serve to ask
     whether there is any direction, and there low errs on the safe side.
     """
-    ends = [interval(draws, level, prompts) for draws in cosines[:, 1:]]
-    shift = cosines[CROSS, 0] - np.nanmean(cosines[CROSS, 1:]) if np.isfinite(cosines[CROSS, 1:]).any() else math.nan
-    cross = Estimate(cosines[CROSS, 0], *(end + shift for end in ends[CROSS]))
-    row = {**_columns("cross_half", cross)}
+    study, draws = cosines[:, 0], cosines[:, 1:]
+    ends = [_ends(some, level, prompts) for some in draws]
+    shift = study[CROSS] - np.nanmean(draws[CROSS]) if np.isfinite(draws[CROSS]).any() else math.nan
+    low, high = ends[CROSS]
+    row = _columns("cross_half", Estimate(study[CROSS], low + shift, high + shift))
     for name, place in (("base", BASE), ("reasoning", REASONING)):
-        row |= {f"reliability_{name}": cosines[place, 0], f"reliability_{name}_low": ends[place][0]}
+        row |= {f"reliability_{name}": study[place], f"reliability_{name}_low": ends[place][0]}
     true = UNDEFINED
     if min(ends[BASE][0], ends[REASONING][0]) > 0:
-        draws = disattenuate(cosines)
-        true = Estimate(draws[0], *interval(draws[1:], level, prompts))
+        true = Estimate(disattenuate(cosines)[0], *_ends(disattenuate(draws), level, prompts))
     row |= _columns("disattenuated", true)
     return {name: float(value) if math.isfinite(value) else None for name, value in row.items()}
+
+
+def _ends(draws: Array, level: float, prompts: int) -> tuple[float, float]:
+    low, high = interval(draws, level, prompts)
+    return float(low), float(high)
 
 
 def _columns(name: str, estimate: Estimate) -> Row:
@@ -214,9 +220,9 @@ def make_cosines(
     if any(not np.array_equal(*(getattr(site, name) for site in sites)) for name in ("prompts", "labels")):
         raise TableError(f"{base[0]} and {reasoning[0]} hold other windows; read both readers again")
     count = labels["prompt"].n_unique()
-    readings = [sum_site(site, settings.vectors, settings.seed, count) for site in sites]
+    one, other = (sum_site(site, settings.vectors, settings.seed, count) for site in sites)
     where = {"layer": selection["layer"], "window_start": selection["window_start"]}
-    return [{**row, **where} for row in compare_readers(*readings, settings)]
+    return [{**row, **where} for row in compare_readers(one, other, settings)]
 
 
 def main() -> None:

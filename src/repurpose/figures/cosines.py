@@ -31,10 +31,11 @@ def _draw_between(axes: Axes, table: pl.DataFrame, context: Context) -> None:
     for place, row in enumerate(table.iter_rows(named=True)):
         color = BASE if row["name"] == context.behaviour else UNSTEERED
         axes.plot(row["cosine"], place, "|", color=RANDOM, markersize=7, markeredgewidth=1.2)
-        axes.plot(row["cross_half"], place, "o", color=color, markersize=5, markerfacecolor="white")
-        ends = [row["disattenuated_low"], row["disattenuated_high"]]
-        axes.plot(ends, [place, place], color=color, linewidth=1.6)
-        axes.plot(row["disattenuated"], place, "o", color=color, markersize=5)
+        if row["cross_half"] is not None:
+            axes.plot(row["cross_half"], place, "o", color=color, markersize=5, markerfacecolor="white")
+        if row["disattenuated"] is not None:
+            axes.plot([row["disattenuated_low"], row["disattenuated_high"]], [place, place], color=color)
+            axes.plot(row["disattenuated"], place, "o", color=color, markersize=5)
     columns = ("cosine", "cross_half", "disattenuated_low", "disattenuated_high")
     seen = [value for column in columns for value in table[column].drop_nulls()]
     axes.set_xlim(min([-0.3, *(value - 0.05 for value in seen)]), max([1.03, *(value + 0.03 for value in seen)]))
