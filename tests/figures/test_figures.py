@@ -42,6 +42,17 @@ def test_step_draws_each_figure(name: str, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("name", FIGURES)
+def test_undefined_numbers_are_left_out_of_a_figure(name: str, tmp_path: Path) -> None:
+    """In each table's second row every number that may be undefined is."""
+    whole = table(name)
+    fixed = ("magnitude", "multiple", "dose", "random_high", "cosine", "value", "score", "rank")
+    may = [c for c in whole.columns if whole[c].dtype == pl.Float64 and c not in fixed]
+    row = pl.int_range(pl.len()) == 1
+    holes = whole.with_columns(pl.when(row).then(None).otherwise(pl.col(c)).alias(c) for c in may)
+    save_figure(step.draw_figure(name, holes, CONTEXT), tmp_path / "x.svg", tmp_path / "x.png")
+
+
+@pytest.mark.parametrize("name", FIGURES)
 def test_empty_table_gives_a_figure_that_says_so(name: str, tmp_path: Path) -> None:
     figure = step.draw_figure(name, table(name).clear(), CONTEXT)
     save_figure(figure, tmp_path / "x.svg", tmp_path / "x.png")

@@ -51,6 +51,7 @@ rule steer:
     conda:
         "../../envs/main.yaml"
     threads: 1
+    priority: 10  # the longest jobs first, so that the short ones fill what is left
     resources:
         mem_mb=MODEL_MEMORY,
         runtime=MODEL_RUNTIME,

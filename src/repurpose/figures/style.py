@@ -175,8 +175,9 @@ def add_title(figure: Figure, head: str, note: str = "") -> None:
 
 
 def percent(table: pl.DataFrame, names: Iterable[str]) -> pl.DataFrame:
-    """Return shares as percentages."""
-    return table.with_columns(pl.col(name) * 100 for name in names)
+    """Return shares as percentages; cells where the first is undefined (texts without a word, say) are left out."""
+    first, *_ = names = list(names)
+    return table.drop_nulls(first).with_columns(pl.col(name) * 100 for name in names)
 
 
 def limit_to_coherent(axes: Axes, table: pl.DataFrame, column: str = "high") -> None:
