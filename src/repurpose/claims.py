@@ -240,6 +240,16 @@ LARGE = 1e6
 """Stands for a ratio without an upper bound."""
 
 
+def find_false_alarms_of_controls(table: pl.DataFrame, behaviour: str) -> Finding:
+    """How often right steps are backtracked from, against every control and random direction."""
+    row = cell(table, target="reasoning", direction=behaviour, reader="base", selected=True)
+    rivals = coherent_controls(table, pl.lit(True)).drop_nulls("after_right_high")
+    rivals = rivals.sort("after_right_high", descending=True)
+    note = coherence_note(row) or _note_controls(table, pl.lit(True), rivals)
+    limit = highest(rivals, "after_right_high")
+    return Finding(estimate_in(row, "after_right", "after_right_"), limit, note=note, valid=_coherent(row))
+
+
 # 2: the base model, steered
 
 
@@ -643,6 +653,15 @@ CLAIMS: tuple[Claim, ...] = (
         "share",
         "2x2",
         find_false_alarms,
+    ),
+    Claim(
+        "+j",
+        "No control does that.",
+        f"share of right steps that are backtracked from, {MAGNITUDE}: lower end above the highest upper end of all "
+        f"controls and random directions{COHERENT}",
+        "share",
+        "baselines",
+        find_false_alarms_of_controls,
     ),
 )
 

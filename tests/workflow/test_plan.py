@@ -99,6 +99,7 @@ CANDIDATES: tuple[Any, ...] = (
     "reasoning",
     "float16",
     "minus_rest",
+    "keyword_share",
     "deduction",
     "train",
     "l2",
