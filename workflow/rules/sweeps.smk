@@ -48,10 +48,10 @@ rule steer:
         "results/{study}/logs/sweeps/{sweep}/{target}.log",
     wildcard_constraints:
         sweep="|".join(name for name in STUDY.sweeps if name != STUDY.selection.sweep) or "none",
+    priority: 10  # the longest jobs first, so that the short ones fill what is left
     conda:
         "../../envs/main.yaml"
     threads: 1
-    priority: 10  # the longest jobs first, so that the short ones fill what is left
     resources:
         mem_mb=MODEL_MEMORY,
         runtime=MODEL_RUNTIME,

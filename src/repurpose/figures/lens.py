@@ -26,7 +26,7 @@ def draw(table: pl.DataFrame, context: Context) -> Figure:
         panel.set_xlabel(f"layer (resid_post)\n\n{_best_tokens(table, unembedding)}", loc="left")
         panel.set_title(f"unembedding of the {unembedding} model", fontweight="normal")
         label_lines(panel, labels, filled=0.5)
-    axes[0].set_ylabel("mean logit of the word's entries")
+    axes[0].set_ylabel("mean logit of its entries")
     note = "Grey: range of all other directions (any word); best tokens at the selected layer"
     add_title(figure, "Logit lens of the unit direction: does it decode to the keywords?", note)
     return figure
