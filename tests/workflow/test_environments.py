@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import shlex
 import sys
 from importlib import metadata
 from pathlib import Path
@@ -52,7 +53,7 @@ def test_an_environment_that_was_built_is_preferred(project: Project) -> None:
     """In order: $REPURPOSE_PYTHON_MAIN, envs/.venvs/main, the interpreter that runs Snakemake."""
     command = ("-n", "-p", "--cores", "1", "results/organism/prompts.parquet")
     named = project.environment.pop("REPURPOSE_PYTHON_MAIN")
-    assert f"{sys.executable} -m repurpose.prompts" in project.run(*command)
+    assert f"{shlex.quote(sys.executable)} -m repurpose.prompts" in project.run(*command)
     built = project.root / "envs" / ".venvs" / "main" / "bin" / "python"
     built.parent.mkdir(parents=True)
     built.symlink_to(sys.executable)
