@@ -20,6 +20,7 @@ from repurpose.organism import training
 from repurpose.organism.card import REQUIRED, flat
 from repurpose.organism.corpus import chat_prompt
 from repurpose.organism.language import make_problem
+from repurpose.organism.pair import STAGES
 from repurpose.organism.record import record
 from repurpose.organism.tokenizer import train_tokenizer
 from repurpose.organism.training import Batches, Shape, Stage, make_model, train
@@ -119,7 +120,7 @@ def test_the_command_trains_a_shortened_pair(tmp_path: Path) -> None:
     with (tmp_path / "losses.csv").open() as file:
         rows = list(csv.DictReader(file))
     losses = [float(row["loss"]) for row in rows]
-    assert {row["stage"] for row in rows} == {"drill", "base", "reasoning", "polish"}
+    assert {row["stage"] for row in rows} == {stage.name for stage in STAGES}
     assert losses[0] > 6.0 and max(losses[-3:]) < losses[0] - 0.8  # from even odds over the vocabulary, ln 768 = 6.6
     facts = json.loads((tmp_path / "abilities.json").read_text())
     assert set(flat(facts)) >= set(REQUIRED)
