@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import hypothesis
 import pytest
 import torch
 from tests.tiny import GRID, StepMaker, make_model, make_tokenizer
@@ -12,6 +13,8 @@ from transformers import LlamaForCausalLM, PreTrainedTokenizerFast
 from repurpose.settings import StepSettings, canonical_json, read_study, step_settings
 
 torch.set_num_threads(1)
+hypothesis.settings.register_profile("any machine", deadline=None)  # a busy one is no wrong result
+hypothesis.settings.load_profile("any machine")
 
 
 @pytest.fixture(scope="session")
