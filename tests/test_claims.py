@@ -141,6 +141,15 @@ def test_a_control_counts_where_its_text_is_coherent(coherent: bool, verdict: st
     assert weigh("baselines", half["high"], half["coherent"], half["selected"])["5a"] == verdict
 
 
+def test_what_incoherent_controls_reach_is_said() -> None:
+    strong = pl.col("direction") == "deduction"
+    changed = tables()["baselines"].with_columns(
+        high=pl.when(strong).then(0.6).otherwise("high"), coherent=pl.when(strong).then(False).otherwise("coherent")
+    )
+    found = claims.weigh_claims({**tables(), "baselines": changed}, "backtracking").filter(part="5a")
+    assert "highest upper end of the others: deduction, 60.00 %" in found["note"][0]
+
+
 def test_no_control_at_all_is_infinitely_less() -> None:
     weak = [pl.when(pl.col("family") != "behaviour").then(-0.1).otherwise(c).alias(c) for c in CHANGE]
     assert weigh("baselines", *weak)["5c"] == SUPPORTED

@@ -161,27 +161,34 @@ def find_suppression(table: pl.DataFrame, behaviour: str) -> Finding:
     return Finding(estimate, 0.0, above=False, note=coherence_note(mirror), valid=_coherent(mirror))
 
 
+def controls_of(table: pl.DataFrame, chosen: pl.Expr) -> pl.DataFrame:
+    """Cells of some controls in the reasoning model."""
+    return table.filter(pl.col("target") == "reasoning", ~pl.col("family").is_in(["behaviour", "none"]), chosen)
+
+
 def coherent_controls(table: pl.DataFrame, chosen: pl.Expr) -> pl.DataFrame:
     """Cells of controls in the reasoning model, at every magnitude up to the selected one where the text is coherent.
 
     A control whose text falls apart says few words or none: it would be beaten by default, or win by accident.
     """
     largest = table.filter("selected")["magnitude"].max()
-    here = table.filter(pl.col("target") == "reasoning", ~pl.col("family").is_in(["behaviour", "none"]), chosen)
+    here = controls_of(table, chosen)
     return here.filter("coherent", pl.col("magnitude") > 0, pl.col("magnitude") <= largest)
 
 
-def _note_controls(table: pl.DataFrame, chosen: pl.Expr, rivals: pl.DataFrame) -> str:
-    """Say which control is the strongest, and how many are coherent where the vector is."""
+def _note_controls(table: pl.DataFrame, chosen: pl.Expr, rivals: pl.DataFrame, end: str = "high") -> str:
+    """Say which control is the strongest, how many are coherent where the vector is, and what the others reach."""
     if rivals.is_empty():
         return "no such control was run, or none is coherent"
-    best = rivals.row(0, named=True)
-    controls = ~pl.col("family").is_in(["behaviour", "none"])
-    at = table.filter("selected", pl.col("target") == "reasoning", controls, chosen)
-    return (
+    best, at = rivals.row(0, named=True), controls_of(table, chosen).filter("selected")
+    note = (
         f"strongest: {best['direction']} at {best['multiple']:g} times the selected magnitude; "
         f"{at.filter('coherent').height} of {at.height} are coherent at it"
     )
+    rest = at.filter(~pl.col("coherent")).drop_nulls(end).sort(end, descending=True)
+    if rest.is_empty():
+        return note
+    return f"{note}, highest upper end of the others: {rest['direction'][0]}, {100 * rest[end][0]:.2f} %"
 
 
 def against(families: Sequence[str], names: Sequence[str] = ()) -> Callable[[pl.DataFrame, str], Finding]:
@@ -222,7 +229,7 @@ def find_factor(table: pl.DataFrame, behaviour: str) -> Finding:
     if row is None or rivals.is_empty():
         return Finding(UNDEFINED, FAR_LARGER)
     theirs = estimate_in(rivals.row(0, named=True), "change", "change_")
-    note = coherence_note(row) or _note_controls(table, compared, rivals)
+    note = coherence_note(row) or _note_controls(table, compared, rivals, "change_high")
     if theirs.high <= 0:
         valid = _coherent(row) and ours.low > 0
         return Finding(Estimate(LARGE, LARGE, LARGE), FAR_LARGER, note="no control raises the share", valid=valid)
@@ -245,7 +252,7 @@ def find_false_alarms_of_controls(table: pl.DataFrame, behaviour: str) -> Findin
     row = cell(table, target="reasoning", direction=behaviour, reader="base", selected=True)
     rivals = coherent_controls(table, pl.lit(True)).drop_nulls("after_right_high")
     rivals = rivals.sort("after_right_high", descending=True)
-    note = coherence_note(row) or _note_controls(table, pl.lit(True), rivals)
+    note = coherence_note(row) or _note_controls(table, pl.lit(True), rivals, "after_right_high")
     limit = highest(rivals, "after_right_high")
     return Finding(estimate_in(row, "after_right", "after_right_"), limit, note=note, valid=_coherent(row))
 
