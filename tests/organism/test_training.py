@@ -20,7 +20,7 @@ from repurpose.organism import training
 from repurpose.organism.card import REQUIRED, flat
 from repurpose.organism.corpus import chat_prompt
 from repurpose.organism.language import make_problem
-from repurpose.organism.pair import STAGES
+from repurpose.organism.pair import PRACTICES, STAGES, stages
 from repurpose.organism.record import record
 from repurpose.organism.tokenizer import train_tokenizer
 from repurpose.organism.training import Batches, Shape, Stage, make_model, train
@@ -111,6 +111,18 @@ def test_what_a_study_finds_of_another_seed_stands_in_the_card(tmp_path: Path) -
     assert "| 1a. It rises. | 2.10 % (1.00 to 3.00): supported | 102.10 % (1.00 to 3.00): supported |" in card
 
 
+@pytest.mark.parametrize("rounds", [0, 2, PRACTICES])
+def test_the_base_model_practises_until_it_finds_mistakes(rounds: int) -> None:
+    answers = iter([False] * rounds + [True])
+    names = [stage.name for stage in stages(1.0, lambda: next(answers))]
+    practice = [f"practice-{n + 1}" for n in range(rounds)]
+    assert names == ["drill", "base", *practice, "settle", "reasoning", "polish"]
+
+
+def test_practice_ends_even_where_nothing_is_learned() -> None:
+    assert len(list(stages(1.0, lambda: False))) == len(STAGES) + PRACTICES
+
+
 @pytest.mark.slow
 def test_the_command_trains_a_shortened_pair(tmp_path: Path) -> None:
     """The rule's own command on two processes; its loss falls and its models load like any other."""
@@ -120,7 +132,7 @@ def test_the_command_trains_a_shortened_pair(tmp_path: Path) -> None:
     with (tmp_path / "losses.csv").open() as file:
         rows = list(csv.DictReader(file))
     losses = [float(row["loss"]) for row in rows]
-    assert {row["stage"] for row in rows} == {stage.name for stage in STAGES}
+    assert {row["stage"] for row in rows} == {"practice-1", *(stage.name for stage in STAGES)}
     assert losses[0] > 6.0 and max(losses[-3:]) < losses[0] - 0.8  # from even odds over the vocabulary, ln 768 = 6.6
     facts = json.loads((tmp_path / "abilities.json").read_text())
     assert set(flat(facts)) >= set(REQUIRED)

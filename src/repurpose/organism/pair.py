@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import csv
 import io
+from collections.abc import Callable, Iterator
 from dataclasses import asdict, replace
+from itertools import takewhile
 from pathlib import Path
 from statistics import mean
 from typing import Any
@@ -26,6 +28,12 @@ STAGES = (
     Stage("polish", 450, 1e-3, cool_share=0.8, corpus="reasoning"),
 )
 """What the shipped weights were trained with: 4,096 tokens a step."""
+PRACTICE = Stage("practice", 600, 2.5e-3, cool_share=0.5, ease_share=0.01)
+"""Repeated after `base` until the model finds mistakes: that ability rises late, all at once, and for some seeds later
+than for others, and nothing that a study asks of a pair is robust before it."""
+PRACTICES = 5
+ENOUGH = {"at_once": 0.97, "later": 0.97, "at_end": 0.9}
+"""Balanced accuracy of the marks from which on there is no more practice."""
 DOCUMENTS = 150
 PROBLEMS = 300
 
@@ -39,7 +47,7 @@ def train_pair(rank: int, workers: int, output: Path, seed: int, scale: float, c
     tokenizer = train_tokenizer(seed=0)
     model = make_model(Shape(), tokenizer, seed)
     losses: dict[str, list[float]] = {}
-    for stage in _scaled(scale):
+    for stage in stages(scale, lambda: finds_mistakes(model, tokenizer, scale)):
         checkpoint = output / ".checkpoints" / f"{stage.name}-{seed}.safetensors"
         losses[stage.name] = train(model, tokenizer, stage, seed=seed, checkpoint=checkpoint, compiled=compiled)
         if stage.corpus != "drill" and rank == 0:
@@ -50,8 +58,31 @@ def train_pair(rank: int, workers: int, output: Path, seed: int, scale: float, c
         dist.destroy_process_group()
 
 
-def _scaled(scale: float) -> list[Stage]:
-    return [replace(stage, steps=max(2, round(stage.steps * scale))) for stage in STAGES]
+def stages(scale: float, skilled: Callable[[], bool]) -> Iterator[Stage]:
+    """Yield the stages, with as much practice after `base` as the model turns out to need."""
+    for stage in STAGES:
+        yield _scaled(stage, scale)
+        if stage.name == "base":
+            most = max(1, round(PRACTICES * min(1.0, scale)))
+            rounds = (replace(PRACTICE, name=f"{PRACTICE.name}-{n}") for n in range(1, most + 1))
+            yield from (_scaled(practice, scale) for practice in takewhile(lambda _: not skilled(), rounds))
+
+
+def _scaled(stage: Stage, scale: float) -> Stage:
+    return replace(stage, steps=max(2, round(stage.steps * scale)))
+
+
+def finds_mistakes(model: LlamaForCausalLM, tokenizer: PreTrainedTokenizerFast, scale: float) -> bool:
+    """Whether the model's marks are good enough, on other documents than those that the card reports.
+
+    The first process decides for all, so that none can train on while another goes further.
+    """
+    documents = heldout_documents(1, max(4, round(DOCUMENTS * min(1.0, scale))))
+    marks = score_marks(model, tokenizer, documents)
+    enough = torch.tensor([all(marks.get(place, 0.0) >= least for place, least in ENOUGH.items())], dtype=torch.int8)
+    if dist.is_initialized():
+        dist.broadcast(enough, src=0)
+    return bool(enough)
 
 
 def _save(model: LlamaForCausalLM, tokenizer: PreTrainedTokenizerFast, folder: Path) -> None:
@@ -74,6 +105,15 @@ def _write_losses(output: Path, losses: dict[str, list[float]]) -> None:
     write_text(output / "losses.csv", text.getvalue())
 
 
+def _trained(output: Path, scale: float) -> list[Stage]:
+    """The stages that the loss curve has."""
+    with (output / "losses.csv").open(encoding="utf-8") as file:
+        names = {row["stage"] for row in csv.DictReader(file)}
+    done = sum(name.startswith(f"{PRACTICE.name}-") for name in names)
+    left = iter(range(done))
+    return list(stages(scale, lambda: next(left, None) is None))
+
+
 def measure(output: Path, seed: int, scale: float) -> dict[str, Any]:
     """Measure the saved weights, as a user loads them, on problems that training never showed.
 
@@ -90,7 +130,7 @@ def measure(output: Path, seed: int, scale: float) -> dict[str, Any]:
         "seed": seed,
         "scale": scale,
         "shape": asdict(Shape()),
-        "stages": [asdict(stage) for stage in _scaled(scale)],
+        "stages": [asdict(stage) for stage in _trained(output, scale)],
         "parameters": base.num_parameters(),
         "marks": marks,
         "traces": score_traces(problems, texts),

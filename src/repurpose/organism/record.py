@@ -30,7 +30,7 @@ def record(pair: Path, results: Path, card: Path) -> Path:
     abilities: dict[str, Any] = json.loads((pair / "abilities.json").read_text())
     claims = read_csv(results / "claims.csv").select(CLAIM_FIELDS).to_dicts()
     path = card / "seeds" / f"{abilities['seed']}.json"
-    kept = {name: abilities[name] for name in ("seed", "marks", "traces")}
+    kept = {name: abilities[name] for name in ("seed", "stages", "marks", "traces")}
     write_text(path, json.dumps({**kept, "claims": claims}, indent=2) + "\n")
     write_card(card, json.loads((card / "abilities.json").read_text()))
     return path
