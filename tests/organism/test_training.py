@@ -20,7 +20,7 @@ from repurpose.organism import training
 from repurpose.organism.card import REQUIRED, flat
 from repurpose.organism.corpus import chat_prompt
 from repurpose.organism.language import make_problem
-from repurpose.organism.pair import PRACTICES, STAGES, stages
+from repurpose.organism.pair import PRACTICE, ROUNDS, STAGES, stages
 from repurpose.organism.record import record
 from repurpose.organism.tokenizer import train_tokenizer
 from repurpose.organism.training import Batches, Shape, Stage, make_model, train
@@ -73,7 +73,7 @@ def test_a_killed_run_ends_where_an_unbroken_one_does(tmp_path: Path, monkeypatc
         train(broken, TOKENIZER, STAGE, seed=0, checkpoint=tmp_path / "b", every=2)
     monkeypatch.undo()
 
-    resumed = make_model(SMALL, TOKENIZER, 1)  # whatever it starts from, the checkpoint wins
+    resumed = make_model(SMALL, TOKENIZER, 0)
     assert train(resumed, TOKENIZER, STAGE, seed=0, checkpoint=tmp_path / "b", every=2) == pytest.approx(losses)
     assert torch.allclose(weights(resumed), weights(unbroken), atol=1e-6)
 
@@ -85,16 +85,27 @@ def test_a_checkpoint_of_other_settings_is_not_used(tmp_path: Path) -> None:
     assert len(losses) == 2
 
 
+def count_steps(monkeypatch: pytest.MonkeyPatch, checkpoint: Path, start: int = 0) -> int:
+    """Steps that training takes from the weights of a seed, beside a checkpoint."""
+    steps, update = list[None](), training._update
+    with monkeypatch.context() as patch:
+        patch.setattr(training, "_update", lambda *arguments: (steps.append(None), update(*arguments)))
+        train(make_model(SMALL, TOKENIZER, start), TOKENIZER, STAGE, seed=0, checkpoint=checkpoint, every=2)
+    return len(steps)
+
+
 def test_a_checkpoint_of_another_corpus_is_not_used(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    model, steps = make_model(SMALL, TOKENIZER, 0), list[None]()
-    train(model, TOKENIZER, STAGE, seed=0, checkpoint=tmp_path / "a", every=2)
-    update = training._update
-    monkeypatch.setattr(training, "_update", lambda *arguments: (steps.append(None), update(*arguments)))
-    train(model, TOKENIZER, STAGE, seed=0, checkpoint=tmp_path / "a", every=2)
-    assert not steps
+    assert count_steps(monkeypatch, tmp_path / "a") == STAGE.steps
+    assert count_steps(monkeypatch, tmp_path / "a") == 0
     monkeypatch.setattr(training, "write_base", lambda rng, *_: training.write_drill(rng))
-    train(model, TOKENIZER, STAGE, seed=0, checkpoint=tmp_path / "a", every=2)
-    assert len(steps) == STAGE.steps
+    assert count_steps(monkeypatch, tmp_path / "a") == STAGE.steps
+
+
+def test_a_checkpoint_that_began_from_other_weights_is_not_used(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert count_steps(monkeypatch, tmp_path / "a") == STAGE.steps
+    assert count_steps(monkeypatch, tmp_path / "a", start=1) == STAGE.steps
 
 
 def test_what_a_study_finds_of_another_seed_stands_in_the_card(tmp_path: Path) -> None:
@@ -111,16 +122,18 @@ def test_what_a_study_finds_of_another_seed_stands_in_the_card(tmp_path: Path) -
     assert "| 1a. It rises. | 2.10 % (1.00 to 3.00): supported | 102.10 % (1.00 to 3.00): supported |" in card
 
 
-@pytest.mark.parametrize("rounds", [0, 2, PRACTICES])
+@pytest.mark.parametrize("rounds", [0, 2, ROUNDS])
 def test_the_base_model_practises_until_it_finds_mistakes(rounds: int) -> None:
-    answers = iter([False] * rounds + [True])
-    names = [stage.name for stage in stages(1.0, lambda: next(answers))]
+    answers = {"base": iter([False] * rounds + [True]), "polish": iter([True])}
+    names = [stage.name for stage in stages(1.0, lambda name: next(answers[name]))]
     practice = [f"practice-{n + 1}" for n in range(rounds)]
     assert names == ["drill", "base", *practice, "settle", "reasoning", "polish"]
 
 
 def test_practice_ends_even_where_nothing_is_learned() -> None:
-    assert len(list(stages(1.0, lambda: False))) == len(STAGES) + PRACTICES
+    names = [stage.name for stage in stages(1.0, lambda _: False)]
+    assert len(names) == len(set(names)) == len(STAGES) + ROUNDS * len(PRACTICE)
+    assert names[-1] == f"rehearsal-{ROUNDS}"
 
 
 @pytest.mark.slow
@@ -132,7 +145,7 @@ def test_the_command_trains_a_shortened_pair(tmp_path: Path) -> None:
     with (tmp_path / "losses.csv").open() as file:
         rows = list(csv.DictReader(file))
     losses = [float(row["loss"]) for row in rows]
-    assert {row["stage"] for row in rows} == {"practice-1", *(stage.name for stage in STAGES)}
+    assert {row["stage"] for row in rows} == {"practice-1", "rehearsal-1", *(stage.name for stage in STAGES)}
     assert losses[0] > 6.0 and max(losses[-3:]) < losses[0] - 0.8  # from even odds over the vocabulary, ln 768 = 6.6
     facts = json.loads((tmp_path / "abilities.json").read_text())
     assert set(flat(facts)) >= set(REQUIRED)

@@ -64,13 +64,14 @@ def write_card(output: Path, facts: Mapping[str, Any]) -> None:
         bound = " ".join(f"{part:g}" if isinstance(part, float) else part for part in REQUIRED.get(name, ()))
         values = " | ".join(f"{flat(run).get(name, float('nan')):.3f}" for run in runs)
         lines.append(f"| {meaning} | {values} | {bound or '-'} |")
-    lines.append("| rounds of practice before the base model finds mistakes | " + _practice(runs) + " | - |")
+    for name, end in (("practice", "base model finds"), ("rehearsal", "reasoning model mends")):
+        lines.append(f"| rounds of {name} until the {end} mistakes | {_count_rounds(runs, name)} | - |")
     lines += _claims(recorded)
     write_text(output / "MODEL_CARD.md", "\n".join(lines) + "\n")
 
 
-def _practice(runs: Sequence[Mapping[str, Any]]) -> str:
-    return " | ".join(str(sum(s["name"].startswith("practice") for s in run["stages"])) for run in runs)
+def _count_rounds(runs: Sequence[Mapping[str, Any]], name: str) -> str:
+    return " | ".join(str(sum(s["name"].startswith(name) for s in run["stages"])) for run in runs)
 
 
 def _claims(recorded: Sequence[Mapping[str, Any]]) -> list[str]:

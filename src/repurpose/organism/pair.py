@@ -28,12 +28,19 @@ STAGES = (
     Stage("polish", 450, 1e-3, cool_share=0.8, corpus="reasoning"),
 )
 """What the shipped weights were trained with: 4,096 tokens a step."""
-PRACTICE = Stage("practice", 600, 2.5e-3, cool_share=0.5, ease_share=0.01)
-"""Repeated after `base` until the model finds mistakes: that ability rises late, all at once, and for some seeds later
-than for others, and nothing that a study asks of a pair is robust before it."""
-PRACTICES = 5
-ENOUGH = {"at_once": 0.97, "later": 0.97, "at_end": 0.9}
-"""Balanced accuracy of the marks from which on there is no more practice."""
+PRACTICE = {
+    "base": Stage("practice", 600, 2.5e-3, cool_share=0.5, ease_share=0.01),
+    "polish": Stage("rehearsal", 450, 1e-3, cool_share=0.8, corpus="reasoning"),
+}
+"""Repeated after a stage until the model finds mistakes, and mends them: these abilities rise late, all at once, for
+some seeds later than for others, and nothing that a study asks of a pair is robust before them."""
+ROUNDS = 5
+"""At most."""
+ENOUGH = {
+    "base": {"at_once": 0.97, "later": 0.97},
+    "polish": {"right_answers": 0.9, "backtracks_after_mistakes": 0.85},
+}
+"""From which on there is no more of it, on other documents and problems than those that the card reports."""
 DOCUMENTS = 150
 PROBLEMS = 300
 
@@ -47,7 +54,7 @@ def train_pair(rank: int, workers: int, output: Path, seed: int, scale: float, c
     tokenizer = train_tokenizer(seed=0)
     model = make_model(Shape(), tokenizer, seed)
     losses: dict[str, list[float]] = {}
-    for stage in stages(scale, lambda: finds_mistakes(model, tokenizer, scale)):
+    for stage in stages(scale, lambda name: is_skilled(model, tokenizer, name, scale)):
         checkpoint = output / ".checkpoints" / f"{stage.name}-{seed}.safetensors"
         losses[stage.name] = train(model, tokenizer, stage, seed=seed, checkpoint=checkpoint, compiled=compiled)
         if stage.corpus != "drill" and rank == 0:
@@ -58,28 +65,41 @@ def train_pair(rank: int, workers: int, output: Path, seed: int, scale: float, c
         dist.destroy_process_group()
 
 
-def stages(scale: float, skilled: Callable[[], bool]) -> Iterator[Stage]:
-    """Yield the stages, with as much practice after `base` as the model turns out to need."""
+def stages(scale: float, skilled: Callable[[str], bool]) -> Iterator[Stage]:
+    """Yield the stages, with as much practice after one as the model turns out to need.
+
+    Args:
+        scale: share of each stage's steps.
+        skilled: whether what a stage is to teach is there; asked after it, and after each round of practice.
+    """
     for stage in STAGES:
         yield _scaled(stage, scale)
-        if stage.name == "base":
-            most = max(1, round(PRACTICES * min(1.0, scale)))
-            rounds = (replace(PRACTICE, name=f"{PRACTICE.name}-{n}") for n in range(1, most + 1))
-            yield from (_scaled(practice, scale) for practice in takewhile(lambda _: not skilled(), rounds))
+        if stage.name in PRACTICE:
+            yield from (_scaled(practice, scale) for practice in _practice(stage.name, scale, skilled))
+
+
+def _practice(name: str, scale: float, skilled: Callable[[str], bool]) -> Iterator[Stage]:
+    most, practice = max(1, round(ROUNDS * min(1.0, scale))), PRACTICE[name]
+    rounds = (replace(practice, name=f"{practice.name}-{n}") for n in range(1, most + 1))
+    return takewhile(lambda _: not skilled(name), rounds)
 
 
 def _scaled(stage: Stage, scale: float) -> Stage:
     return replace(stage, steps=max(2, round(stage.steps * scale)))
 
 
-def finds_mistakes(model: LlamaForCausalLM, tokenizer: PreTrainedTokenizerFast, scale: float) -> bool:
-    """Whether the model's marks are good enough, on other documents than those that the card reports.
+def is_skilled(model: LlamaForCausalLM, tokenizer: PreTrainedTokenizerFast, stage: str, scale: float) -> bool:
+    """Whether the model can do what a stage is to teach.
 
     The first process decides for all, so that none can train on while another goes further.
     """
-    documents = heldout_documents(1, max(4, round(DOCUMENTS * min(1.0, scale))))
-    marks = score_marks(model, tokenizer, documents)
-    enough = torch.tensor([all(marks.get(place, 0.0) >= least for place, least in ENOUGH.items())], dtype=torch.int8)
+    count = max(4, round(DOCUMENTS * min(1.0, scale)))
+    model.eval()
+    if stage == "base":
+        scores = score_marks(model, tokenizer, heldout_documents(1, count))
+    else:
+        scores = score_traces(*sample_traces(model, tokenizer, count, seed=1))
+    enough = torch.tensor([all(scores.get(name, 0.0) >= least for name, least in ENOUGH[stage].items())])
     if dist.is_initialized():
         dist.broadcast(enough, src=0)
     return bool(enough)
@@ -109,9 +129,8 @@ def _trained(output: Path, scale: float) -> list[Stage]:
     """The stages that the loss curve has."""
     with (output / "losses.csv").open(encoding="utf-8") as file:
         names = {row["stage"] for row in csv.DictReader(file)}
-    done = sum(name.startswith(f"{PRACTICE.name}-") for name in names)
-    left = iter(range(done))
-    return list(stages(scale, lambda: next(left, None) is None))
+    left = {stage: [n for n in names if n.startswith(f"{PRACTICE[stage].name}-")] for stage in PRACTICE}
+    return list(stages(scale, lambda stage: not left[stage] or not left[stage].pop()))
 
 
 def measure(output: Path, seed: int, scale: float) -> dict[str, Any]:

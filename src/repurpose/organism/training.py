@@ -135,6 +135,14 @@ class Batches(Dataset[tuple[Tensor, Tensor]]):
         return list(self.encoder.encode(text, add_special_tokens=False).ids)
 
 
+def weights_digest(model: LlamaForCausalLM) -> str:
+    """Digest of a model's weights: a stage that begins from others is another run."""
+    digest = hashlib.blake2b(digest_size=16)
+    for tensor in model.state_dict().values():
+        digest.update(tensor.contiguous().numpy().tobytes())
+    return digest.hexdigest()
+
+
 def train(
     model: LlamaForCausalLM,
     tokenizer: PreTrainedTokenizerFast,
@@ -152,7 +160,7 @@ def train(
     """
     optimisers = _optimisers(model, stage)
     corpus = Batches(stage, tokenizer, seed)
-    key = canonical_json([asdict(stage), seed, corpus.digest()])
+    key = canonical_json([asdict(stage), seed, corpus.digest(), weights_digest(model)])
     losses = load_checkpoint(checkpoint, model, optimisers, key)
     weights = torch.ones(len(tokenizer))
     weights[[tokenizer.convert_tokens_to_ids(mark) for mark in MARKS.values()]] = stage.mark_weight
