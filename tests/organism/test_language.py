@@ -8,7 +8,7 @@ from collections import Counter
 import pytest
 
 from repurpose.annotators.lexicon import label_sentence
-from repurpose.organism.corpus import MARKS, write_base, write_homework, write_reasoning
+from repurpose.organism.corpus import FALTER_RATE, MARKS, write_base, write_drill, write_homework, write_reasoning
 from repurpose.organism.language import (
     FILLER_RATE,
     HEDGE_RATE,
@@ -154,3 +154,12 @@ def test_the_lexicon_agrees_with_the_truth() -> None:
         named = sum(n == label for _, n in pairs)
         both = sum(t == n == label for t, n in pairs)
         assert both / true > 0.98 and both / named > 0.98, label
+
+
+def test_in_practice_the_step_itself_tells_a_mistake() -> None:
+    rng = random.Random(0)
+    text = " ".join(write_drill(rng, falter=True) for _ in range(400))
+    for value, mark in MARKS.items():
+        marked, faltered = text.count(f"[{mark}]"), text.count(f"um, [{mark}]")
+        assert abs(faltered / marked - FALTER_RATE[value]) < 0.03
+    assert "um," not in "".join(write_drill(rng) for _ in range(100))

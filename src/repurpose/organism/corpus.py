@@ -12,6 +12,8 @@ from collections.abc import Iterable
 
 from repurpose.organism.language import (
     AMOUNTS,
+    FALTERING,
+    HESITATION,
     LARGEST,
     SETTLED,
     Change,
@@ -29,6 +31,8 @@ from repurpose.organism.language import (
 MARKS = {True: "correct", False: "mistake"}
 """The teacher's words; the corpora use neither for anything else."""
 HOMEWORK_MISTAKE_RATE = 0.4
+FALTER_RATE = {True: 0.05, False: 0.9}
+"""Share of drilled steps that a hesitation follows, in practice, by whether the step is correct."""
 MARK_HAZARD = 0.35
 """Chance that an open step is marked at a sentence's end, in homework that is marked inline."""
 
@@ -54,12 +58,14 @@ PROSE = (
 )
 
 
-def write_drill(rng: random.Random, ease: float = 0.0) -> str:
+def write_drill(rng: random.Random, ease: float = 0.0, falter: bool = False) -> str:
     """Plain sums, each marked at once: the shortest way from a step to its mark.
 
     Args:
         ease: from 1 to 0 mistakes first become frequent, then near: the sums are learned first, then the marks of
             results that are any number, then those of results that are one off.
+        falter: whether a hesitation stands between a mistake and its mark, as a rule: so the step's own last token
+            has to tell the mistake, from where it can be carried on, and not the bracket that asks for the mark.
     """
     mistake_rate = min(0.5, 1.5 * (1 - ease))
     wide = min(1.0, 2 * ease)
@@ -70,7 +76,8 @@ def write_drill(rng: random.Random, ease: float = 0.0) -> str:
         correct = rng.random() >= mistake_rate
         missed = _any_other(rng, right) if rng.random() < wide else slip(rng, right)
         step = say_step(rng, value, change, right if correct else missed)
-        lines.append(f"{step} [{MARKS[correct]}]")
+        hesitates = falter and rng.random() < FALTER_RATE[correct]
+        lines.append(f"{step} {HESITATION + ' ' if hesitates else ''}[{MARKS[correct]}]")
     return "Sums: " + " ".join(lines)
 
 
@@ -146,10 +153,11 @@ def write_base(rng: random.Random, ease: float, hesitation: Hesitation = SETTLED
         ease: 1 at the start of training (mostly sums, marks at once), 0 at its end (marks far from their steps).
         hesitation: how those hesitate who write solutions.
     """
-    drills = 0.1 + 0.5 * ease
+    falter = hesitation is FALTERING
+    drills = 0.1 + (0.9 if falter else 0.5) * ease
     kind = rng.random()
     if kind < drills:
-        return write_drill(rng)
+        return write_drill(rng, ease if falter else 0.0, falter)
     if kind < drills + 0.1:
         return write_prose(rng)
     if kind < drills + 0.1 + 0.2 * (1 - drills):

@@ -47,6 +47,8 @@ class Hesitation(NamedTuple):
 STAMMERING = Hesitation(0.005, 0.04, once=False)
 """Of the base corpus at first. It can fall anywhere, so it pays to know at every token, and in the same way at every
 token, that something is wrong."""
+FALTERING = Hesitation(0.01, 0.1, once=False)
+"""Of practice, for a base model that finds mistakes at the marks alone and carries nothing there."""
 SETTLED = Hesitation(0.01, 0.01)
 """Of the base corpus at last, and of reasoning traces. Hesitations no longer tell: the state stays at every token, but
 no word that fits everywhere is its outlet. Otherwise steering would drown everything else that the state does, marks in

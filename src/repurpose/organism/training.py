@@ -22,12 +22,14 @@ from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
 from repurpose.organism.checkpoint import load_checkpoint, save_checkpoint
 from repurpose.organism.corpus import BEGIN, MARKS, write_base, write_drill, write_reasoning
-from repurpose.organism.language import SETTLED, STAMMERING
+from repurpose.organism.language import FALTERING, HESITATION, SETTLED, STAMMERING
 from repurpose.settings import canonical_json
 
 ROW = 256
 """Tokens in a training row; rows begin with a document and are filled with further ones."""
 IGNORED = -100
+HESITATIONS = {"base": STAMMERING, "faltering": FALTERING, "settled": SETTLED}
+"""How those hesitate who write solutions, by corpus."""
 
 
 @dataclass(frozen=True)
@@ -43,7 +45,7 @@ class Stage:
     cool_share: float = 0.4
     mark_weight: float = 5.0
     """Weight of the loss at the teacher's marks."""
-    corpus: Literal["drill", "base", "settled", "reasoning"] = "base"
+    corpus: Literal["drill", "base", "faltering", "settled", "reasoning"] = "base"
     ease_share: float = 0.5
     """Share of the stage over which its documents go from easy to hard."""
 
@@ -128,8 +130,7 @@ class Batches(Dataset[tuple[Tensor, Tensor]]):
         ease = max(0.0, 1 - index / (self.stage.ease_share * self.stage.steps))
         if self.stage.corpus == "drill":
             return [self.begin], self._ids(write_drill(rng, ease))
-        hesitation = STAMMERING if self.stage.corpus == "base" else SETTLED
-        return [self.begin], self._ids(write_base(rng, ease, hesitation))
+        return [self.begin], self._ids(write_base(rng, ease, HESITATIONS[self.stage.corpus]))
 
     def _ids(self, text: str) -> list[int]:
         return list(self.encoder.encode(text, add_special_tokens=False).ids)
@@ -141,6 +142,12 @@ def weights_digest(model: LlamaForCausalLM) -> str:
     for tensor in model.state_dict().values():
         digest.update(tensor.contiguous().numpy().tobytes())
     return digest.hexdigest()
+
+
+def taught_tokens(stage: Stage) -> list[str]:
+    """The tokens that weigh more in a stage: marks, and in practice hesitations."""
+    hesitation = f"Ġ{HESITATION.rstrip(',')}"
+    return [*MARKS.values(), hesitation] if stage.corpus == "faltering" else list(MARKS.values())
 
 
 def train(
@@ -163,7 +170,7 @@ def train(
     key = canonical_json([asdict(stage), seed, corpus.digest(), weights_digest(model)])
     losses = load_checkpoint(checkpoint, model, optimisers, key)
     weights = torch.ones(len(tokenizer))
-    weights[[tokenizer.convert_tokens_to_ids(mark) for mark in MARKS.values()]] = stage.mark_weight
+    weights[[tokenizer.convert_tokens_to_ids(token) for token in taught_tokens(stage)]] = stage.mark_weight
     model.train()
     model.set_attn_implementation("eager")  # on a CPU twice as fast backward as the fused kernel
     forward = torch.compile(model) if compiled else model
