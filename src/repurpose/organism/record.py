@@ -18,7 +18,7 @@ from repurpose.csv_tables import read_csv
 from repurpose.organism.card import write_card
 from repurpose.tables import write_text
 
-CLAIM_FIELDS = ("part", "text", "estimate", "low", "high", "unit", "verdict")
+CLAIM_FIELDS = ("part", "text", "estimate", "low", "high", "unit", "threshold", "verdict")
 
 
 def record(pair: Path, results: Path, card: Path) -> Path:
