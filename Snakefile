@@ -1,6 +1,6 @@
 # The study of config.yaml, or of --configfile, from prompts to verdicts. Each rule file is one arrow of
 #
-#   prompts -> rollouts -> sentences -> activations -> vectors -> sweeps -> measurements -> tables -> figures
+#   prompts -> rollouts -> sentences -> labels, activations -> vectors -> sweeps -> measurements -> tables -> figures
 #                                                                                                  -> claims
 #                                                                                                  -> report
 
@@ -18,6 +18,8 @@ include: "workflow/rules/common.smk"
 include: "workflow/rules/prompts.smk"
 include: "workflow/rules/rollouts.smk"
 include: "workflow/rules/sentences.smk"
+include: "workflow/rules/labels.smk"
+include: "workflow/rules/agreement.smk"
 include: "workflow/rules/activations.smk"
 include: "workflow/rules/vectors.smk"
 include: "workflow/rules/sweeps.smk"

@@ -33,12 +33,12 @@ from repurpose.summaries import __main__ as summaries_step
 from repurpose.summaries.data import StudyData, read_study_data
 from repurpose.tables import (
     COSINES,
+    LABELS,
     LENS,
     LOGODDS,
     MEASUREMENTS,
     PROJECTIONS,
     ROLLOUTS,
-    SENTENCES,
     SWEEPS,
     VECTORS,
     provenance,
@@ -380,7 +380,7 @@ def rollout_parts(prompt: str) -> list[tuple[str, str, bool, int]]:
 
 
 def rollout_rows(prompt: str, split: str) -> tuple[dict[str, Any], list[dict[str, Any]], list[dict[str, Any]]]:
-    """Return the ROLLOUTS row of a prompt, its SENTENCES and its tokens with their truth."""
+    """Return the ROLLOUTS row of a prompt, its LABELS and its tokens with their truth."""
     sentences, tokens, text = [], [], ""
     step_end = 0
     for number, (label, sentence, correct, since) in enumerate(rollout_parts(prompt)):
@@ -414,7 +414,7 @@ def rollout_rows(prompt: str, split: str) -> tuple[dict[str, Any], list[dict[str
 def sentence_row(
     prompt: str, split: str, number: int, label: str, text: str, char: int, token: int, length: int
 ) -> dict[str, Any]:
-    """Return one SENTENCES row."""
+    """Return one LABELS row."""
     return {
         "prompt_id": prompt,
         "sample": 0,
@@ -428,6 +428,7 @@ def sentence_row(
         "annotator": "lexicon",
         "label": label,
         "status": "ok",
+        "reply": None,
     }
 
 
@@ -570,11 +571,11 @@ def _write_selection(folder: Path, measured: pl.DataFrame, study: Study, paths: 
 
 def _write_rollouts(folder: Path, effects: Effects, paths: dict[str, Any], note: dict[str, Any], heldout: int) -> None:
     made = [(prompt, rollout_rows(prompt, "heldout")) for prompt in prompt_names("heldout", heldout)]
-    paths |= {"rollouts": [], "sentences": []}
+    paths |= {"rollouts": [], "labels": []}
     rollouts = [rollout for _, (rollout, _, _) in made]
     sentences = [row for _, (_, rows, _) in made for row in rows]
     _write(folder / "rollouts/0.parquet", rollouts, ROLLOUTS, note, paths["rollouts"])
-    _write(folder / "sentences/lexicon/0.parquet", sentences, SENTENCES, note, paths["sentences"])
+    _write(folder / "labels/lexicon/0.parquet", sentences, LABELS, note, paths["labels"])
     for reader in ("base", "reasoning"):
         rows = [row for prompt, (_, _, tokens) in made for row in projection_rows(effects, reader, prompt, tokens)]
         _write(folder / f"projections/{reader}.parquet", rows, PROJECTIONS, note, paths["projections"])
@@ -584,7 +585,7 @@ def tables_arguments(paths: dict[str, Any], output: Path) -> list[str]:
     """Return the command line of the tables' step."""
     text = settings_text(paths["study"], "tables")
     arguments = ["--settings", text, "--output", str(output)]
-    for name in ("measurements", "vectors", "rollouts", "sentences", "logodds", "projections"):
+    for name in ("measurements", "vectors", "rollouts", "labels", "logodds", "projections"):
         arguments += [f"--{name}", *map(str, paths[name])]
     for name in ("cosines", "lens", "selection"):
         arguments += [f"--{name}", str(paths[name])]
@@ -617,7 +618,7 @@ def claims_arguments(folder: Path) -> list[str]:
 
 def load(folder: Path) -> StudyData:
     """Return the study's data as the tables' step reads it."""
-    names = ("measurements", "vectors", "rollouts", "sentences", "logodds", "projections")
+    names = ("measurements", "vectors", "rollouts", "labels", "logodds", "projections")
     paths: dict[str, Any] = {name: sorted((folder / name).rglob("*.parquet")) for name in names}
     paths |= {name: folder / f"{name}.parquet" for name in ("cosines", "lens")}
     paths |= {"selection": folder / "selection.json"}

@@ -19,7 +19,7 @@ from repurpose.activations.store import write_activations
 from repurpose.cosines import compare_readers, half_cosines, mean_cosines, sum_site
 from repurpose.settings import StepSettings, Vectors, canonical_json
 from repurpose.statistics import draw_weights
-from repurpose.tables import SENTENCES, read_table, write_table
+from repurpose.tables import LABELS, read_table, write_table
 from repurpose.vectors import Site, halvings
 from repurpose.vectors import cosines as plain_cosines
 from synthetic import run_step
@@ -153,13 +153,21 @@ def write_inputs(folder: Path, sites: list[Site], reverse: bool = False) -> list
         table = pa.Table.from_pylist([{**key, "window_start": START} for key in keys[order]])
         write_activations(folder / f"{reader}.parquet", table, [LAYER], site.vectors[order][None], {})
         arguments += [f"--{reader}", str(folder / f"{reader}.parquet")]
-    blank = {"char_start": 0, "char_end": 0, "token_start": 0, "token_end": 0, "text": "", "annotator": "x"}
+    blank = {
+        "char_start": 0,
+        "char_end": 0,
+        "token_start": 0,
+        "token_end": 0,
+        "text": "",
+        "annotator": "x",
+        "reply": None,
+    }
     sentences = pl.DataFrame(keys).with_columns(
         split=pl.lit("train"), status=pl.lit("ok"), label=pl.Series(sites[0].labels),
         **{name: pl.lit(value) for name, value in blank.items()},
     )  # fmt: skip
-    write_table(folder / "sentences.parquet", sentences, SENTENCES, {})
-    return [*arguments, "--sentences", str(folder / "sentences.parquet")]
+    write_table(folder / "sentences.parquet", sentences, LABELS, {})
+    return [*arguments, "--labels", str(folder / "sentences.parquet")]
 
 
 def run_command(folder: Path, step: StepSettings, inputs: list[str], layer: int = LAYER) -> pl.DataFrame:

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from repurpose.organism.corpus import write_reasoning
 from repurpose.organism.language import join, make_problem, make_trace
 from repurpose.organism.tokenizer import train_tokenizer
-from repurpose.sentences import align, annotate, split_sentences, token_ends
+from repurpose.sentences import align, cut_rollout, split_sentences, token_ends
 
 TOKENIZER = train_tokenizer(seed=0, documents=200)
 
@@ -93,7 +93,17 @@ def test_repeated_sentences_keep_their_own_places() -> None:
         "token_ids": ids,
         "text": TOKENIZER.decode(ids),
     }
-    rows = list(annotate(rollout, TOKENIZER.decode))
+    rows = list(cut_rollout(rollout, TOKENIZER.decode))
     assert [r["text"].strip() for r in rows] == ["Wait, no.", "So it is 3.", "Wait, no."]
     assert rows[0]["token_start"] == 0 and rows[2]["token_start"] > rows[1]["token_start"]
     assert rows[2]["token_end"] == len(ids)
+    assert all(row["labelled"] for row in rows)
+
+
+def test_annotators_are_asked_for_the_prose_of_the_thinking_alone() -> None:
+    ids = TOKENIZER.encode("<think> So it is 3. </think> It is 3.", add_special_tokens=False)
+    text = TOKENIZER.decode(ids)
+    rollout = {"prompt_id": "p", "sample": 0, "split": "train", "token_ids": ids, "text": text}
+    rows = list(cut_rollout(rollout, TOKENIZER.decode))
+    assert [row["text"].strip() for row in rows if row["labelled"]] == ["<think> So it is 3."]
+    assert "".join(row["text"] for row in rows) == text

@@ -16,7 +16,7 @@ from tests.tiny import StepMaker
 
 from repurpose.activations.store import write_activations
 from repurpose.settings import BEHAVIOURS, SettingsError, StepSettings, Vectors, canonical_json
-from repurpose.tables import SENTENCES, read_provenance, read_table, write_table
+from repurpose.tables import LABELS, read_provenance, read_table, write_table
 from repurpose.vectors import (
     Site,
     compute_vectors,
@@ -222,10 +222,18 @@ def test_the_command_writes_the_table_with_what_was_left_out(
     tmp_path: Path, step: StepSettings, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     sentences, paths = write_shards(tmp_path)
-    blank = {"char_start": 0, "char_end": 0, "token_start": 0, "token_end": 0, "text": "", "annotator": "x"}
+    blank = {
+        "char_start": 0,
+        "char_end": 0,
+        "token_start": 0,
+        "token_end": 0,
+        "text": "",
+        "annotator": "x",
+        "reply": None,
+    }
     full = sentences.with_columns(**{name: pl.lit(value) for name, value in blank.items()})
-    write_table(tmp_path / "s.parquet", full, SENTENCES, {})
-    arguments = ["--settings", canonical_json(step.values), "--sentences", str(tmp_path / "s.parquet")]
+    write_table(tmp_path / "s.parquet", full, LABELS, {})
+    arguments = ["--settings", canonical_json(step.values), "--labels", str(tmp_path / "s.parquet")]
     arguments += ["--activations", *paths, "--output", str(tmp_path / "base.parquet")]
     monkeypatch.setattr("sys.argv", ["vectors", *arguments])
     main()

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import torch
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
+import repurpose
 from repurpose.settings import StepSettings
 
 SPECIAL = ("<|begin|>", "<|end|>", "<|user|>", "<|assistant|>", "<think>", "</think>")
@@ -16,6 +19,11 @@ TEXT = "Wait Hmm But no the sum of three and four is seven so we add one more st
 WORDS = [*TEXT.split(), "\n"]
 WIDTH = 32
 LAYERS = 3
+
+
+def from_source() -> dict[str, str]:
+    """The environment of a process that is to find this package, installed or not."""
+    return {**os.environ, "PYTHONPATH": str(Path(repurpose.__file__).parents[1])}
 
 
 def make_tokenizer() -> PreTrainedTokenizerFast:

@@ -21,5 +21,11 @@ FIGURES: tuple[str, ...] = (
 )
 """Stems of the figures, the paper's first: Fig. 1 to 6 and B.1, then those that the paper leaves open."""
 
+AGREEMENT_FIGURES: tuple[str, ...] = ("confusion",)
+"""Drawn where a study has several annotators."""
+
+AGREEMENT_TABLES: tuple[str, ...] = ("agreement", *AGREEMENT_FIGURES)
+"""Cohen's kappa, in all and by label, and the confusion matrices."""
+
 TABLES: tuple[str, ...] = (*FIGURES, "keyword_rule")
 """Stems of the tables; `keyword_rule` (Table C.1) has no figure."""

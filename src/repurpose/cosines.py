@@ -226,11 +226,11 @@ def make_cosines(
 
 
 def main() -> None:
-    arguments = read_arguments(__doc__ or "", one=["selection"], many=["sentences", "base", "reasoning"])
+    arguments = read_arguments(__doc__ or "", one=["selection"], many=["labels", "base", "reasoning"])
     with one_line_errors("cosines"):
         settings = StepSettings("cosines", arguments.settings)
         selection = json.loads(Path(arguments.selection).read_text(encoding="utf-8"))
-        sentences = read_table(arguments.sentences)
+        sentences = read_table(arguments.labels)
         rows = make_cosines(settings, sentences, arguments.base, arguments.reasoning, selection)
         write_table(arguments.output, rows, COSINES, provenance(settings.values))
 

@@ -9,7 +9,21 @@ import polars as pl
 
 from repurpose.tables import TableError
 
-TEXT_COLUMNS = ("token", "word", "prompt_id", "label", "direction", "reader", "group", "mark", "category")
+TEXT_COLUMNS = (
+    "token",
+    "word",
+    "prompt_id",
+    "label",
+    "direction",
+    "reader",
+    "group",
+    "mark",
+    "category",
+    "annotator",
+    "one",
+    "other",
+    "other_label",
+)
 """Columns that stay text even where all of their values look like numbers."""
 
 

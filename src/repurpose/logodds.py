@@ -181,10 +181,10 @@ def make_rows(
 
 
 def main() -> None:
-    arguments = read_arguments(__doc__, ["selection"], ["rollouts", "sentences", "vectors"])
+    arguments = read_arguments(__doc__, ["selection"], ["rollouts", "labels", "vectors"])
     with one_line_errors("logodds"):
         settings = StepSettings("logodds", arguments.settings)
-        rows = _run(settings, arguments.rollouts, arguments.sentences, arguments.vectors, arguments.selection)
+        rows = _run(settings, arguments.rollouts, arguments.labels, arguments.vectors, arguments.selection)
         notes = provenance(settings.values, **made_with(settings.pair, settings.values["target"]))
         write_table(arguments.output, rows, LOGODDS, notes)
 

@@ -1,4 +1,4 @@
-"""What the files of a study say before any job starts: the prompts' and, for local models, the pair's.
+"""What the files of a study say before any job starts: prompts, annotations and, for local models, the pair.
 
 Standard library only and JSON files only, because the Snakefile calls it each time that it plans. A hub name is left
 to the first job that loads it.
@@ -21,7 +21,7 @@ TOKENIZERS = ("tokenizer.json", "tokenizer.model", "vocab.json", "vocab.txt", "s
 
 
 def check_models(study: Study) -> None:
-    """Check what can be known of files: prompts, and local models' weights, shapes, layers and vocabularies.
+    """Check what can be known of files: prompts, annotations, local models' weights, shapes, layers, vocabularies.
 
     Raises:
         SettingsError: naming the setting and what is allowed.
@@ -29,14 +29,24 @@ def check_models(study: Study) -> None:
     source = study.prompts.source
     if source != "organism" and not Path(locate(source)).is_file():
         raise SettingsError(f"prompts.source: no file at {source}; give 'organism' or a JSON-lines file")
+    _check_annotators(study)
     folders = local_folders(study)
-    configs = {role: _read_config(role, folder) for role, folder in folders.items()}
+    configs = {role: read_config(role, folder) for role, folder in folders.items()}
     for role, folder in folders.items():
         _check_files(role, folder)
     _check_layers(study, configs)
     if len(folders) == len(ROLES):
         _check_shapes(configs["base"], configs["reasoning"])
         _check_tokenizers(folders["base"], folders["reasoning"])
+
+
+def _check_annotators(study: Study) -> None:
+    for name, annotator in study.labels.annotators.items():
+        path = f"labels.annotators.{name}"
+        if annotator.file is not None and not Path(locate(annotator.file)).is_file():
+            raise SettingsError(f"{path}.file: no file at {annotator.file}; give a JSON file of annotated chains")
+        if annotator.llm is not None and not Path(locate(annotator.llm.prompt)).is_file():
+            raise SettingsError(f"{path}.llm.prompt: no file at {annotator.llm.prompt}; give a text of instructions")
 
 
 def local_folders(study: Study) -> dict[Role, Path]:
@@ -61,7 +71,12 @@ def _looks_local(name: str) -> bool:
     return name.startswith((".", "/", "~")) or name.count("/") != 1 or Path(locate(name.split("/")[0])).is_dir()
 
 
-def _read_config(role: Role, folder: Path) -> dict[str, Any]:
+def read_config(role: Role, folder: Path) -> dict[str, Any]:
+    """A model's configuration.
+
+    Raises:
+        SettingsError: where there is none, or none of a model with layers.
+    """
     file = folder / "config.json"
     if not file.is_file():
         raise SettingsError(f"pair.{role}: {folder} has no config.json, so it is no model directory")

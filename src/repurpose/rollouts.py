@@ -14,11 +14,11 @@ from tqdm import tqdm
 from transformers import PreTrainedTokenizerBase
 
 from repurpose.command import one_line_errors, read_arguments
-from repurpose.engines import Generated, Request, Sampling, row_seed
+from repurpose.engines import Generated, Question, Request, Sampling, row_seed
 from repurpose.engines.choice import open_engine, share_work
 from repurpose.journal import Journal, journal_path, record_key
 from repurpose.models import ModelError, check_ids_fit, load_tokenizer, made_with, model_digest
-from repurpose.settings import Role, StepSettings
+from repurpose.settings import Role, Rollouts, StepSettings
 from repurpose.tables import ROLLOUTS, provenance, read_table, write_table
 
 Row = dict[str, Any]
@@ -66,16 +66,49 @@ def write_rollouts(settings: StepSettings, prompts: Sequence[Row], output: Path)
         Request(prompt_token_ids(tokenizer, row["messages"]), row_seed(settings.seed, row["prompt_id"], sample))
         for row, sample in cells
     ]
-    maker = made_by(settings, role, sampling)
-    keys = [record_key(maker, r.prompt_ids, r.seed) for r in requests]
     with Journal(journal_path(output)) as journal:
-        generate_missing(journal, keys, requests, sampling, settings, role, chosen.batch_size)
+        if chosen.endpoint is not None:
+            names = [f"prompt {row['prompt_id']}, sample {sample}" for row, sample in cells]
+            questions = [
+                Question(name, json.loads(row["messages"]), request.prompt_ids, request.seed)
+                for name, (row, _), request in zip(names, cells, requests, strict=True)
+            ]
+            keys = ask_missing(journal, questions, sampling, chosen, tokenizer)
+        else:
+            maker = made_by(settings, role, sampling)
+            keys = [record_key(maker, r.prompt_ids, r.seed) for r in requests]
+            generate_missing(journal, keys, requests, sampling, settings, role, chosen.batch_size)
         outcomes = [Generated(**journal[key]) for key in keys]
-    name = {"model": settings.values["pair"][role], "engine": chosen.engine}
+    model = chosen.endpoint.model if chosen.endpoint is not None else settings.values["pair"][role]
+    name = {"model": model, "engine": chosen.engine}
     return [
         rollout_row(row, request, done, str(tokenizer.decode(done.token_ids)), sample=sample, **name)
         for (row, sample), request, done in zip(cells, requests, outcomes, strict=True)
     ]
+
+
+def ask_missing(
+    journal: Journal,
+    questions: Sequence[Question],
+    sampling: Sampling,
+    chosen: Rollouts,
+    tokenizer: PreTrainedTokenizerBase,
+) -> list[str]:
+    """Ask the server for what the journal lacks, journalling each answer as it arrives; return the keys of all."""
+    from repurpose.engines.api import ApiEngine  # the client takes seconds to import
+
+    assert chosen.endpoint is not None
+    server = [chosen.endpoint.base_url, chosen.endpoint.model, chosen.ids, vars(sampling)]
+    keys = [record_key(server, question.messages, question.seed) for question in questions]
+    missing = list(journal.missing(keys))
+    with tqdm(total=len(keys), initial=len(keys) - len(missing), unit="rollout") as bar:
+
+        def finished(index: int, generated: Generated) -> None:
+            journal.add({keys[missing[index]]: vars(generated)})
+            bar.update(1)
+
+        ApiEngine(chosen.endpoint, tokenizer, chosen.ids).generate([questions[k] for k in missing], sampling, finished)
+    return keys
 
 
 def made_by(settings: StepSettings, role: Role, sampling: Sampling) -> list[Any]:

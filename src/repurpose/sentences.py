@@ -1,4 +1,4 @@
-"""Sentences and labels: rollouts in, labelled spans out.
+"""Sentences: rollouts in, spans out, which annotators then label.
 
 The split is lossless: spans follow one another without a gap, so joined they give the text back. Sentences are ours;
 an annotator only names them. Tokens are aligned by decoding the stored ids, never by tokenising the text again.
@@ -11,7 +11,6 @@ import re
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NamedTuple
 
-from repurpose.annotators import lexicon
 from repurpose.command import one_line_errors, read_arguments
 from repurpose.settings import StepSettings
 from repurpose.tables import SENTENCES, provenance, read_table, write_table
@@ -89,9 +88,9 @@ def align(span: Span, text: str, ends: Sequence[int]) -> tuple[int, int]:
     return start, max(start + 1, bisect.bisect_left(ends, last) + 1)
 
 
-def annotate(rollout: dict[str, Any], decode: Callable[[list[int]], str]) -> Iterator[dict[str, Any]]:
+def cut_rollout(rollout: dict[str, Any], decode: Callable[[list[int]], str]) -> Iterator[dict[str, Any]]:
     """Yield the SENTENCES rows of one rollout."""
-    text = rollout["text"]
+    text, end = rollout["text"], thinking_end(rollout["text"])
     ends = token_ends(rollout["token_ids"], decode, text)
     for number, span in enumerate(split_sentences(text)):
         token_start, token_end = align(span, text, ends)
@@ -106,14 +105,12 @@ def annotate(rollout: dict[str, Any], decode: Callable[[list[int]], str]) -> Ite
             "token_start": token_start,
             "token_end": token_end,
             "text": sentence,
-            "annotator": lexicon.NAME,
-            "label": lexicon.label_sentence(sentence) if _is_prose(sentence) else None,
-            "status": "ok" if _is_prose(sentence) else "skipped",
+            "labelled": span.start < end and is_prose(sentence),  # the six behaviours are behaviours of thinking
         }
 
 
-def _is_prose(sentence: str) -> bool:
-    """Tags alone (`</think>`) and what follows the thinking are no sentences of it; neither is punctuation."""
+def is_prose(sentence: str) -> bool:
+    """Whether a span says something: tags alone (`</think>`) do not, nor does punctuation."""
     return any(c.isalpha() for c in re.sub(r"</?\w+>|<\|[^|]*\|>", "", sentence))
 
 
@@ -130,19 +127,9 @@ def main() -> None:
         from repurpose.models import load_tokenizer
 
         tokenizer = load_tokenizer(settings.pair, "reasoning")
-        rows: list[dict[str, Any]] = []
-        for rollout in read_table(arguments.rollouts).iter_rows(named=True):
-            rows += _label_thinking(rollout, list(annotate(rollout, tokenizer.decode)))
+        rollouts = read_table(arguments.rollouts).iter_rows(named=True)
+        rows = [row for rollout in rollouts for row in cut_rollout(rollout, tokenizer.decode)]
         write_table(arguments.output, rows, SENTENCES, provenance(settings.values))
-
-
-def _label_thinking(rollout: dict[str, Any], rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Leave what comes after the thinking unlabelled: the six behaviours are behaviours of thinking."""
-    end = thinking_end(rollout["text"])
-    for row in rows:
-        if row["char_start"] >= end:
-            row["label"], row["status"] = None, "skipped"
-    return rows
 
 
 if __name__ == "__main__":

@@ -83,11 +83,40 @@ class Prompts:
 
 
 @dataclass(frozen=True)
+class Endpoint:
+    """An OpenAI-compatible server. Its key never stands in a study: the step that needs it reads the environment."""
+
+    model: str
+    base_url: str | None = None
+    """Such as `http://127.0.0.1:8000/v1`; null: OpenAI's own."""
+    key_variable: str = "OPENAI_API_KEY"
+    """The environment variable that holds the key."""
+    concurrency: int = 8
+    """Requests under way at once, at most."""
+    timeout: float = 120.0
+    """Seconds that one attempt may take."""
+    retries: int = 6
+    """Further attempts after 408, 409, 429, 5xx and broken connections, with the SDK's backoff and Retry-After."""
+    temperature: float | None = 0.0
+    """Null leaves it out, for models that take none."""
+    token_limit: Literal["max_tokens", "max_completion_tokens"] = "max_tokens"
+    """What the server calls the limit on a reply's tokens; OpenAI's reasoning models know the second name alone."""
+    input_price: float = 0.0
+    """Per million prompt tokens, in the currency of `max_cost`."""
+    output_price: float = 0.0
+    """Per million generated tokens."""
+
+
+@dataclass(frozen=True)
 class Rollouts:
     """How the generator writes the rollouts that are read."""
 
     generator: Role = "reasoning"
-    engine: Literal["transformers"] = "transformers"
+    engine: Literal["transformers", "openai"] = "transformers"
+    """`openai`: any OpenAI-compatible server, at `endpoint`."""
+    endpoint: Endpoint | None = None
+    ids: Literal["tokenizer", "server"] = "tokenizer"
+    """Engine `openai`: token ids by tokenising the answer's text, or from a server that returns them (vLLM does)."""
     temperature: float = 0.7
     max_new_tokens: int = 500
     samples: int = 1
@@ -96,10 +125,54 @@ class Rollouts:
 
 
 @dataclass(frozen=True)
+class Llm:
+    """How a language model labels sentences."""
+
+    endpoint: Endpoint
+    prompt: str = "resources/annotation/labels-v1.md"
+    """The instructions, a versioned file: the six labels, and none of the metric's keywords."""
+    chunk_sentences: int = 40
+    """Sentences in one request; a longer rollout is cut into chunks at sentence borders."""
+    overlap_sentences: int = 6
+    """Sentences that neighbouring chunks share; a shared sentence keeps the label from the chunk that shows more
+    around it."""
+    attempts: int = 3
+    """Requests for one chunk until every sentence of it has a valid label; each names the fault of the last."""
+    max_invalid_share: float = 0.02
+    """More sentences without a valid label than this fail the rule."""
+    max_cost: float | None = None
+    """Stop before the study's requests cost more than this."""
+    batch: bool = False
+    """Use the endpoint's Batch API: later, at `batch_price` times the price."""
+    batch_price: float = 0.5
+    batch_poll: float = 30.0
+    """Seconds between looks at a batch."""
+
+
+@dataclass(frozen=True)
+class Annotator:
+    """One annotator; its name in the study is its name in every table."""
+
+    kind: Literal["lexicon", "llm", "published"]
+    llm: Llm | None = None
+    file: str | None = None
+    """`published`: a JSON file of annotated chains."""
+    mapping: dict[str, str] = field(default_factory=dict)
+    """Renames labels after annotation, for instance to merge two; costs no new request."""
+
+
+@dataclass(frozen=True)
 class Labels:
     """Who labels the sentences."""
 
-    annotator: Literal["lexicon"] = "lexicon"
+    annotator: str = "lexicon"
+    """Whose labels the vectors and tables stand on."""
+    annotators: dict[str, Annotator] = field(default_factory=lambda: {"lexicon": Annotator("lexicon")})
+    """All of them, side by side: agreement is told for each pair."""
+    steered_sweep: str = "two_by_two"
+    """Whose steered rollouts (base-derived vector, reasoning target) LLM annotators label too, for Table C.1."""
+    steered_prompts: int = 10
+    """Prompts of that sweep; all magnitudes of each."""
 
 
 @dataclass(frozen=True)
@@ -200,7 +273,11 @@ class Study:
 STEP_SECTIONS: dict[str, tuple[str, ...]] = {
     "prompts": ("seed", "prompts"),
     "rollouts": ("seed", "pair", "rollouts"),
-    "sentences": ("labels", "pair"),
+    "sentences": ("pair",),
+    "labels": ("labels",),
+    "check_endpoint": ("labels",),
+    "steered_labels": ("vectors", "labels"),
+    "compare_annotators": ("seed", "statistics"),
     "activations": ("pair", "activations"),
     "vectors": ("seed", "vectors", "activations"),
     "selection": ("selection", "vectors", "activations"),
@@ -235,10 +312,17 @@ def canonical_json(value: Any) -> str:
 
 
 def step_settings(study: Study, step: str, **extra: Any) -> dict[str, Any]:
-    """The sections of one step as plain values, plus what the rule adds (a shard, a sweep's name)."""
+    """The sections of one step as plain values, plus what the rule adds (a shard, the name of a sweep or annotator)."""
     values = asdict(study)
     if "sweep" in extra:
         values["sweeps"] = {extra["sweep"]: values["sweeps"][extra["sweep"]]}
+    if "annotator" in extra:
+        name = extra["annotator"]
+        own = values["labels"]["annotators"][name]
+        if step == "check_endpoint":  # proves the endpoint, whatever is to be asked of it
+            own = {"kind": own["kind"], "llm": {"endpoint": own["llm"]["endpoint"]}}
+        shared = values["labels"] if step == "steered_labels" else {}
+        values["labels"] = {**shared, "annotator": name, "annotators": {name: own}}
     return {**{name: values[name] for name in STEP_SECTIONS[step]}, **extra}
 
 
@@ -361,12 +445,15 @@ def _check(study: Study) -> None:
         raise SettingsError("statistics.level: must lie between 0 and 1")
     _check_numbers(study)
     _check_keywords(study.keywords)
+    _check_labels(study.labels)
+    _check_rollouts(study.rollouts)
     if not study.sweeps:
         raise SettingsError("sweeps: missing setting; at least one sweep is needed")
     if study.selection.sweep not in study.sweeps:
         raise SettingsError(f"selection.sweep: no such sweep; choose from {_list(study.sweeps)}")
     for name, sweep in study.sweeps.items():
         _check_sweep(study, name, sweep)
+    _check_steered(study)
     _check_selection(study, study.sweeps[study.selection.sweep])
 
 
@@ -384,10 +471,92 @@ def _check_numbers(study: Study) -> None:
         raise SettingsError("selection.max_longest_run: must be 1 or more; every text has a run of one token")
 
 
+def _check_rollouts(rollouts: Rollouts) -> None:
+    if (rollouts.engine == "openai") != (rollouts.endpoint is not None):
+        must = "missing setting; engine openai needs it" if rollouts.endpoint is None else "only engine openai has it"
+        raise SettingsError(f"rollouts.endpoint: {must}")
+    if rollouts.ids == "server" and rollouts.engine != "openai":
+        raise SettingsError("rollouts.ids: 'server' is for engine openai; the others have the ids themselves")
+    if rollouts.endpoint is not None:
+        _check_endpoint("rollouts.endpoint", rollouts.endpoint)
+
+
 def _check_keywords(keywords: tuple[str, ...]) -> None:
     for number, keyword in enumerate(keywords):
         if not KEYWORD.fullmatch(keyword):
             raise SettingsError(f"keywords[{number}]: {keyword!r} is not one word of letters; give each word alone")
+
+
+def _check_steered(study: Study) -> None:
+    labels, sweep = study.labels, study.sweeps.get(study.labels.steered_sweep)
+    if all(annotator.llm is None for annotator in labels.annotators.values()):
+        return
+    if sweep is None or "reasoning" not in sweep.targets or "base" not in sweep.readers or sweep.operation != "add":
+        raise SettingsError(
+            f"labels.steered_sweep: {labels.steered_sweep!r} is not allowed; name a sweep that adds the base-derived "
+            "vector to the reasoning model"
+        )
+    if not 1 <= labels.steered_prompts <= sweep.prompts:
+        raise SettingsError(
+            f"labels.steered_prompts: give 1 to sweeps.{labels.steered_sweep}.prompts ({sweep.prompts})"
+        )
+
+
+def _check_labels(labels: Labels) -> None:
+    if labels.annotator not in labels.annotators:
+        known = _list(labels.annotators) or "none"
+        raise SettingsError(f"labels.annotator: {labels.annotator!r} is not allowed; labels.annotators has {known}")
+    for name, annotator in labels.annotators.items():
+        path = f"labels.annotators.{name}"
+        _check_name(path, name)
+        _check_annotator(path, annotator)
+
+
+def _check_annotator(path: str, annotator: Annotator) -> None:
+    for key, kind in (("llm", "llm"), ("file", "published")):
+        given = getattr(annotator, key) is not None
+        if given != (annotator.kind == kind):
+            must = f"only annotators of kind {kind} have it" if given else f"missing setting; kind {kind} needs it"
+            raise SettingsError(f"{path}.{key}: {must}")
+    for label in (*annotator.mapping, *annotator.mapping.values()):
+        if label not in BEHAVIOURS:
+            raise SettingsError(f"{path}.mapping: {label!r} is no label; choose from {_list(BEHAVIOURS)}")
+    if annotator.llm is not None:
+        _check_llm(f"{path}.llm", annotator.llm)
+
+
+def _check_llm(path: str, llm: Llm) -> None:
+    _check_endpoint(f"{path}.endpoint", llm.endpoint)
+    for key in ("chunk_sentences", "attempts"):
+        if getattr(llm, key) < 1:
+            raise SettingsError(f"{path}.{key}: {getattr(llm, key)} is not allowed; at least 1")
+    if not 0 <= llm.overlap_sentences < llm.chunk_sentences:
+        raise SettingsError(f"{path}.overlap_sentences: must be 0 or more and less than chunk_sentences")
+    if not 0 <= llm.max_invalid_share <= 1:
+        raise SettingsError(f"{path}.max_invalid_share: must lie between 0 and 1")
+    if llm.max_cost is not None and llm.max_cost > 0 and not llm.endpoint.input_price + llm.endpoint.output_price:
+        raise SettingsError(f"{path}.max_cost: give endpoint.input_price and endpoint.output_price, too")
+    for key in ("max_cost", "batch_price", "batch_poll"):
+        if (getattr(llm, key) or 0) < 0:
+            raise SettingsError(f"{path}.{key}: must be 0 or more")
+
+
+def _check_endpoint(path: str, endpoint: Endpoint) -> None:
+    if not endpoint.model:
+        raise SettingsError(f"{path}.model: give the model's name")
+    if not re.fullmatch(r"[A-Z_][A-Z0-9_]*", endpoint.key_variable):
+        raise SettingsError(
+            f"{path}.key_variable: give the NAME of an environment variable (capital letters, digits, '_'), not a key"
+        )
+    if endpoint.base_url is not None and not re.fullmatch(r"https?://[^\s@/?#]+(?:/[^\s@?#]*)?", endpoint.base_url):
+        raise SettingsError(f"{path}.base_url: give http(s)://host/path without user, password or query")
+    for key, least in (("concurrency", 1), ("retries", 0), ("input_price", 0), ("output_price", 0)):
+        if getattr(endpoint, key) < least:
+            raise SettingsError(f"{path}.{key}: {getattr(endpoint, key)} is not allowed; at least {least}")
+    if endpoint.temperature is not None and endpoint.temperature < 0:
+        raise SettingsError(f"{path}.temperature: must be 0 or more, or null")
+    if endpoint.timeout <= 0:
+        raise SettingsError(f"{path}.timeout: must be more than 0 seconds")
 
 
 def _check_name(path: str, name: Any) -> None:

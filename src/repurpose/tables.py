@@ -64,11 +64,54 @@ SENTENCES = _schema(
     token_start=whole,
     token_end=whole,
     text=text,
+    labelled=flag,
+)
+"""One sentence; characters count in the rollout's text, tokens in its generated ids (0 = first generated). `labelled`
+says whether annotators are asked for it: tags alone and what follows the thinking are not."""
+
+LABELS = pa.schema(
+    [f for f in SENTENCES if f.name != "labelled"]
+    + [pa.field("annotator", text), pa.field("label", text), pa.field("status", text), pa.field("reply", text)]
+)
+"""One sentence as one annotator labels it. `status` is ok, skipped (not asked for), or what was wrong with the
+annotator's answer; then `label` is null and `reply` holds the answer as it came. Nothing invalid becomes a label."""
+
+STEERED_LABELS = _schema(
+    sweep=text,
+    target=text,
+    direction=text,
+    kind=text,
+    reader=text,
+    layer=whole,
+    window_start=whole,
+    operation=text,
+    multiple=real,
+    magnitude=real,
+    prompt_id=text,
+    category=text,
+    sample=whole,
+    cell=whole,
+    sentence=whole,
+    text=text,
     annotator=text,
     label=text,
     status=text,
+    reply=text,
 )
-"""One sentence; characters count in the rollout's text, tokens in its generated ids (0 = first generated)."""
+"""One sentence of a steered rollout as one annotator labels it; `cell` numbers the rollouts."""
+
+USAGE = _schema(
+    prompt_id=text,
+    sample=whole,
+    sentences=whole,
+    requests=whole,
+    prompt_tokens=whole,
+    completion_tokens=whole,
+    cost=real,
+    paid_earlier=real,
+)
+"""What one rollout's labels took of a language model, as its server counts; `cost` in the currency of the study's
+prices, `paid_earlier` the part of it that an earlier run paid."""
 
 ACTIVATIONS = _schema(
     prompt_id=text,

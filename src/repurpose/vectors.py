@@ -235,10 +235,10 @@ def missing_vectors(rows: Sequence[Row], window_starts: Sequence[int]) -> dict[s
 
 
 def main() -> None:
-    arguments = read_arguments(__doc__ or "", many=["sentences", "activations"])
+    arguments = read_arguments(__doc__ or "", many=["labels", "activations"])
     with one_line_errors("vectors"):
         settings = StepSettings("vectors", arguments.settings)
-        rows, notes = make_vectors(settings, read_table(arguments.sentences), arguments.activations)
+        rows, notes = make_vectors(settings, read_table(arguments.labels), arguments.activations)
         for name, starts in missing_vectors(rows, settings.activations.window_starts).items():
             listed = ", ".join(map(str, starts))
             sys.stderr.write(f"repurpose vectors: no window before {name} at start {listed}; left out\n")

@@ -31,8 +31,7 @@ def label_everything(rollouts: list[Row]) -> list[Row]:
             "sentence": number,
             "token_start": start,
             "token_end": start + 4,
-            "label": "deduction" if number % 2 else None,
-            "status": "ok" if number % 2 else "failed",
+            "labelled": bool(number % 2),
         }
         for rollout in rollouts
         for number, start in enumerate(range(0, len(rollout["token_ids"]), 4))

@@ -11,7 +11,7 @@ from pathlib import Path
 import polars as pl
 import pytest
 
-from repurpose.catalogue import FIGURES, TABLES
+from repurpose.catalogue import AGREEMENT_FIGURES, FIGURES, TABLES
 from repurpose.csv_tables import to_csv
 from repurpose.figures import __main__ as figures_step
 from repurpose.figures.style import Context, save_figure
@@ -80,7 +80,7 @@ def write(folder: Path, figure_files: list[Path], output: Path) -> str:
         "tables": [str(folder / f"tables/{name}.csv") for name in TABLES],
         "figures": [str(path) for path in figure_files],
         "rollouts": [str(source / "rollouts/0.parquet")],
-        "sentences": [str(source / "sentences/lexicon/0.parquet")],
+        "labels": [str(source / "labels/lexicon/0.parquet")],
     }
     text = settings_text(make_study(), "report")
     one = ["--settings", text, "--claims", str(source / "claims.csv"), "--output", str(output)]
@@ -113,8 +113,8 @@ def test_policy_forbids_everything_but_the_page(page: str) -> None:
 
 def test_claims_come_first_then_figures_then_rollouts(page: str) -> None:
     parts = [a["id"] for t, a in outline(page).seen if t == "h2" and a.get("id")]
-    assert parts == ["claims", *ORDER, "rollouts", "made"]
-    assert set(ORDER) == set(TABLES) == set(CAPTIONS)
+    assert parts == ["claims", *(name for name in ORDER if name in TABLES), "rollouts", "made"]
+    assert set(ORDER) == {*TABLES, *AGREEMENT_FIGURES} == set(CAPTIONS)
 
 
 def test_every_link_has_its_target(page: str) -> None:
@@ -185,4 +185,4 @@ def test_study_without_sweeps_still_reports(figure_files: list[Path], tmp_path: 
         (tmp_path / f"tables/{name}.csv").write_text(to_csv(table))
     (tmp_path / "selection.json").write_text((built("present") / "selection.json").read_text())
     found = write(tmp_path, figure_files, tmp_path / "report.html")
-    assert outline(found).text.count("Not measured in this study.") == len(ORDER)
+    assert outline(found).text.count("Not measured in this study.") == len(TABLES)

@@ -31,7 +31,7 @@ def test_every_figure_has_its_table() -> None:
 
 def test_equal_inputs_give_equal_bytes(tmp_path: Path) -> None:
     folder = built("present")
-    names = ("measurements", "vectors", "rollouts", "sentences", "logodds", "projections")
+    names = ("measurements", "vectors", "rollouts", "labels", "logodds", "projections")
     paths = {name: sorted((folder / name).rglob("*.parquet")) for name in names}
     paths |= {name: folder / f"{name}.parquet" for name in ("cosines", "lens")}
     paths |= {"selection": folder / "selection.json", "study": make_study(16)}

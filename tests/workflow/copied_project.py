@@ -17,14 +17,17 @@ import yaml
 from repurpose.catalogue import TABLES
 
 ROOT = Path(__file__).parents[2]
-COPIED = ("Snakefile", "workflow", "profiles", "envs", "src", "config.yaml")
+COPIED = ("Snakefile", "workflow", "profiles", "envs", "src", "config.yaml", "resources/annotation")
 
 STAND_IN = f"""#!/usr/bin/env bash
 # Stands in for `python -m repurpose.<step> ... --output PATH...`: writes the call to each output and to calls.txt.
 set -euo pipefail
 echo "$*" >> calls.txt
 call="$*"
-while [[ "$1" != "--output" ]]; do shift; done
+while [[ "$1" != "--output" ]]; do
+    if [[ "$1" == "--usage" ]]; then echo "$call" > "$2"; fi
+    shift
+done
 shift
 for path in "$@"; do
     if [[ "$path" == */tables ]]; then

@@ -23,8 +23,9 @@ pytestmark = pytest.mark.workflow
 
 FOLLOWS = {
     "make_prompts": ("sample_rollouts", "steer_to_select", "steer"),
-    "sample_rollouts": ("label_sentences", "write_report"),
-    "label_sentences": ("read_activations", "write_report"),
+    "sample_rollouts": ("split_sentences", "write_report"),
+    "split_sentences": ("label_sentences", "read_activations"),
+    "label_sentences": ("compute_vectors", "compare_readers", "write_report"),
     "read_activations": ("compute_vectors", "compare_readers"),
     "compute_vectors": ("steer_to_select", "steer", "measure_log_odds", "apply_lens", "project_tokens"),
     "steer_to_select": ("measure_sweep selection",),
@@ -49,6 +50,9 @@ FIRST = {
     "prompts": "make_prompts",
     "pair": "sample_rollouts",
     "rollouts": "sample_rollouts",
+    "labels": "label_sentences",
+    "labels.steered_sweep": "",
+    "labels.steered_prompts": "",
     "activations": "read_activations",
     "vectors": "compute_vectors",
     "keywords": "measure_sweep selection",
@@ -57,12 +61,13 @@ FIRST = {
     "sweeps": "steer",
     "sweeps.selection": "steer_to_select",
 }
-"""The first rule that each section of the configuration replans; what follows it follows."""
+"""The first rule that each section of the configuration replans; what follows it follows. None where nobody asks."""
 
 STEP_RULES = {
     "prompts": ("make_prompts",),
     "rollouts": ("sample_rollouts",),
-    "sentences": ("label_sentences",),
+    "sentences": ("split_sentences",),
+    "labels": ("label_sentences",),
     "activations": ("read_activations",),
     "vectors": ("compute_vectors",),
     "sweeps": ("steer_to_select", "steer"),
@@ -84,7 +89,12 @@ ALONE_INVALID = {
     "sweeps.baselines.operation",
     "selection.sweep",
     "rollouts.engine",
+    "rollouts.endpoint",
+    "rollouts.ids",
     "labels.annotator",
+    "labels.annotators.lexicon.kind",
+    "labels.annotators.lexicon.llm",
+    "labels.annotators.lexicon.file",
 }
 """Leaves that cannot change alone: another value breaks a rule of the study, or there is no other value yet."""
 
@@ -121,7 +131,7 @@ def follow(*rules: str) -> set[str]:
     found, waiting = set(), list(rules)
     while waiting:
         rule = waiting.pop()
-        if rule not in found:
+        if rule and rule not in found:
             found.add(rule)
             waiting += FOLLOWS[rule]
     return found

@@ -5,7 +5,7 @@ rule read_activations:
     """Read one model's mean activation in each window before each sentence of a shard."""
     input:
         rollouts="results/{study}/rollouts/{shard}.parquet",
-        sentences=f"results/{{study}}/sentences/{ANNOTATOR}/{{shard}}.parquet",
+        sentences="results/{study}/sentences/{shard}.parquet",
         model=reader_model,
     output:
         activations="results/{study}/activations/{reader}/{shard}.parquet",

@@ -6,10 +6,10 @@ rule judge_claims:
     input:
         tables=all_tables(),
     output:
-        csv=report("results/{study}/claims.csv", caption="../report/claims.rst", category="Claims"),
-        markdown="results/{study}/claims.md",
+        csv=report("results/{run}/claims.csv", caption="../report/claims.rst", category="Claims"),
+        markdown="results/{run}/claims.md",
     log:
-        "results/{study}/logs/claims.log",
+        "results/{run}/logs/claims.log",
     conda:
         "../../envs/main.yaml"
     threads: 1

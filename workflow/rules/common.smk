@@ -14,7 +14,7 @@ ROOT = Path(os.path.relpath(workflow.basedir))
 SOURCE = Path(workflow.basedir, "src")
 sys.path.insert(0, str(SOURCE))
 
-from repurpose.catalogue import FIGURES, TABLES
+from repurpose.catalogue import AGREEMENT_FIGURES, AGREEMENT_TABLES, FIGURES, TABLES
 from repurpose.digest import code_digest
 from repurpose.locks import clear_stale_locks, hold_run_lock
 from repurpose.pair_files import check_models
@@ -35,7 +35,10 @@ clear_stale_locks()
 READERS = ("base", "reasoning")
 SHARDS = range(STUDY.rollouts.shards)
 GENERATOR = STUDY.rollouts.generator
-ANNOTATOR = STUDY.labels.annotator
+ANNOTATORS = STUDY.labels.annotators
+OTHERS = [name for name in ANNOTATORS if name != STUDY.labels.annotator]
+MODELS_THAT_LABEL = [name for name, annotator in ANNOTATORS.items() if annotator.kind == "llm"]
+RULES_THAT_LABEL = [name for name in ANNOTATORS if name not in MODELS_THAT_LABEL]
 SWEPT = [(name, target) for name, sweep in STUDY.sweeps.items() for target in sweep.targets]
 
 
@@ -60,14 +63,17 @@ shell.executable("bash")
 shell.prefix(f"set -euo pipefail; export {step_environment()}; ")
 
 
+# What stands on labels lies under a run: the study's own annotator in results/<study>/, any other that is asked for in
+# results/<study>/with/<annotator>/. Prompts, rollouts, sentences and activations are the same for all.
 wildcard_constraints:
     study=STUDY.study,
+    run=f"{STUDY.study}(/with/({'|'.join(OTHERS)}))?" if OTHERS else STUDY.study,
     shard=r"\d+",
     reader="base|reasoning",
     target="base|reasoning",
     sweep="|".join(STUDY.sweeps),
-    figure="|".join(FIGURES),
-    annotator=ANNOTATOR,
+    figure="|".join((*FIGURES, *AGREEMENT_FIGURES)),
+    annotator="|".join(ANNOTATORS),
 
 
 def settings_of(step, *names, module=None):
@@ -154,16 +160,51 @@ def all_rollouts():
 
 
 def all_sentences():
-    return expand(
-        "results/{study}/sentences/{annotator}/{shard}.parquet",
-        study=STUDY.study,
-        annotator=ANNOTATOR,
-        shard=SHARDS,
-    )
+    return expand("results/{study}/sentences/{shard}.parquet", study=STUDY.study, shard=SHARDS)
+
+
+def one_of(names):
+    """A wildcard's constraint; a rule for none of them matches nothing."""
+    return "|".join(names) or "(?!)"
+
+
+def published_file(wildcards):
+    file = ANNOTATORS[wildcards.annotator].file
+    return [locate(file)] if file else []
+
+
+def instructions_file(wildcards):
+    return locate(ANNOTATORS[wildcards.annotator].llm.prompt)
+
+
+def checked_endpoints():
+    """Proof that the models that are to label can be reached; wanted before the costly steps."""
+    return expand("results/{study}/endpoints/{annotator}.json", study=STUDY.study, annotator=MODELS_THAT_LABEL)
+
+
+def steered_labels():
+    return expand("results/{run}/steered_labels/{annotator}.parquet", annotator=MODELS_THAT_LABEL, allow_missing=True)
+
+
+def other_labels(wildcards):
+    """The labels of all annotators but the run's own."""
+    own = run_labels(wildcards)
+    return [path for name in ANNOTATORS for path in labels_by(name) if path not in own]
+
+
+def labels_by(annotator):
+    pattern = "results/{study}/labels/{annotator}/{shard}.parquet"
+    return expand(pattern, study=STUDY.study, annotator=annotator, shard=SHARDS)
+
+
+def run_labels(wildcards):
+    """The labels that a run stands on."""
+    _, _, other = wildcards.run.partition("/with/")
+    return labels_by(other or STUDY.labels.annotator)
 
 
 def reader_activations(wildcards):
-    return expand("results/{study}/activations/{reader}/{shard}.parquet", shard=SHARDS, **wildcards)
+    return activations_of(wildcards.reader)
 
 
 def activations_of(reader):
@@ -173,24 +214,29 @@ def activations_of(reader):
 
 def of_both(pattern):
     """The base model's and the reasoning model's file."""
-    return expand(pattern, study=STUDY.study, reader=READERS)
+    return expand(pattern, reader=READERS, allow_missing=True)
 
 
 def all_measurements():
-    return [f"results/{STUDY.study}/measurements/{sweep}/{target}.parquet" for sweep, target in SWEPT]
+    return [f"results/{{run}}/measurements/{sweep}/{target}.parquet" for sweep, target in SWEPT]
 
 
 def all_tables():
-    return expand("results/{study}/tables/{table}.csv", study=STUDY.study, table=TABLES)
+    return expand("results/{run}/tables/{table}.csv", table=TABLES, allow_missing=True)
 
 
 def all_figures(*formats):
-    return expand("results/{study}/figures/{figure}.{format}", study=STUDY.study, figure=FIGURES, format=formats)
+    figures = (*FIGURES, *(AGREEMENT_FIGURES if OTHERS else ()))
+    return expand("results/{run}/figures/{figure}.{format}", figure=figures, format=formats, allow_missing=True)
+
+
+def agreement_tables():
+    return expand("results/{run}/tables/{table}.csv", table=AGREEMENT_TABLES if OTHERS else (), allow_missing=True)
 
 
 def final_files():
-    named = expand("results/{study}/{file}", study=STUDY.study, file=("report.html", "claims.csv", "claims.md"))
-    return [*named, *all_figures("svg", "png"), *all_tables()]
+    named = expand("results/{run}/{file}", file=("report.html", "claims.csv", "claims.md"), allow_missing=True)
+    return expand([*named, *all_figures("svg", "png"), *all_tables(), *agreement_tables()], run=STUDY.study)
 
 
 def folder_of_output(wildcards, output):

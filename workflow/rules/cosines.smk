@@ -1,18 +1,18 @@
-# Needs: all shards of sentences and of both readers' activations, selection.json.
+# Needs: all shards of labels and of both readers' activations, selection.json.
 # Gives: cosines.parquet, how alike the two readers' vectors are on disjoint halves of the prompts.
 
 
 rule compare_readers:
     """Take the cosines between the readers' vectors at the selected site, no noise shared."""
     input:
-        sentences=all_sentences(),
+        labels=run_labels,
         base=activations_of("base"),
         reasoning=activations_of("reasoning"),
-        selection="results/{study}/selection.json",
+        selection="results/{run}/selection.json",
     output:
-        cosines="results/{study}/cosines.parquet",
+        cosines="results/{run}/cosines.parquet",
     log:
-        "results/{study}/logs/cosines.log",
+        "results/{run}/logs/cosines.log",
     conda:
         "../../envs/main.yaml"
     threads: 1
@@ -27,7 +27,7 @@ rule compare_readers:
     shell:
         "{params.python:q} -m repurpose.cosines"
         " --settings {params.settings:q}"
-        " --sentences {input.sentences:q}"
+        " --labels {input.labels:q}"
         " --base {input.base:q}"
         " --reasoning {input.reasoning:q}"
         " --selection {input.selection:q}"

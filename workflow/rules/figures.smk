@@ -5,22 +5,22 @@
 rule draw_figure:
     """Draw one figure from its table."""
     input:
-        table="results/{study}/tables/{figure}.csv",
+        table="results/{run}/tables/{figure}.csv",
     output:
         svg=report(
-            "results/{study}/figures/{figure}.svg",
+            "results/{run}/figures/{figure}.svg",
             caption="../report/figure.rst",
             category="Figures",
             labels={"figure": "{figure}", "format": "SVG"},
         ),
         png=report(
-            "results/{study}/figures/{figure}.png",
+            "results/{run}/figures/{figure}.png",
             caption="../report/figure.rst",
             category="Figures",
             labels={"figure": "{figure}", "format": "PNG"},
         ),
     log:
-        "results/{study}/logs/figures/{figure}.log",
+        "results/{run}/logs/figures/{figure}.log",
     conda:
         "../../envs/main.yaml"
     threads: 1

@@ -4,13 +4,13 @@
 rule apply_lens:
     """Decode the directions with both models' unembeddings (Fig. 5)."""
     input:
-        vectors=of_both("results/{study}/vectors/{reader}.parquet"),
-        selection="results/{study}/selection.json",
+        vectors=of_both("results/{run}/vectors/{reader}.parquet"),
+        selection="results/{run}/selection.json",
         models=[*model_files("base"), *model_files("reasoning")],
     output:
-        lens="results/{study}/lens.parquet",
+        lens="results/{run}/lens.parquet",
     log:
-        "results/{study}/logs/lens.log",
+        "results/{run}/logs/lens.log",
     conda:
         "../../envs/main.yaml"
     threads: 1

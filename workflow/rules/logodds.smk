@@ -1,4 +1,4 @@
-# Needs: all rollouts and sentences, vectors of both readers, selection.json, the target.
+# Needs: all rollouts and labels, vectors of both readers, selection.json, the target.
 # Gives: logodds/<target>.parquet, the change of a keyword's log-odds where both models read the same text.
 
 
@@ -6,14 +6,14 @@ rule measure_log_odds:
     """Steer one target on prefixes of the rollouts and read what it would say next."""
     input:
         rollouts=all_rollouts(),
-        sentences=all_sentences(),
-        vectors=of_both("results/{study}/vectors/{reader}.parquet"),
-        selection="results/{study}/selection.json",
+        labels=run_labels,
+        vectors=of_both("results/{run}/vectors/{reader}.parquet"),
+        selection="results/{run}/selection.json",
         model=target_model,
     output:
-        logodds="results/{study}/logodds/{target}.parquet",
+        logodds="results/{run}/logodds/{target}.parquet",
     log:
-        "results/{study}/logs/logodds/{target}.log",
+        "results/{run}/logs/logodds/{target}.log",
     conda:
         "../../envs/main.yaml"
     threads: 1
@@ -30,7 +30,7 @@ rule measure_log_odds:
         "{params.python:q} -m repurpose.logodds"
         " --settings {params.settings:q}"
         " --rollouts {input.rollouts:q}"
-        " --sentences {input.sentences:q}"
+        " --labels {input.labels:q}"
         " --vectors {input.vectors:q}"
         " --selection {input.selection:q}"
         " --output {output.logodds:q}"

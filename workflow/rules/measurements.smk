@@ -4,11 +4,11 @@
 rule measure_sweep:
     """Measure each steered rollout: keyword share, coherence, length, correctness."""
     input:
-        sweep="results/{study}/sweeps/{sweep}/{target}.parquet",
+        sweep="results/{run}/sweeps/{sweep}/{target}.parquet",
     output:
-        measurements="results/{study}/measurements/{sweep}/{target}.parquet",
+        measurements="results/{run}/measurements/{sweep}/{target}.parquet",
     log:
-        "results/{study}/logs/measurements/{sweep}/{target}.log",
+        "results/{run}/logs/measurements/{sweep}/{target}.log",
     conda:
         "../../envs/main.yaml"
     threads: 1

@@ -1,4 +1,4 @@
-# Needs: all rollouts and sentences, vectors of both readers, selection.json, the reader.
+# Needs: all rollouts and labels, vectors of both readers, selection.json, the reader.
 # Gives: projections/<reader>.parquet, one row a token (Fig. 6).
 
 
@@ -6,14 +6,14 @@ rule project_tokens:
     """Project one reader's activation at each token on the direction."""
     input:
         rollouts=all_rollouts(),
-        sentences=all_sentences(),
-        vectors=of_both("results/{study}/vectors/{reader}.parquet"),
-        selection="results/{study}/selection.json",
+        labels=run_labels,
+        vectors=of_both("results/{run}/vectors/{reader}.parquet"),
+        selection="results/{run}/selection.json",
         model=reader_model,
     output:
-        projections="results/{study}/projections/{reader}.parquet",
+        projections="results/{run}/projections/{reader}.parquet",
     log:
-        "results/{study}/logs/projections/{reader}.log",
+        "results/{run}/logs/projections/{reader}.log",
     conda:
         "../../envs/main.yaml"
     threads: 1
@@ -30,7 +30,7 @@ rule project_tokens:
         "{params.python:q} -m repurpose.projections"
         " --settings {params.settings:q}"
         " --rollouts {input.rollouts:q}"
-        " --sentences {input.sentences:q}"
+        " --labels {input.labels:q}"
         " --vectors {input.vectors:q}"
         " --selection {input.selection:q}"
         " --output {output.projections:q}"

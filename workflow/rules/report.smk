@@ -1,19 +1,19 @@
-# Needs: claims, tables, figures, and rollouts and sentences to show some. Gives: report.html, one self-contained page.
+# Needs: claims, tables, figures, and rollouts and labels to show some. Gives: report.html, one self-contained page.
 
 
 rule write_report:
     """Put claims, figures, numbers and some rollouts on one page."""
     input:
-        claims="results/{study}/claims.csv",
-        tables=all_tables(),
+        claims="results/{run}/claims.csv",
+        tables=[*all_tables(), *agreement_tables()],
         figures=all_figures("svg"),
         rollouts=all_rollouts(),
-        sentences=all_sentences(),
-        selection="results/{study}/selection.json",
+        labels=run_labels,
+        selection="results/{run}/selection.json",
     output:
-        page=report("results/{study}/report.html", caption="../report/report.rst", category="Report"),
+        page=report("results/{run}/report.html", caption="../report/report.rst", category="Report"),
     log:
-        "results/{study}/logs/report.log",
+        "results/{run}/logs/report.log",
     conda:
         "../../envs/main.yaml"
     threads: 1
@@ -32,7 +32,7 @@ rule write_report:
         " --tables {input.tables:q}"
         " --figures {input.figures:q}"
         " --rollouts {input.rollouts:q}"
-        " --sentences {input.sentences:q}"
+        " --labels {input.labels:q}"
         " --selection {input.selection:q}"
         " --output {output.page:q}"
         " 2>&1 | tee {log:q} >&2"

@@ -6,6 +6,7 @@ rule sample_rollouts:
     input:
         prompts="results/{study}/prompts.parquet",
         model=model_files(GENERATOR),
+        endpoints=ancient(checked_endpoints()),
     output:
         rollouts="results/{study}/rollouts/{shard}.parquet",
     log:

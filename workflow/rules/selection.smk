@@ -4,11 +4,11 @@
 rule select_site:
     """Choose layer, window and magnitude on training prompts."""
     input:
-        measurements=f"results/{{study}}/measurements/{STUDY.selection.sweep}/reasoning.parquet",
+        measurements=f"results/{{run}}/measurements/{STUDY.selection.sweep}/reasoning.parquet",
     output:
-        selection="results/{study}/selection.json",
+        selection="results/{run}/selection.json",
     log:
-        "results/{study}/logs/selection.log",
+        "results/{run}/logs/selection.log",
     conda:
         "../../envs/main.yaml"
     threads: 1

@@ -1,15 +1,15 @@
-# Needs: rollouts/<shard>.parquet, the generator's tokenizer. Gives: sentences/<annotator>/<shard>.parquet.
+# Needs: rollouts/<shard>.parquet, the generator's tokenizer. Gives: sentences/<shard>.parquet, spans without labels.
 
 
-rule label_sentences:
-    """Split one shard of rollouts into sentences and label each."""
+rule split_sentences:
+    """Cut one shard of rollouts into sentences."""
     input:
         rollouts="results/{study}/rollouts/{shard}.parquet",
         tokenizer=tokenizer_files(GENERATOR),
     output:
-        sentences="results/{study}/sentences/{annotator}/{shard}.parquet",
+        sentences="results/{study}/sentences/{shard}.parquet",
     log:
-        "results/{study}/logs/sentences/{annotator}/{shard}.log",
+        "results/{study}/logs/sentences/{shard}.log",
     conda:
         "../../envs/main.yaml"
     threads: 1
@@ -20,7 +20,7 @@ rule label_sentences:
         settings=settings_of("sentences"),
         python=main_python,
     message:
-        "Labelling sentences, shard {wildcards.shard}"
+        "Cutting sentences, shard {wildcards.shard}"
     shell:
         "{params.python:q} -m repurpose.sentences"
         " --settings {params.settings:q}"

@@ -5,13 +5,13 @@
 rule steer_to_select:
     """Run the sweep on training prompts from which site and magnitude are chosen."""
     input:
-        prompts="results/{study}/prompts.parquet",
-        vectors=of_both("results/{study}/vectors/{reader}.parquet"),
+        prompts=f"results/{STUDY.study}/prompts.parquet",
+        vectors=of_both("results/{run}/vectors/{reader}.parquet"),
         model=target_model,
     output:
-        sweep="results/{study}/sweeps/{sweep}/{target}.parquet",
+        sweep="results/{run}/sweeps/{sweep}/{target}.parquet",
     log:
-        "results/{study}/logs/sweeps/{sweep}/{target}.log",
+        "results/{run}/logs/sweeps/{sweep}/{target}.log",
     wildcard_constraints:
         sweep=STUDY.selection.sweep,
     conda:
@@ -38,14 +38,14 @@ rule steer_to_select:
 rule steer:
     """Run one sweep on one target, at the selected site where the study says so."""
     input:
-        prompts="results/{study}/prompts.parquet",
-        vectors=of_both("results/{study}/vectors/{reader}.parquet"),
-        selection="results/{study}/selection.json",
+        prompts=f"results/{STUDY.study}/prompts.parquet",
+        vectors=of_both("results/{run}/vectors/{reader}.parquet"),
+        selection="results/{run}/selection.json",
         model=target_model,
     output:
-        sweep="results/{study}/sweeps/{sweep}/{target}.parquet",
+        sweep="results/{run}/sweeps/{sweep}/{target}.parquet",
     log:
-        "results/{study}/logs/sweeps/{sweep}/{target}.log",
+        "results/{run}/logs/sweeps/{sweep}/{target}.log",
     wildcard_constraints:
         sweep="|".join(name for name in STUDY.sweeps if name != STUDY.selection.sweep) or "none",
     priority: 10  # the longest jobs first, so that the short ones fill what is left

@@ -5,22 +5,24 @@ rule make_tables:
     """Sum the measurements up in small tables, intervals clustered by prompt."""
     input:
         measurements=all_measurements(),
-        vectors=of_both("results/{study}/vectors/{reader}.parquet"),
-        cosines="results/{study}/cosines.parquet",
+        vectors=of_both("results/{run}/vectors/{reader}.parquet"),
+        cosines="results/{run}/cosines.parquet",
         rollouts=all_rollouts(),
-        sentences=all_sentences(),
-        logodds=of_both("results/{study}/logodds/{reader}.parquet"),
-        lens="results/{study}/lens.parquet",
-        projections=of_both("results/{study}/projections/{reader}.parquet"),
-        selection="results/{study}/selection.json",
+        labels=run_labels,
+        others=other_labels,
+        steered=steered_labels(),
+        logodds=of_both("results/{run}/logodds/{reader}.parquet"),
+        lens="results/{run}/lens.parquet",
+        projections=of_both("results/{run}/projections/{reader}.parquet"),
+        selection="results/{run}/selection.json",
     output:
         report(
-            expand("results/{{study}}/tables/{table}.csv", table=TABLES),
+            expand("results/{{run}}/tables/{table}.csv", table=TABLES),
             caption="../report/table.rst",
             category="Tables",
         ),
     log:
-        "results/{study}/logs/tables.log",
+        "results/{run}/logs/tables.log",
     conda:
         "../../envs/main.yaml"
     threads: 1
@@ -40,7 +42,9 @@ rule make_tables:
         " --vectors {input.vectors:q}"
         " --cosines {input.cosines:q}"
         " --rollouts {input.rollouts:q}"
-        " --sentences {input.sentences:q}"
+        " --labels {input.labels:q}"
+        " --others {input.others:q}"
+        " --steered {input.steered:q}"
         " --logodds {input.logodds:q}"
         " --lens {input.lens:q}"
         " --projections {input.projections:q}"

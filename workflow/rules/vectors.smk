@@ -1,15 +1,15 @@
-# Needs: all shards of sentences and of one reader's activations. Gives: vectors/<reader>.parquet, with controls.
+# Needs: all shards of labels and of one reader's activations. Gives: vectors/<reader>.parquet, with controls.
 
 
 rule compute_vectors:
     """Take the differences of means of one reader, and the control directions."""
     input:
-        sentences=all_sentences(),
+        labels=run_labels,
         activations=reader_activations,
     output:
-        vectors="results/{study}/vectors/{reader}.parquet",
+        vectors="results/{run}/vectors/{reader}.parquet",
     log:
-        "results/{study}/logs/vectors/{reader}.log",
+        "results/{run}/logs/vectors/{reader}.log",
     conda:
         "../../envs/main.yaml"
     threads: 1
@@ -24,7 +24,7 @@ rule compute_vectors:
     shell:
         "{params.python:q} -m repurpose.vectors"
         " --settings {params.settings:q}"
-        " --sentences {input.sentences:q}"
+        " --labels {input.labels:q}"
         " --activations {input.activations:q}"
         " --output {output.vectors:q}"
         " 2>&1 | tee {log:q} >&2"

@@ -48,3 +48,9 @@ def label_sentence(text: str) -> str:
     """Return the label of one sentence."""
     stripped = HESITATION.sub("", text.strip())
     return next((label for label, pattern in _COMPILED if pattern.search(stripped)), FALLBACK)
+
+
+def matching_labels(text: str) -> tuple[str, ...]:
+    """Return all labels whose patterns a sentence matches, the one that it gets first."""
+    stripped = HESITATION.sub("", text.strip())
+    return tuple(label for label, pattern in _COMPILED if pattern.search(stripped))

@@ -48,6 +48,18 @@ class Request:
 
 
 @dataclass(frozen=True)
+class Question:
+    """One rollout to ask a server for, which speaks messages and not ids; it cannot be steered."""
+
+    name: str
+    """Names it in errors."""
+    messages: list[dict[str, str]]
+    prompt_ids: list[int]
+    """What the chat template makes of the messages; stored with the rollout."""
+    seed: int
+
+
+@dataclass(frozen=True)
 class Sampling:
     """How tokens are drawn."""
 

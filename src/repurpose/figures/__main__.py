@@ -8,7 +8,7 @@ from collections.abc import Callable
 import polars as pl
 from matplotlib.figure import Figure
 
-from repurpose.catalogue import FIGURES
+from repurpose.catalogue import AGREEMENT_FIGURES, FIGURES
 from repurpose.command import one_line_errors
 from repurpose.csv_tables import read_csv
 from repurpose.figures import (
@@ -16,6 +16,7 @@ from repurpose.figures import (
     base_zero,
     baselines,
     coherence,
+    confusion,
     cosines,
     detection,
     layers,
@@ -41,8 +42,9 @@ DRAW: dict[str, Callable[[pl.DataFrame, Context], Figure]] = {
     "base_zero": base_zero.draw,
     "coherence": coherence.draw,
     "detection": detection.draw,
+    "confusion": confusion.draw,
 }
-assert set(DRAW) == set(FIGURES)
+assert set(DRAW) == {*FIGURES, *AGREEMENT_FIGURES}
 
 
 def draw_figure(name: str, table: pl.DataFrame, context: Context) -> Figure:
@@ -52,7 +54,7 @@ def draw_figure(name: str, table: pl.DataFrame, context: Context) -> Figure:
         SettingsError: for a name that is no figure.
     """
     if name not in DRAW:
-        raise SettingsError(f"figure: {name!r} is not allowed; choose from {', '.join(FIGURES)}")
+        raise SettingsError(f"figure: {name!r} is not allowed; choose from {', '.join(DRAW)}")
     if table.is_empty():
         return empty_figure(f"“{name}” was not measured in this study.")
     return DRAW[name](table, context)

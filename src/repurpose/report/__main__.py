@@ -30,7 +30,7 @@ def read_report_data(settings: StepSettings, paths: dict[str, Any]) -> ReportDat
         figures={Path(path).stem: Path(path) for path in paths["figures"] if Path(path).suffix == ".svg"},
         provenance={
             f"{kind}/{Path(path).name}": read_provenance(path)
-            for kind in ("rollouts", "sentences")
+            for kind in ("rollouts", "labels")
             for path in paths[kind]
         },
         counts=count_rows(paths),
@@ -40,7 +40,7 @@ def read_report_data(settings: StepSettings, paths: dict[str, Any]) -> ReportDat
 def count_rows(paths: dict[str, Any]) -> dict[str, int]:
     """Count what the study read, by split and label."""
     rollouts = read_table(paths["rollouts"], ["prompt_id", "split"])
-    sentences = read_table(paths["sentences"], ["label", "split"])
+    sentences = read_table(paths["labels"], ["label", "split"])
     by_split = dict(rollouts.group_by("split").len().sort("split").iter_rows())
     labelled = sentences.filter(pl.col("label").is_not_null()).group_by("label").len()
     return {
@@ -51,7 +51,7 @@ def count_rows(paths: dict[str, Any]) -> dict[str, int]:
 
 
 def main() -> None:
-    many = ["tables", "figures", "rollouts", "sentences"]
+    many = ["tables", "figures", "rollouts", "labels"]
     arguments = read_arguments(__doc__ or "", one=["claims", "selection"], many=many)
     with one_line_errors("report"):
         settings = StepSettings("report", arguments.settings)

@@ -132,12 +132,19 @@ CAPTIONS: dict[str, Caption] = {
         "right panel leaves hedging sentences out.",
         ("reader", "tokens", "since_low", "since_high", "auroc", "low", "high", "mistake_tokens", "correct_tokens"),
     ),
+    "confusion": Caption(
+        "Do the annotators agree?",
+        "How often each pair of annotators gives one sentence the same label: Cohen's kappa with its interval over "
+        "prompts, and what one calls each sentence that the other labels so. `agreement.csv` has kappa by label.",
+        "Agreement is not truth: two annotators can share a fault. A sentence without a valid label counts as “none”.",
+        ("one", "other", "label", "other_label", "sentences", "share"),
+    ),
     "keyword_rule": Caption(
         "Is the metric about backtracking?",
-        "Precision, recall and F1 of the rule “the sentence has a keyword” against the annotator's label, on "
+        "Precision, recall and F1 of the rule “the sentence has a keyword” against each annotator's label, on "
         "natural and on steered text (Table C.1 of the paper).",
         "The annotator is one more rule where no person has labelled the sentences.",
-        ("direction", "reader", "multiple", "precision", "recall", "f1", "f1_low", "f1_high", "labelled_sentences"),
+        ("annotator", "direction", "reader", "multiple", "precision", "recall", "f1", "f1_low", "f1_high", "sentences"),
     ),
 }
 ORDER = (
@@ -153,6 +160,7 @@ ORDER = (
     "lens",
     "projections",
     "detection",
+    "confusion",
     "keyword_rule",
 )
 """The order on the page: the effect first, then how it was found and what the direction is."""

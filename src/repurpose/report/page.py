@@ -10,6 +10,7 @@ from typing import Any
 
 import polars as pl
 
+from repurpose.catalogue import AGREEMENT_FIGURES
 from repurpose.claims import PAPER, format_estimate, format_number, overall_verdicts
 from repurpose.report.captions import CAPTIONS, ORDER
 from repurpose.report.html import element, embed_image, escape, make_table
@@ -53,11 +54,16 @@ def write_page(data: ReportData, style: str) -> str:
         "main",
         _opening(data),
         _claims(data),
-        *(_figure(name, data) for name in ORDER),
+        *(_figure(name, data) for name in shown(data)),
         _rollouts(data),
         _provenance(data),
     )
     return f'<!doctype html>\n<html lang="en">{head}{element("body", body)}</html>\n'
+
+
+def shown(data: ReportData) -> list[str]:
+    """The figures and tables on the page; annotators are compared only where there are several."""
+    return [name for name in ORDER if name not in AGREEMENT_FIGURES or name in data.tables]
 
 
 def _opening(data: ReportData) -> str:
@@ -72,7 +78,7 @@ def _opening(data: ReportData) -> str:
         "steering and ablation do at the chosen site, log-odds, projections and detection from held-out prompts. "
         "Intervals are over prompts."
     )
-    names = [("claims", "Claims"), *((n, CAPTIONS[n].title) for n in ORDER), ("rollouts", "Rollouts")]
+    names = [("claims", "Claims"), *((n, CAPTIONS[n].title) for n in shown(data)), ("rollouts", "Rollouts")]
     links = [element("a", escape(title), href=f"#{name}") for name, title in [*names, ("made", "How it was made")]]
     return element("h1", escape(f"Study “{data.study}”")) + element("p", escape(text)) + element("nav", " ".join(links))
 

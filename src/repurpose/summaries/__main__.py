@@ -31,12 +31,13 @@ MAKERS: dict[str, Callable[[StudyData], pl.DataFrame]] = {
     "keyword_rule": steering.make_keyword_rule,
 }
 assert set(MAKERS) == set(TABLES)
-MANY = ("measurements", "vectors", "rollouts", "sentences", "logodds", "projections")
+MANY = ("measurements", "vectors", "rollouts", "labels", "logodds", "projections")
 ONE = ("cosines", "lens", "selection")
+MAYBE = ("others", "steered")
 
 
 def main() -> None:
-    arguments = read_arguments(__doc__ or "", one=ONE, many=MANY)
+    arguments = read_arguments(__doc__ or "", one=ONE, many=MANY, maybe=MAYBE)
     with one_line_errors("summaries"):
         settings = StepSettings("tables", arguments.settings)
         data = read_study_data(settings, vars(arguments))

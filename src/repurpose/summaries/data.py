@@ -11,7 +11,7 @@ import polars as pl
 
 from repurpose.settings import StepSettings, Sweep
 from repurpose.summaries.cells import Resampling
-from repurpose.tables import TableError, read_table
+from repurpose.tables import LABELS, STEERED_LABELS, TableError, read_table
 
 
 @dataclass(frozen=True)
@@ -28,6 +28,10 @@ class StudyData:
     logodds: pl.DataFrame
     lens: pl.DataFrame
     projections: pl.DataFrame
+    others: pl.DataFrame
+    """Labels by the other annotators."""
+    steered: pl.DataFrame
+    """Labels of steered rollouts by language models."""
 
     @property
     def behaviour(self) -> str:
@@ -62,6 +66,8 @@ def read_study_data(settings: StepSettings, paths: dict[str, Any]) -> StudyData:
     """
     selection = json.loads(Path(paths["selection"]).read_text(encoding="utf-8"))
     rollout_columns = ["prompt_id", "sample", "split", "category"]
+    empty = {name: schema.empty_table() for name, schema in (("others", LABELS), ("steered", STEERED_LABELS))}
+    maybe = {name: read_table(paths[name]) if paths.get(name) else pl.DataFrame(empty[name]) for name in empty}
     data = StudyData(
         settings,
         selection,
@@ -69,10 +75,11 @@ def read_study_data(settings: StepSettings, paths: dict[str, Any]) -> StudyData:
         vectors=read_table(paths["vectors"]),
         cosines=read_table(paths["cosines"]),
         rollouts=read_table(paths["rollouts"], rollout_columns),
-        sentences=read_table(paths["sentences"]),
+        sentences=read_table(paths["labels"]),
         logodds=read_table(paths["logodds"]).with_columns(pl.col("reader").fill_null("")),
         lens=read_table(paths["lens"]),
         projections=read_table(paths["projections"]).filter(pl.col("layer") == selection["layer"]),
+        **maybe,
     )
     for name, table in (("vector", data.vectors), ("cosine", data.cosines)):
         if at_selected_site(table, selection).is_empty():

@@ -6,6 +6,7 @@ from typing import Any
 
 import polars as pl
 
+from repurpose.annotators import lexicon
 from repurpose.metrics import count_keywords
 from repurpose.settings import TOKEN_CONTROLS
 from repurpose.statistics import Array, Estimate, estimate_ratio
@@ -38,6 +39,7 @@ COHERENCE_COLUMNS: dict[str, Any] = {
     "high": pl.Float64,
 }
 RULE_COLUMNS: dict[str, Any] = {
+    "annotator": pl.String,
     **{name: EFFECT_COLUMNS[name] for name in ("target", "direction", "reader", "multiple", "magnitude")},
     "prompts": pl.Int64,
     "sentences": pl.Int64,
@@ -182,12 +184,17 @@ def make_coherence(data: StudyData) -> pl.DataFrame:
 
 
 def make_keyword_rule(data: StudyData) -> pl.DataFrame:
-    """Table C.1: `the sentence has a keyword` against the annotator's label, steered and natural text."""
-    rows = site_rows(data, TWO_BY_TWO).filter(pl.col("target") == "reasoning")
-    found = [_score_rule(cell, data.resampling(rows)) for cell in split_cells(rows, CONDITION)]
-    natural = _natural_sentences(data)
-    if natural.height:
-        found.insert(0, _score_rule(natural, data.resampling(natural)))
+    """Table C.1: `the sentence has a keyword` against each annotator's label, steered and natural text.
+
+    Steered text is labelled by the lexicon, as it is measured, and by each language model of the study.
+    """
+    measured = site_rows(data, TWO_BY_TWO).filter(pl.col("target") == "reasoning")
+    measured = measured.with_columns(annotator=pl.lit(lexicon.NAME))
+    found = [
+        _score_rule(cell, data.resampling(rows))
+        for rows in (*_natural_sentences(data), measured, *_steered_sentences(data))
+        for cell in split_cells(rows, [name for name in CONDITION if name in rows.columns])
+    ]
     return pl.DataFrame(found, schema=RULE_COLUMNS)
 
 
@@ -199,7 +206,7 @@ def _score_rule(cell: pl.DataFrame, resampling: Resampling) -> dict[str, Any]:
     def ratio(numerator: Array, denominator: Array) -> Estimate:
         return estimate_ratio(numerator, denominator, resampling.weights, resampling.level)
 
-    row = {name: cell[name][0] for name in ("target", "direction", "reader", "multiple", "magnitude")}
+    row = {name: cell[name][0] for name in ("annotator", "target", "direction", "reader", "multiple", "magnitude")}
     return {
         **row,
         "prompts": cell["prompt_id"].n_unique(),
@@ -212,23 +219,37 @@ def _score_rule(cell: pl.DataFrame, resampling: Resampling) -> dict[str, Any]:
     }
 
 
-def _natural_sentences(data: StudyData) -> pl.DataFrame:
-    """Return the labelled sentences of the held-out rollouts as rows of counts."""
-    sentences = data.sentences.filter(pl.col("split") == "heldout", pl.col("label").is_not_null())
+def _natural_sentences(data: StudyData) -> list[pl.DataFrame]:
+    """The labelled sentences of the held-out rollouts as rows of counts, by annotator, the run's own first."""
+    tables = [data.sentences, *data.others.partition_by("annotator", maintain_order=True)]
+    condition = {
+        "target": pl.lit("reasoning"),
+        "direction": pl.lit("natural"),
+        "reader": pl.lit(""),
+        "multiple": pl.lit(None, pl.Float64),
+        "magnitude": pl.lit(0.0),
+    }
+    heldout = [table.filter(pl.col("split") == "heldout").with_columns(**condition) for table in tables]
+    return [_count_sentences(table, data) for table in heldout]
+
+
+def _steered_sentences(data: StudyData) -> list[pl.DataFrame]:
+    """The sentences of steered rollouts that language models labelled as rows of counts, by annotator."""
+    tables = data.steered.with_columns(pl.col("reader").fill_null("")).partition_by("annotator", maintain_order=True)
+    return [_count_sentences(table, data) for table in tables]
+
+
+def _count_sentences(sentences: pl.DataFrame, data: StudyData) -> pl.DataFrame:
+    """Labelled sentences as rows of counts, as the measurements have them for rollouts."""
+    labelled = sentences.filter(pl.col("label").is_not_null())
+    texts = labelled["text"]
     has_keyword = pl.Series(
-        [count_keywords(text, data.settings.keywords).keywords > 0 for text in sentences["text"]],
-        dtype=pl.Boolean,
+        [count_keywords(text, data.settings.keywords).keywords > 0 for text in texts], dtype=pl.Boolean
     )
-    labelled = sentences["label"] == data.behaviour
-    return sentences.select(
-        "prompt_id",
-        target=pl.lit("reasoning"),
-        direction=pl.lit("natural"),
-        reader=pl.lit(""),
-        multiple=pl.lit(None, pl.Float64),
-        magnitude=pl.lit(0.0),
+    is_behaviour = labelled["label"] == data.behaviour
+    return labelled.with_columns(
         sentences=pl.lit(1),
         keyword_sentences=has_keyword.cast(pl.Int64),
-        backtracking_sentences=labelled.cast(pl.Int64),
-        keyword_backtracking_sentences=(has_keyword & labelled).cast(pl.Int64),
+        backtracking_sentences=is_behaviour.cast(pl.Int64),
+        keyword_backtracking_sentences=(has_keyword & is_behaviour).cast(pl.Int64),
     )
