@@ -43,6 +43,7 @@ slow: $(VENV)/test.stamp
 	$(BIN)/python -m pytest -m "slow and not vllm"
 
 vllm: $(VENV)/test.stamp $(VLLM)/stamp  ## the tests that need vLLM (CPU build, 3.5 GB, installed once)
+	PYTHONPATH=src $(VLLM)/bin/python -m pytest tests/vllm_engine
 	$(BIN)/python -m pytest -m vllm
 
 organism: $(VENV)/main.stamp  ## train the embedded pair again (about forty minutes to an hour on two cores)

@@ -110,7 +110,30 @@ FAULTS = [
     ("selection.min_distinct_2", -0.1, "selection.min_distinct_2: must be 0 or more"),
     ("selection.max_longest_run", 0.5, "selection.max_longest_run: must be 1 or more"),
     ("study", "../out", "study: '../out' may hold only letters"),
+    ("engine", "sglang", "engine: 'sglang' is not allowed; choose from transformers, vllm"),
+    ("vllm", {}, "vllm: only engine vllm has it"),
+    ("pair.parameters", 0, "pair.parameters: must be more than 0 (billions)"),
+    ("rollouts.engine", "vllm", "rollouts.engine: 'vllm' is not allowed; choose from openai"),
+    ("rollouts.top_p", 0, "rollouts.top_p: must be more than 0 and at most 1"),
+    ("sweeps.baselines.top_p", 1.5, "sweeps.baselines.top_p: must be more than 0 and at most 1"),
 ]
+
+
+VLLM_FAULTS = [
+    ({"tensor_parallel": 0}, "vllm.tensor_parallel: 0 is not allowed; at least 1"),
+    ({"parity_prompts": 241}, "vllm.parity_prompts: must be at most prompts.train (240)"),
+    ({"memory_share": 1.1}, "vllm.memory_share: must be more than 0 and at most 1"),
+    ({"parity_tolerance": 0.0}, "vllm.parity_tolerance: must be more than 0"),
+    ({"max_length": 320}, "vllm.max_length: must be more than the longest max_new_tokens (320)"),
+    ({"gpu": 1}, "vllm.gpu: unknown setting; known here are tensor_parallel,"),
+]
+
+
+@pytest.mark.parametrize(("vllm", "message"), VLLM_FAULTS, ids=[next(iter(vllm)) for vllm, _ in VLLM_FAULTS])
+def test_a_fault_of_vllm_s_settings(vllm: dict[str, Any], message: str) -> None:
+    with pytest.raises(SettingsError) as problem:
+        read_study({**DEFAULT, "engine": "vllm", "vllm": vllm})
+    assert str(problem.value).startswith(message)
 
 
 @pytest.mark.parametrize(
@@ -333,7 +356,7 @@ def test_a_step_sees_its_sections_and_no_others() -> None:
         extra = {"sweep": "baselines", "target": "base"} if step == "sweeps" else {"shard": 1}
         settings = StepSettings(step, canonical_json(step_settings(study, step, **extra)))
         for section in sections:
-            assert getattr(settings, section) is not None
+            assert section == "vllm" or getattr(settings, section) is not None
         for section in {"rollouts", "labels", "statistics"} - set(sections):
             with pytest.raises(AttributeError, match=f"step {step} is not granted the settings {section}"):
                 getattr(settings, section)

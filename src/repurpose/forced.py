@@ -25,6 +25,18 @@ class Forced:
     positions: list[int]
     """Position p gives the logits that predict token p + 1."""
     steer: Steer | None = None
+    seed: int = 0
+    """Of the row's noise."""
+    prompt_tokens: int | None = None
+    """How many of the tokens are the prompt's, for steering at generated positions; null: all."""
+
+    @property
+    def steered_tokens(self) -> int:
+        """Positions at which the row must be steered."""
+        if self.steer is None:
+            return 0
+        prompt = len(self.token_ids) if self.prompt_tokens is None else self.prompt_tokens
+        return len(self.token_ids) - (0 if self.steer.positions == "all" else prompt)
 
 
 @dataclass(frozen=True)
@@ -41,7 +53,7 @@ def read_logits(model: PreTrainedModel, rows: Sequence[Forced], batch_tokens: in
     """Yield (index of the row, what was read on it), batch by batch, longest rows first.
 
     Raises:
-        SteeringError: where a row was not steered at each of its tokens.
+        SteeringError: where a row was not steered at each of the tokens that its policy names.
     """
     for indices in _batches([len(row.token_ids) for row in rows], batch_tokens):
         batch = [rows[i] for i in indices]
@@ -64,12 +76,14 @@ def _read_batch(model: PreTrainedModel, rows: Sequence[Forced]) -> list[Read]:
         ids[place, : len(row.token_ids)] = torch.tensor(row.token_ids)
     real = torch.arange(ids.shape[1], device=model.device) < lengths[:, None]
     steers = [row.steer for row in rows]
-    steering = BatchSteering(steers, [0] * len(rows), model, model.device)
-    steering.positions(real, torch.zeros(1, 1, dtype=torch.bool, device=model.device))
+    prompts = [len(row.token_ids) if row.prompt_tokens is None else row.prompt_tokens for row in rows]
+    generated = torch.arange(ids.shape[1], device=model.device) >= torch.tensor(prompts, device=model.device)[:, None]
+    steering = BatchSteering(steers, [row.seed for row in rows], model, model.device)
+    steering.positions(real, generated)
     with steer(model, steering):
         logits = model(input_ids=ids, attention_mask=real.long(), use_cache=False).logits
     counted = steering.counted()
-    expected = [0 if row.steer is None else len(row.token_ids) for row in rows]
+    expected = [row.steered_tokens for row in rows]
     check_counts(steers, counted, expected)
     return [
         Read(logits[place, row.positions].float().cpu(), counted[place], expected[place])

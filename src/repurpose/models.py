@@ -8,8 +8,17 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
+from transformers import (
+    AutoConfig,
+    AutoModelForCausalLM,
+    AutoTokenizer,
+    GenerationConfig,
+    PretrainedConfig,
+    PreTrainedModel,
+    PreTrainedTokenizerBase,
+)
 
+from repurpose.cards import lease_cards
 from repurpose.settings import Pair, Role
 
 HASHED_BYTES = 1 << 30
@@ -27,8 +36,36 @@ def load_tokenizer(pair: Pair, role: Role) -> PreTrainedTokenizerBase:
     return tokenizer
 
 
+def load_config(pair: Pair, role: Role) -> PretrainedConfig:
+    """Load the configuration of one of the pair."""
+    config: PretrainedConfig = _load(AutoConfig, pair, role)
+    return config
+
+
+def generation_stop_ids(pair: Pair, role: Role) -> int | list[int] | None:
+    """What ends a text by the model's generation settings, or by its configuration where it has none."""
+    name, revision = getattr(pair, role), getattr(pair, f"{role}_revision")
+    try:
+        settings: Any = GenerationConfig.from_pretrained(name, revision=revision)
+    except OSError:
+        settings = load_config(pair, role)
+    ids: int | list[int] | None = settings.eos_token_id
+    return ids
+
+
+def model_parameters(pair: Pair, role: Role) -> float:
+    """Billions of parameters, as the study says or the configuration's shapes give."""
+    if pair.parameters is not None:
+        return pair.parameters
+    config = load_config(pair, role)
+    with torch.device("meta"):
+        model = AutoModelForCausalLM.from_config(config)
+    return sum(weight.numel() for weight in model.parameters()) / 1e9
+
+
 def load_model(pair: Pair, role: Role) -> PreTrainedModel:
-    """Load one of the pair for inference, on the accelerator where there is one."""
+    """Load one of the pair for inference, on a card of its own where there is one."""
+    lease_cards(1, torch.cuda.device_count())
     model: PreTrainedModel = _load(
         AutoModelForCausalLM, pair, role, dtype=getattr(torch, pair.dtype), use_safetensors=True
     )
@@ -42,7 +79,13 @@ def _load(kind: Any, pair: Pair, role: Role, **options: Any) -> Any:
     try:
         return kind.from_pretrained(name, revision=revision, trust_remote_code=False, **options)
     except (OSError, ValueError, KeyError) as problem:
-        raise ModelError(f"pair.{role}: cannot load {name}: {_first_line(problem)}") from problem
+        raise ModelError(f"pair.{role}: cannot load {name}: {_first_line(problem)}{_remedy(problem)}") from problem
+
+
+def _remedy(problem: Exception) -> str:
+    if "gated" not in str(problem).lower():
+        return ""
+    return " Accept its licence on the hub, then name your token in the environment variable HF_TOKEN."
 
 
 def _first_line(problem: Exception) -> str:
@@ -115,12 +158,12 @@ def _ordinary_tokens(tokenizer: PreTrainedTokenizerBase) -> dict[str, int]:
     return {token: index for token, index in tokenizer.get_vocab().items() if token not in added}
 
 
-def check_ids_fit(ids: list[int], model: PreTrainedModel, name: str) -> None:
-    """Assert that token ids lie in a model's vocabulary.
+def check_ids_fit(ids: list[int], pair: Pair, role: Role) -> None:
+    """Assert that token ids lie in a model's vocabulary, before the model is loaded.
 
     Raises:
         ModelError: naming the largest id.
     """
-    size: int = model.config.vocab_size
+    size: int = load_config(pair, role).vocab_size
     if ids and max(ids) >= size:
-        raise ModelError(f"{name}: token id {max(ids)} is outside the model's {size} tokens; wrong tokenizer?")
+        raise ModelError(f"pair.{role}: token id {max(ids)} is outside the model's {size} tokens; wrong tokenizer?")

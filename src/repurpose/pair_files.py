@@ -36,7 +36,7 @@ def check_models(study: Study) -> None:
         _check_files(role, folder)
     _check_layers(study, configs)
     if len(folders) == len(ROLES):
-        _check_shapes(configs["base"], configs["reasoning"])
+        check_shapes(configs["base"], configs["reasoning"])
         _check_tokenizers(folders["base"], folders["reasoning"])
 
 
@@ -118,7 +118,12 @@ def _check_layers(study: Study, configs: dict[Role, dict[str, Any]]) -> None:
                     raise SettingsError(f"{path}: layer {layer} is not in the {role} model; 0 to {count - 1} are")
 
 
-def _check_shapes(base: dict[str, Any], reasoning: dict[str, Any]) -> None:
+def check_shapes(base: dict[str, Any], reasoning: dict[str, Any]) -> None:
+    """Refuse two models of different shapes.
+
+    Raises:
+        SettingsError: naming the shape.
+    """
     for key, words in SHAPE.items():
         ours, theirs = base.get(key), reasoning.get(key)
         if None not in (ours, theirs) and ours != theirs:

@@ -114,6 +114,7 @@ def plan_jobs(study: Study) -> Item:
         "prompts": 1,
         "rollouts, sentences": 2 * shards,
         **dict(label_jobs(study)),
+        **dict(engine_jobs(study)),
         "activations": READERS * shards,
         "vectors": READERS,
         "sweeps, measurements": 2 * swept,
@@ -123,6 +124,13 @@ def plan_jobs(study: Study) -> Item:
         "figures": len(FIGURES) + len(AGREEMENT_FIGURES) * (len(study.labels.annotators) > 1),
     }
     return Item("jobs", f"{sum(by_rule.values()):,}", " + ".join(f"{n} {name}" for name, n in by_rule.items()))
+
+
+def engine_jobs(study: Study) -> Iterator[tuple[str, int]]:
+    """Jobs that prove the engine before it is used: once, and once for each target."""
+    if study.engine == "vllm":
+        targets = {target for sweep in study.sweeps.values() for target in sweep.targets}
+        yield "checks of the engine", 1 + len(targets)
 
 
 def label_jobs(study: Study) -> Iterator[tuple[str, int]]:

@@ -15,7 +15,7 @@ from transformers import PreTrainedTokenizerBase
 
 from repurpose.command import one_line_errors, read_arguments
 from repurpose.engines import Generated, Question, Request, Sampling, row_seed
-from repurpose.engines.choice import open_engine, share_work
+from repurpose.engines.choice import open_engine
 from repurpose.journal import Journal, journal_path, record_key
 from repurpose.models import ModelError, check_ids_fit, load_tokenizer, made_with, model_digest
 from repurpose.settings import Role, Rollouts, StepSettings
@@ -60,7 +60,7 @@ def write_rollouts(settings: StepSettings, prompts: Sequence[Row], output: Path)
     """Generate what the journal does not hold yet; return the ROLLOUTS rows of all prompts."""
     chosen, role = settings.rollouts, settings.rollouts.generator
     tokenizer = load_tokenizer(settings.pair, role)
-    sampling = Sampling(chosen.temperature, chosen.max_new_tokens)
+    sampling = Sampling(chosen.temperature, chosen.max_new_tokens, chosen.top_p)
     cells = [(row, sample) for row in prompts for sample in range(chosen.samples)]
     requests = [
         Request(prompt_token_ids(tokenizer, row["messages"]), row_seed(settings.seed, row["prompt_id"], sample))
@@ -77,10 +77,10 @@ def write_rollouts(settings: StepSettings, prompts: Sequence[Row], output: Path)
         else:
             maker = made_by(settings, role, sampling)
             keys = [record_key(maker, r.prompt_ids, r.seed) for r in requests]
-            generate_missing(journal, keys, requests, sampling, settings, role, chosen.batch_size)
+            generate_missing(journal, keys, requests, sampling, settings, role, chosen.batch_size, steered=False)
         outcomes = [Generated(**journal[key]) for key in keys]
     model = chosen.endpoint.model if chosen.endpoint is not None else settings.values["pair"][role]
-    name = {"model": model, "engine": chosen.engine}
+    name = {"model": model, "engine": chosen.engine or settings.engine}
     return [
         rollout_row(row, request, done, str(tokenizer.decode(done.token_ids)), sample=sample, **name)
         for (row, sample), request, done in zip(cells, requests, outcomes, strict=True)
@@ -114,7 +114,8 @@ def ask_missing(
 def made_by(settings: StepSettings, role: Role, sampling: Sampling) -> list[Any]:
     """What all rows of a job have in common and what changes them: code, weights, dtype, sampling."""
     # Tokens do not depend on how many will follow, but where a row is cut does; so the length is part of it.
-    return [settings.values.get("code"), model_digest(settings.pair, role), settings.pair.dtype, vars(sampling)]
+    maker = [settings.values.get("code"), model_digest(settings.pair, role), settings.pair.dtype, vars(sampling)]
+    return maker if settings.engine == "transformers" else [*maker, settings.engine]
 
 
 def generate_missing(
@@ -125,20 +126,26 @@ def generate_missing(
     settings: StepSettings,
     role: Role,
     batch_size: int,
+    steered: bool = True,
 ) -> None:
     """Generate the requests whose key the journal lacks, journalling each batch as it ends."""
     missing = list(journal.missing(keys))
     if not missing:
         return
-    engine = open_engine(settings.pair, role, batch_size)
-    check_ids_fit([i for k in missing for i in requests[k].prompt_ids], engine.model, f"pair.{role}")
-    with tqdm(total=len(keys), initial=len(keys) - len(missing), unit="rollout") as bar:
+    asked = [requests[k] for k in missing]
+    check_ids_fit([i for request in asked for i in request.prompt_ids], settings.pair, role)
+    longest = max(len(request.prompt_ids) for request in asked) + sampling.max_new_tokens
+    kind, options = settings.engine, settings.vllm
+    with (
+        open_engine(kind, settings.pair, role, batch_size, longest, options, steered) as engine,
+        tqdm(total=len(keys), initial=len(keys) - len(missing), unit="rollout") as bar,
+    ):
 
         def finished(batch: Sequence[tuple[int, Generated]]) -> None:
             journal.add({keys[missing[index]]: vars(done) for index, done in batch})
             bar.update(len(batch))
 
-        share_work(engine, settings.pair, role).generate([requests[k] for k in missing], sampling, finished)
+        engine.generate(asked, sampling, finished)
 
 
 def main() -> None:

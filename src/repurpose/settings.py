@@ -53,6 +53,7 @@ Direction = Literal[
     "self",
 ]
 Role = Literal["base", "reasoning"]
+EngineName = Literal["transformers", "vllm"]
 KEYWORD = re.compile(r"[^\W\d_]+(?:['’][^\W\d_]+)*")
 """What a keyword may be: one word as `repurpose.metrics` counts words, or it would never be found."""
 
@@ -70,6 +71,30 @@ class Pair:
     dtype: Literal["float32", "bfloat16", "float16"] = "float32"
     base_revision: str | None = None
     reasoning_revision: str | None = None
+    parameters: float | None = None
+    """Billions of them in one model, from which jobs ask for memory and time; null: from a local model's files, and 8
+    for a hub name."""
+
+
+@dataclass(frozen=True)
+class Vllm:
+    """How vLLM runs the pair, where it is the engine."""
+
+    tensor_parallel: int = 1
+    """Processes (on GPUs: cards) that share one model."""
+    max_length: int | None = None
+    """Tokens of the longest text, prompt included; null takes what the job at hand needs."""
+    memory_share: float = 0.9
+    """Share of a card's memory that vLLM may take."""
+    compile_rollouts: bool = False
+    """Compile the model (and capture CUDA graphs) for the unsteered rollouts. What is steered is never compiled:
+    compiled layers skip the hooks."""
+    parity_prompts: int = 4
+    """Prompts on which each target is held against the transformers engine before anything is steered."""
+    parity_tokens: int = 32
+    """Tokens generated for each of them, greedily, under each condition of the comparison."""
+    parity_tolerance: float | None = None
+    """Largest difference of a log-probability, in nats; null: 0.001 in float32, 0.25 in half precision."""
 
 
 @dataclass(frozen=True)
@@ -112,12 +137,14 @@ class Rollouts:
     """How the generator writes the rollouts that are read."""
 
     generator: Role = "reasoning"
-    engine: Literal["transformers", "openai"] = "transformers"
-    """`openai`: any OpenAI-compatible server, at `endpoint`."""
+    engine: Literal["openai"] | None = None
+    """Null: the study's `engine`. `openai`: any OpenAI-compatible server, at `endpoint`."""
     endpoint: Endpoint | None = None
     ids: Literal["tokenizer", "server"] = "tokenizer"
     """Engine `openai`: token ids by tokenising the answer's text, or from a server that returns them (vLLM does)."""
     temperature: float = 0.7
+    top_p: float = 1.0
+    """Draw from the likeliest tokens that together have at least this probability."""
     max_new_tokens: int = 500
     samples: int = 1
     shards: int = 2
@@ -225,6 +252,7 @@ class Sweep:
     samples: int = 1
     max_new_tokens: int = 128
     temperature: float = 0.7
+    top_p: float = 1.0
     batch_size: int = 192
 
 
@@ -258,6 +286,10 @@ class Study:
     study: str
     pair: Pair
     prompts: Prompts
+    engine: EngineName = "transformers"
+    """What runs the models wherever text is generated, for rollouts and in sweeps."""
+    vllm: Vllm | None = None
+    """Null: the defaults of `Vllm`, where it is the engine."""
     seed: int = 0
     keywords: tuple[str, ...] = ("wait", "hmm")
     """The words of the metric (Eq. 1 of the paper)."""
@@ -272,7 +304,9 @@ class Study:
 
 STEP_SECTIONS: dict[str, tuple[str, ...]] = {
     "prompts": ("seed", "prompts"),
-    "rollouts": ("seed", "pair", "rollouts"),
+    "check_engine": ("pair", "engine", "vllm"),
+    "check_parity": ("seed", "pair", "engine", "vllm", "vectors", "activations"),
+    "rollouts": ("seed", "pair", "engine", "vllm", "rollouts"),
     "sentences": ("pair",),
     "labels": ("labels",),
     "check_endpoint": ("labels",),
@@ -282,7 +316,7 @@ STEP_SECTIONS: dict[str, tuple[str, ...]] = {
     "vectors": ("seed", "vectors", "activations"),
     "selection": ("selection", "vectors", "activations"),
     "cosines": ("seed", "vectors", "statistics"),
-    "sweeps": ("seed", "pair", "sweeps", "vectors", "activations"),
+    "sweeps": ("seed", "pair", "engine", "vllm", "sweeps", "vectors", "activations"),
     "measurements": ("keywords", "pair", "vectors"),
     "logodds": ("seed", "pair", "prompts", "keywords", "vectors"),
     "lens": ("pair", "keywords", "vectors"),
@@ -314,6 +348,8 @@ def canonical_json(value: Any) -> str:
 def step_settings(study: Study, step: str, **extra: Any) -> dict[str, Any]:
     """The sections of one step as plain values, plus what the rule adds (a shard, the name of a sweep or annotator)."""
     values = asdict(study)
+    if step not in ("check_engine", "check_parity"):
+        del values["pair"]["parameters"]  # decides what jobs ask for, and no result
     if "sweep" in extra:
         values["sweeps"] = {extra["sweep"]: values["sweeps"][extra["sweep"]]}
     if "annotator" in extra:
@@ -406,12 +442,12 @@ def _read_list(kind: Any, values: Any, path: str) -> Any:
 
 
 def _read_union(kind: Any, value: Any, path: str) -> Any:
-    problems = []
-    for option in get_args(kind):
-        if option is type(None):
-            if value is None:
-                return None
-            continue
+    problems, options = [], [option for option in get_args(kind) if option is not type(None)]
+    if value is None and len(options) < len(get_args(kind)):
+        return None
+    if len(options) == 1:
+        return _read(options[0], value, path)
+    for option in options:
         try:
             return _read(option, value, path)
         except SettingsError as problem:
@@ -446,6 +482,7 @@ def _check(study: Study) -> None:
     _check_numbers(study)
     _check_keywords(study.keywords)
     _check_labels(study.labels)
+    _check_vllm(study)
     _check_rollouts(study.rollouts)
     if not study.sweeps:
         raise SettingsError("sweeps: missing setting; at least one sweep is needed")
@@ -458,10 +495,19 @@ def _check(study: Study) -> None:
 
 
 def _check_numbers(study: Study) -> None:
+    if study.pair.parameters is not None and study.pair.parameters <= 0:
+        raise SettingsError("pair.parameters: must be more than 0 (billions)")
     if study.seed < 0:
         raise SettingsError(f"seed: {study.seed} is not allowed; at least 0")
     if study.rollouts.temperature < 0:
         raise SettingsError("rollouts.temperature: must be 0 (greedy) or more")
+    drawn: list[tuple[str, Rollouts | Sweep]] = [
+        ("rollouts", study.rollouts),
+        *((f"sweeps.{name}", sweep) for name, sweep in study.sweeps.items()),
+    ]
+    for path, section in drawn:
+        if not 0 < section.top_p <= 1:
+            raise SettingsError(f"{path}.top_p: must be more than 0 and at most 1")
     prompts = study.prompts.train + study.prompts.heldout
     if study.rollouts.shards > prompts:
         raise SettingsError(f"rollouts.shards: {study.rollouts.shards} is more than there are prompts ({prompts})")
@@ -469,6 +515,26 @@ def _check_numbers(study: Study) -> None:
         raise SettingsError("selection.min_distinct_2: must be 0 or more")
     if study.selection.max_longest_run < 1:
         raise SettingsError("selection.max_longest_run: must be 1 or more; every text has a run of one token")
+
+
+def _check_vllm(study: Study) -> None:
+    vllm = study.vllm
+    if vllm is None:
+        return
+    if study.engine != "vllm":
+        raise SettingsError("vllm: only engine vllm has it; set engine: vllm or leave it out")
+    for key in ("tensor_parallel", "parity_prompts", "parity_tokens"):
+        if getattr(vllm, key) < 1:
+            raise SettingsError(f"vllm.{key}: {getattr(vllm, key)} is not allowed; at least 1")
+    if vllm.parity_prompts > study.prompts.train:
+        raise SettingsError(f"vllm.parity_prompts: must be at most prompts.train ({study.prompts.train})")
+    if not 0 < vllm.memory_share <= 1:
+        raise SettingsError("vllm.memory_share: must be more than 0 and at most 1")
+    if vllm.parity_tolerance is not None and vllm.parity_tolerance <= 0:
+        raise SettingsError("vllm.parity_tolerance: must be more than 0")
+    longest = max([study.rollouts.max_new_tokens, *(sweep.max_new_tokens for sweep in study.sweeps.values())])
+    if vllm.max_length is not None and vllm.max_length <= longest:
+        raise SettingsError(f"vllm.max_length: must be more than the longest max_new_tokens ({longest})")
 
 
 def _check_rollouts(rollouts: Rollouts) -> None:

@@ -109,7 +109,7 @@ def run_sweep(
     chosen = choose_prompts(prompts, sweep.split, sweep.prompts)
     cells = [(c, row, sample) for c in conditions for row in chosen for sample in range(sweep.samples)]
     requests = make_requests(cells, directions, tokenizer, settings.seed)
-    sampling = Sampling(sweep.temperature, sweep.max_new_tokens)
+    sampling = Sampling(sweep.temperature, sweep.max_new_tokens, sweep.top_p)
     keys = request_keys(made_by(settings, target, sampling), requests)
     with Journal(journal_path(output)) as journal:
         generate_missing(journal, keys, requests, sampling, settings, target, sweep.batch_size)

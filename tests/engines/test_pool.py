@@ -17,7 +17,7 @@ import torch
 from repurpose import engines
 from repurpose.activations.hooks import HookError
 from repurpose.engines import Engine, Request, Sampling, Steer
-from repurpose.engines.choice import open_engine, share_work
+from repurpose.engines.choice import open_transformers, share_work
 from repurpose.engines.pool import PooledEngine
 from repurpose.settings import Pair
 
@@ -35,19 +35,19 @@ def requests(layer: int = 1) -> list[Request]:
 
 def test_two_processes_write_what_one_writes(pair_folders: dict[str, str]) -> None:
     pair, seen = Pair(**pair_folders), list[int]()
-    pool = PooledEngine(partial(open_engine, pair, "base", 4), 2, 4)
+    pool = PooledEngine(partial(open_transformers, pair, "base", 4), 2, 4)
     together = pool.generate(requests(), SAMPLING, lambda done: seen.extend(index for index, _ in done))
-    assert together == open_engine(pair, "base", 4).generate(requests(), SAMPLING)
+    assert together == open_transformers(pair, "base", 4).generate(requests(), SAMPLING)
     assert sorted(seen) == list(range(14)) and {done.steered_positions > 0 for done in together} == {True, False}
 
 
 def test_what_a_worker_raises_arrives(pair_folders: dict[str, str]) -> None:
     with pytest.raises(HookError, match="no layer 9"):
-        PooledEngine(partial(open_engine, Pair(**pair_folders), "base", 4), 2, 4).generate(requests(9), SAMPLING)
+        PooledEngine(partial(open_transformers, Pair(**pair_folders), "base", 4), 2, 4).generate(requests(9), SAMPLING)
 
 
 def test_threads_become_processes_only_where_there_are_several(pair_folders: dict[str, str]) -> None:
-    engine = open_engine(Pair(**pair_folders), "base", 4)
+    engine = open_transformers(Pair(**pair_folders), "base", 4)
     before = torch.get_num_threads()
     kinds: dict[int, Engine] = {}
     try:
@@ -63,10 +63,10 @@ def test_workers_end_with_a_killed_parent(pair_folders: dict[str, str], tmp_path
     script = tmp_path / "parent.py"
     script.write_text(
         "import sys\nfrom functools import partial\nfrom repurpose.engines import Request, Sampling\n"
-        "from repurpose.engines.choice import open_engine\nfrom repurpose.engines.pool import PooledEngine\n"
+        "from repurpose.engines.choice import open_transformers\nfrom repurpose.engines.pool import PooledEngine\n"
         "from repurpose.settings import Pair\n"
         "if __name__ == '__main__':\n"
-        "    pool = PooledEngine(partial(open_engine, Pair(sys.argv[1], sys.argv[1]), 'base', 1), 2, 1)\n"
+        "    pool = PooledEngine(partial(open_transformers, Pair(sys.argv[1], sys.argv[1]), 'base', 1), 2, 1)\n"
         "    many = [Request([0, 2, 3], i) for i in range(9999)]\n"
         "    pool.generate(many, Sampling(1.0, 200), lambda done: print('some', flush=True))\n"
     )

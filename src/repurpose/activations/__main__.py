@@ -26,7 +26,7 @@ def read_shard(settings: StepSettings, rollouts: Sequence[Row], sentences: Seque
     check_same_ids(load_tokenizer(settings.pair, "base"), load_tokenizer(settings.pair, "reasoning"))
     model = load_model(settings.pair, reader)
     sequences = [TokenSequence(r["prompt_token_ids"] + r["token_ids"], len(r["prompt_token_ids"])) for r in rollouts]
-    check_ids_fit([max(s.ids) for s in sequences], model, f"pair.{reader}")
+    check_ids_fit([max(s.ids) for s in sequences], settings.pair, reader)
     index = {(r["prompt_id"], r["sample"]): (i, sequences[i]) for i, r in enumerate(rollouts)}
     _check_sentences(sentences, index)
     windows, keys, dropped = plan_windows(sentences, index, chosen.window_starts, chosen.window_length)

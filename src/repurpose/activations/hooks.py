@@ -17,6 +17,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from repurpose.activations.operations import change_of, draw_noise, noise_generator
 from repurpose.engines import Operation, Steer
 
 OnLayer = Callable[[int, Tensor], None]
@@ -113,8 +114,8 @@ class _Group:
 
     operation: Operation
     rows: list[int]
-    vectors: Tensor | None
-    """(r, 1, d): the vector to add, or the unit direction to ablate."""
+    vectors: Tensor
+    """(r, 1, d): the vector to add, or the unit direction to ablate; empty for the other operations."""
     magnitudes: Tensor
     """(r, 1, 1) float32."""
     generators: list[np.random.Generator]
@@ -137,7 +138,7 @@ class BatchSteering:
         self.steers, self.device = list(steers), device
         self.layers = len(decoder_layers(model))
         self._generators = [
-            np.random.default_rng([seed, 1]) if steer is not None and steer.operation == "noise" else None
+            noise_generator(seed) if steer is not None and steer.operation == "noise" else None
             for steer, seed in zip(steers, seeds, strict=True)
         ]
         for steer in steers:
@@ -169,7 +170,7 @@ class BatchSteering:
         rows = [self._order[place] for place in places]
         steers = [steer for row in rows if (steer := self.steers[row]) is not None]
         magnitudes = torch.tensor([steer.magnitude for steer in steers], dtype=torch.float32)[:, None, None]
-        vectors = None
+        vectors = torch.empty(0)
         if operation in ("add", "ablate"):
             vectors = torch.from_numpy(np.stack([s.direction for s in steers if s.direction is not None]))
             vectors = vectors.float()[:, None, :]
@@ -244,30 +245,19 @@ def _check_steer(steer: Steer | None, layers: int) -> None:
 def _apply(group: _Group, hidden: Tensor, mask: Tensor) -> Tensor:
     """Apply a group's operation to its rows (r, s, d); `mask` (r, s) says where it will count."""
     if group.operation == "add":
-        assert group.vectors is not None
         return hidden + group.vectors.to(hidden.dtype)
     stream = hidden.float()
-    if group.operation == "ablate":
-        assert group.vectors is not None
-        return (stream - (stream * group.vectors).sum(-1, keepdim=True) * group.vectors).to(hidden.dtype)
-    if group.operation == "self":
-        return (stream + group.magnitudes * _unit(stream)).to(hidden.dtype)
-    return (stream + group.magnitudes * _noise(group, mask, hidden.shape[-1])).to(hidden.dtype)
-
-
-def _unit(stream: Tensor) -> Tensor:
-    norms: Tensor = stream.norm(dim=-1, keepdim=True)
-    return stream / norms
+    noise = _noise(group, mask, hidden.shape[-1]) if group.operation == "noise" else stream
+    change = change_of(group.operation, stream, group.vectors, group.magnitudes, noise)
+    return (stream + change).to(hidden.dtype)
 
 
 def _noise(group: _Group, mask: Tensor, width: int) -> Tensor:
-    """Unit Gaussian directions (r, s, d), drawn at masked positions only: a row's noise knows no padding or
-    batch."""
+    """Unit directions (r, s, d), drawn at masked positions only: a row's noise knows no padding or batch."""
     noise = torch.zeros(*mask.shape, width)
     for row, (generator, at) in enumerate(zip(group.generators, mask.cpu(), strict=True)):
-        count = int(at.sum())
-        noise[row, at] = torch.from_numpy(generator.standard_normal((count, width), dtype=np.float32))
-    return _unit(noise).nan_to_num(0.0).to(group.magnitudes.device)
+        noise[row, at] = draw_noise(generator, int(at.sum()), width)
+    return noise.to(group.magnitudes.device)
 
 
 @contextmanager

@@ -66,6 +66,8 @@ class Sampling:
     temperature: float
     """0 is greedy."""
     max_new_tokens: int
+    top_p: float = 1.0
+    """Draw from the likeliest tokens that together have at least this probability."""
 
 
 @dataclass(frozen=True)

@@ -77,6 +77,7 @@ class ApiEngine:
         fields: dict[str, Any] = sampling_fields(endpoint, sampling.max_new_tokens)
         if endpoint.temperature is not None:
             fields["temperature"] = sampling.temperature
+            fields["top_p"] = sampling.top_p
         if self._ids_from == "server":
             fields["extra_body"] = {"return_token_ids": True}
         seed = (question.seed + attempt) % 2**SEED_BITS

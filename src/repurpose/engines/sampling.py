@@ -14,7 +14,7 @@ def row_uniforms(seeds: Sequence[int], count: int) -> Tensor:
     return torch.from_numpy(np.stack([np.random.default_rng([seed, 0]).random(count) for seed in seeds]))
 
 
-def draw_tokens(logits: Tensor, temperature: float, uniforms: Tensor) -> Tensor:
+def draw_tokens(logits: Tensor, temperature: float, uniforms: Tensor, top_p: float = 1.0) -> Tensor:
     """Draw one token a row by inverting the cumulative distribution at its uniform.
 
     Float64 throughout: what float32 sums leave uncertain at a boundary would let a batch's shape choose the
@@ -22,6 +22,7 @@ def draw_tokens(logits: Tensor, temperature: float, uniforms: Tensor) -> Tensor:
 
     Args:
         logits: (b, v). temperature: 0 takes the likeliest token. uniforms: (b,) float64.
+        top_p: keeps the likeliest tokens that together have at least this probability.
 
     Returns:
         Token ids (b,), int64.
@@ -29,7 +30,17 @@ def draw_tokens(logits: Tensor, temperature: float, uniforms: Tensor) -> Tensor:
     if temperature == 0:
         return logits.argmax(-1)
     weights = logits.double()
-    cumulative = weights.sub_(weights.amax(-1, keepdim=True)).div_(temperature).exp_().cumsum(-1)
+    weights = weights.sub_(weights.amax(-1, keepdim=True)).div_(temperature).exp_()
+    if top_p < 1:
+        weights = _nucleus(weights, top_p)
+    cumulative = weights.cumsum(-1)
     thresholds = uniforms[:, None] * cumulative[:, -1:]
     tokens = torch.searchsorted(cumulative, thresholds, right=True).squeeze(1)
     return tokens.clamp_(max=logits.shape[-1] - 1)
+
+
+def _nucleus(weights: Tensor, top_p: float) -> Tensor:
+    """Weights (b, v) with 0 for the tokens outside the nucleus."""
+    falling, order = weights.sort(-1, descending=True)
+    before = falling.cumsum(-1) - falling
+    return torch.zeros_like(weights).scatter(-1, order, falling * (before < top_p * falling.sum(-1, keepdim=True)))

@@ -115,7 +115,7 @@ class _Batch:
         places = torch.tensor(self.order, device=logits.device)
         alive = torch.ones_like(places, dtype=torch.bool)
         for step in range(self.sampling.max_new_tokens):
-            drawn = draw_tokens(logits, self.sampling.temperature, self.uniforms[places, step])
+            drawn = draw_tokens(logits, self.sampling.temperature, self.uniforms[places, step], self.sampling.top_p)
             self.tokens[places, step] = drawn
             ended = alive & torch.isin(drawn, self.engine.stop_ids)
             self.stopped[places[ended]] = True

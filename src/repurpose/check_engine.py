@@ -1,0 +1,107 @@
+"""Prove that this machine's engine can run the pair before rollouts are spent on it; no weights are loaded.
+
+The engine's version, the models' configurations and tokenizers (which a hub may refuse), their architectures, and
+whether cards and memory are enough.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+
+import torch
+
+from repurpose.command import one_line_errors, read_arguments
+from repurpose.demand import SMALL_BYTES, card_megabytes, host_megabytes, weight_bytes
+from repurpose.engines.vllm import check_version, installed_version
+from repurpose.models import ModelError, check_same_ids, device_name, load_config, load_tokenizer, model_parameters
+from repurpose.pair_files import ROLES, check_shapes
+from repurpose.settings import Pair, StepSettings, Vllm
+from repurpose.tables import write_text
+
+ARCHITECTURES = (
+    "LlamaForCausalLM",
+    "Qwen2ForCausalLM",
+    "Qwen3ForCausalLM",
+    "MistralForCausalLM",
+    "GemmaForCausalLM",
+)
+"""Those whose steering in vLLM is held against transformers by a test."""
+
+
+def check_architectures(pair: Pair) -> None:
+    """Refuse what the steering is not known to serve.
+
+    Raises:
+        ModelError: naming the model, its architecture and those that are served.
+    """
+    configs = {role: load_config(pair, role) for role in ROLES}
+    for role, config in configs.items():
+        name = (config.architectures or ["unknown"])[0]
+        if name not in ARCHITECTURES:
+            raise ModelError(f"pair.{role}: {name} cannot be steered in vLLM; {', '.join(ARCHITECTURES)} can")
+        kinds = set(getattr(config, "layer_types", None) or ["full_attention"])
+        if kinds != {"full_attention"} or getattr(config, "sliding_window", None):
+            raise ModelError(f"pair.{role}: {name} with sliding-window attention cannot be steered in vLLM")
+    check_shapes(configs["base"].to_dict(), configs["reasoning"].to_dict())
+
+
+def check_tokenizers(pair: Pair) -> None:
+    """Refuse a pair whose tokenizers give a text different ids, or whose prompts have no template.
+
+    Raises:
+        ModelError: naming the difference.
+    """
+    reasoning = load_tokenizer(pair, "reasoning")
+    check_same_ids(reasoning, load_tokenizer(pair, "base"))
+    if not reasoning.chat_template:
+        raise ModelError(f"pair.reasoning: the tokenizer of {pair.reasoning} has no chat template for the prompts")
+
+
+def check_memory(pair: Pair, options: Vllm) -> None:
+    """Refuse a machine that is too small for the pair.
+
+    Raises:
+        ModelError: saying how much is there and how much is needed.
+    """
+    weights = max(weight_bytes(model_parameters(pair, role), pair.dtype) for role in ROLES)
+    if not torch.cuda.is_available():
+        _check_host(weights, pair)
+        return
+    have, wanted = torch.cuda.device_count(), options.tensor_parallel
+    if have < wanted:
+        raise ModelError(f"vllm.tensor_parallel: {wanted} cards are asked for, this machine has {have}")
+    needed = card_megabytes(weights, wanted)
+    room = int(options.memory_share * torch.cuda.get_device_properties(0).total_memory / 1e6)
+    if needed > room:
+        raise ModelError(
+            f"vllm.tensor_parallel: the model needs {needed:,} MB on each of {wanted} cards, {room:,} MB may be taken "
+            f"({options.memory_share:g} of a card); share it among more cards"
+        )
+
+
+def _check_host(weights: float, pair: Pair) -> None:
+    if weights > SMALL_BYTES:
+        raise ModelError(
+            f"engine: the pair has {weights / 1e9:.1f} GB of weights in {pair.dtype} and this machine has no NVIDIA "
+            "card that torch can use; run it where there is one, or choose a pair of at most 1 GB"
+        )
+    there = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") // 1_000_000
+    if there < (needed := host_megabytes(weights)):
+        raise ModelError(f"engine: the pair needs {needed:,} MB of memory, this machine has {there:,} MB")
+
+
+def main() -> None:
+    arguments = read_arguments(__doc__ or "")
+    with one_line_errors("check_engine"):
+        settings = StepSettings("check_engine", arguments.settings)
+        check_version()
+        check_architectures(settings.pair)
+        check_tokenizers(settings.pair)
+        check_memory(settings.pair, settings.vllm or Vllm())
+        found = {"engine": settings.engine, "version": installed_version(), "device": device_name()}
+        write_text(arguments.output, json.dumps(found, indent=1) + "\n")
+
+
+if __name__ == "__main__":
+    main()

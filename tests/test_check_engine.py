@@ -1,0 +1,157 @@
+"""What is wrong with an engine, a machine or a pair is said in one line, before any weights are loaded."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from tests.tiny import StepMaker, from_source, make_model
+from transformers import AutoConfig, PreTrainedTokenizerFast
+
+from repurpose import check_engine
+from repurpose.check_engine import ARCHITECTURES, check_architectures, check_memory, check_tokenizers
+from repurpose.demand import card_megabytes, host_megabytes
+from repurpose.engines import vllm
+from repurpose.models import ModelError, load_config
+from repurpose.settings import Pair, SettingsError, Vllm
+
+
+def change_config(folders: dict[str, str], target: Path, **changes: Any) -> Pair:
+    """The pair with another configuration of the reasoning model."""
+    config = json.loads(Path(folders["reasoning"], "config.json").read_text())
+    target.mkdir()
+    (target / "config.json").write_text(json.dumps({**config, **changes}))
+    return Pair(folders["base"], str(target))
+
+
+def test_a_good_pair_passes(pair_folders: dict[str, str]) -> None:
+    pair = Pair(**pair_folders)
+    check_architectures(pair)
+    check_tokenizers(pair)
+    check_memory(pair, Vllm())
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"architectures": ["GPTNeoXForCausalLM"]}, "pair.reasoning: GPTNeoXForCausalLM cannot be steered in vLLM; Ll"),
+        ({"architectures": None}, "pair.reasoning: unknown cannot be steered in vLLM"),
+        ({"layer_types": ["full_attention", "full_attention", "sliding_attention"]}, "with sliding-window attention"),
+    ],
+)
+def test_an_architecture_that_is_not_served_is_named(
+    pair_folders: dict[str, str], tmp_path: Path, changes: dict[str, Any], said: str
+) -> None:
+    with pytest.raises(ModelError, match=said):
+        check_architectures(change_config(pair_folders, tmp_path / "other", **changes))
+    assert "LlamaForCausalLM" in ARCHITECTURES
+
+
+def test_models_of_other_shapes_are_refused(pair_folders: dict[str, str], tmp_path: Path) -> None:
+    pair = change_config(pair_folders, tmp_path / "other", num_hidden_layers=4)
+    with pytest.raises(SettingsError, match=r"pair.base: 3 layers"):
+        check_architectures(pair)
+
+
+def test_tokenizers_that_disagree_are_refused(
+    pair_folders: dict[str, str], tmp_path: Path, tokenizer: PreTrainedTokenizerFast
+) -> None:
+    make_model().save_pretrained(tmp_path)
+    tokenizer.save_pretrained(tmp_path)
+    file = tmp_path / "tokenizer.json"
+    content = json.loads(file.read_text())
+    vocabulary = content["model"]["vocab"]
+    vocabulary["seven"], vocabulary["four"] = vocabulary["four"], vocabulary["seven"]
+    file.write_text(json.dumps(content))
+    with pytest.raises(ModelError, match=r"tokenizers disagree: 'four' is \d+ in one, \d+ in the other"):
+        check_tokenizers(Pair(pair_folders["base"], str(tmp_path)))
+
+
+def test_a_pair_without_a_chat_template_is_refused(
+    pair_folders: dict[str, str], tmp_path: Path, tokenizer: PreTrainedTokenizerFast
+) -> None:
+    tokenizer.save_pretrained(tmp_path)
+    for file in tmp_path.glob("chat_template*"):
+        file.unlink()
+    (tmp_path / "config.json").write_text(Path(pair_folders["base"], "config.json").read_text())
+    with pytest.raises(ModelError, match="has no chat template"):
+        check_tokenizers(Pair(pair_folders["base"], str(tmp_path)))
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="says what a machine without cards says")
+def test_a_large_model_without_a_card_is_refused(pair_folders: dict[str, str]) -> None:
+    pair = Pair(**pair_folders, dtype="bfloat16", parameters=8.03)
+    with pytest.raises(ModelError, match=r"the pair has 16.1 GB of weights in bfloat16 and this machine has no NVIDIA"):
+        check_memory(pair, Vllm())
+
+
+class Card:
+    total_memory = 24 * 2**30
+
+
+@pytest.fixture
+def one_card(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A machine that says it has one card with 24 GB."""
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
+    monkeypatch.setattr(torch.cuda, "get_device_properties", lambda _device: Card)
+
+
+@pytest.mark.usefixtures("one_card")
+def test_a_card_that_is_too_small_is_refused_with_what_is_needed(pair_folders: dict[str, str]) -> None:
+    pair = Pair(**pair_folders, dtype="bfloat16", parameters=32.0)
+    with pytest.raises(ModelError, match=r"needs 80,800 MB on each of 1 cards, 23,192 MB may be taken \(0.9 of a card"):
+        check_memory(pair, Vllm())
+    check_memory(Pair(**pair_folders, dtype="bfloat16", parameters=7.6), Vllm())
+
+
+@pytest.mark.usefixtures("one_card")
+def test_more_cards_than_there_are_are_refused(pair_folders: dict[str, str]) -> None:
+    with pytest.raises(ModelError, match=r"vllm.tensor_parallel: 2 cards are asked for, this machine has 1"):
+        check_memory(Pair(**pair_folders), Vllm(tensor_parallel=2))
+
+
+def test_too_little_memory_says_how_much_is_needed(
+    pair_folders: dict[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(check_engine.os, "sysconf", lambda name: 1000 if name == "SC_PHYS_PAGES" else 4096)
+    with pytest.raises(ModelError, match=r"engine: the pair needs 4,001 MB of memory, this machine has 4 MB"):
+        check_memory(Pair(**pair_folders), Vllm())
+
+
+def test_the_formula_is_the_one_that_is_documented() -> None:
+    weights = 16e9
+    assert host_megabytes(weights) == 4_000 + 3 * 16_000
+    assert card_megabytes(weights, 2) == 4_000 + 1.2 * 16_000 / 2
+
+
+@pytest.mark.parametrize(("found", "said"), [(None, "is not installed"), ("0.31.0", "vLLM 0.31.0 is installed, st")])
+def test_a_missing_or_another_vllm_is_refused(monkeypatch: pytest.MonkeyPatch, found: str | None, said: str) -> None:
+    monkeypatch.setattr(vllm, "installed_version", lambda: found)
+    with pytest.raises(ModelError, match=said + r".*envs/create.sh vllm"):
+        vllm.check_version()
+
+
+def test_a_gated_model_says_what_to_do(monkeypatch: pytest.MonkeyPatch, pair_folders: dict[str, str]) -> None:
+    def refuse(*_: object, **__: object) -> None:
+        raise OSError("You are trying to access a gated repo.\nMake sure to have access to it")
+
+    monkeypatch.setattr(AutoConfig, "from_pretrained", refuse)
+    with pytest.raises(ModelError, match=r"pair.base: cannot load .* gated repo\. Accept its licence .* HF_TOKEN"):
+        load_config(Pair(**pair_folders), "base")
+
+
+@pytest.mark.skipif(vllm.installed_version() is not None, reason="says what an environment without vLLM says")
+def test_the_command_says_one_line(make_step: StepMaker, tmp_path: Path) -> None:
+    settings = make_step("check_engine").values
+    command = ["-m", "repurpose.check_engine", "--settings", json.dumps({**settings, "engine": "vllm"})]
+    command += ["--output", str(tmp_path / "engine.json")]
+    done = subprocess.run([sys.executable, *command], env=from_source(), capture_output=True, text=True)
+    assert done.returncode == 1 and not (tmp_path / "engine.json").exists()
+    assert done.stderr.strip().startswith("repurpose check_engine: engine: vllm is not installed in this environment")
+    assert len(done.stderr.strip().splitlines()) == 1
