@@ -105,6 +105,7 @@ class FakeEndpoint:
     """(number of the batch, of its line) -> `failed`, `lost`; line -1: the batch itself `failed`, `expired`."""
     batch_polls: int = 1
     """Looks at a batch before it has ended; negative: it never ends."""
+    model: str = MODEL
     unanswered: int = 0
     """Batches that are created while the client is told of an error."""
     url: str = ""
@@ -290,7 +291,7 @@ class Handler(BaseHTTPRequestHandler):
         )
 
     def _complete(self, body: Body) -> None:
-        if body["model"] != MODEL:
+        if body["model"] != self.state.model:
             self._fail(404, f"The model {body['model']} does not exist. {self.state.content_echo}", "model_not_found")
             return
         if body["response_format"]["json_schema"]["name"] != "labels":

@@ -44,6 +44,24 @@ def test_jobs_are_those_that_snakemake_plans(study: dict[str, Any], tmp_path: Pa
     assert value(plan_study(read_study(study), SHAPE), "jobs") == int(total)
 
 
+SHIPPED = {"organism-vllm": 49, "paper": 82, "qwen-1.5b": 76}
+"""Jobs of each study in studies/."""
+
+
+@pytest.mark.workflow
+@pytest.mark.parametrize("name", sorted(path.stem for path in (ROOT / "studies").glob("*.yaml")))
+def test_shipped_studies_plan_as_many_jobs_as_ever(name: str, tmp_path: Path) -> None:
+    """Neither a card, nor vLLM, nor a model's files are needed to plan."""
+    file = ROOT / "studies" / f"{name}.yaml"
+    command = ["-m", "snakemake", "-n", "-s", ROOT / "Snakefile", "--configfile", file]
+    done = subprocess.run([sys.executable, *command], cwd=tmp_path, capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout + done.stderr
+    (total,) = {line.split()[1] for line in done.stdout.splitlines() if line.startswith("total ")}
+    assert int(total) == SHIPPED[name] < 200
+    shape = Shape(32, 4096) if name == "paper" else Shape(28, 1536)
+    assert value(plan_study(read_study(yaml.safe_load(file.read_text())), shape), "jobs") == int(total)
+
+
 def test_conditions_are_those_of_the_sweep() -> None:
     study = read_study(default_study())
     assert count_conditions(study, SHAPE, study.sweeps["two_by_two"], "base") == 1 + 2 * 7

@@ -26,7 +26,9 @@ from repurpose.summaries.cells import (
 from repurpose.summaries.data import StudyData
 
 TWO_BY_TWO, BASELINES, ABLATION = "two_by_two", "baselines", "ablation"
-"""Names of the sweeps that the paper's figures are drawn from; a study may leave any of them out."""
+WINDOWS, LAYERS = "windows", "layers"
+"""Names of the sweeps that the paper's figures are drawn from; a study may leave any of them out. Without sweeps
+of their own, Fig. 2 and Fig. B.1 are drawn from the selection sweep, whose grid has windows and layers."""
 
 COHERENCE_COLUMNS: dict[str, Any] = {
     **{name: EFFECT_COLUMNS[name] for name in ("target", "direction", "reader", "multiple", "magnitude")},
@@ -93,16 +95,21 @@ def summarise_sweep(data: StudyData, rows: pl.DataFrame, *keep: pl.Expr) -> pl.D
 
 def make_windows(data: StudyData) -> pl.DataFrame:
     """Fig. 2: window start x magnitude at the selected layer, both readers, training prompts."""
-    here, site = (pl.col(name) == data.selection[name] for name in ("layer", "window_start"))
-    effects = summarise_sweep(data, data.sweep_rows(data.settings.selection.sweep), here)
-    return effects.with_columns(selected=_is_selected(data) & site.fill_null(False))
+    return _along(data, WINDOWS, along="window_start", fixed="layer")
 
 
 def make_layers(data: StudyData) -> pl.DataFrame:
     """Fig. B.1: layer x magnitude at the selected window, both readers, training prompts."""
-    site, here = (pl.col(name) == data.selection[name] for name in ("layer", "window_start"))
-    effects = summarise_sweep(data, data.sweep_rows(data.settings.selection.sweep), here)
-    return effects.with_columns(selected=_is_selected(data) & site.fill_null(False))
+    return _along(data, LAYERS, along="layer", fixed="window_start")
+
+
+def _along(data: StudyData, name: str, along: str, fixed: str) -> pl.DataFrame:
+    """Effects along one axis of a grid, at what was selected on the other axis, or at the nearest that there is."""
+    rows = data.sweep_rows(name if data.has_sweep(name) else data.settings.selection.sweep)
+    here = pl.col(fixed) == _nearest(rows[fixed], data.selection[fixed])
+    effects = summarise_sweep(data, rows, here)
+    at = _is_selected(data) & (pl.col(along) == data.selection[along])
+    return effects.with_columns(selected=at.fill_null(False))
 
 
 def _is_selected(data: StudyData) -> pl.Expr:
