@@ -5,6 +5,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from tests.tiny import make_model
 from torch import Tensor
 from transformers import GPT2Config, GPT2LMHeadModel, LlamaForCausalLM, Qwen2Config, Qwen2ForCausalLM
 
@@ -12,6 +13,7 @@ from repurpose.activations.hooks import (
     BatchSteering,
     HookError,
     SteeringError,
+    change_layers,
     check_counts,
     decoder_layers,
     hidden_of,
@@ -128,6 +130,26 @@ def test_padding_is_left_alone(model: LlamaForCausalLM) -> None:
     real[1, :2] = False
     plain, moved = capture(model, [1])[1], steered(model, [plan("add"), plan("add")], real)[1]
     assert torch.equal(moved[1, :2], plain[1, :2]) and not torch.equal(moved[1, 2], plain[1, 2])
+
+
+def test_ablation_counts_where_rounding_leaves_nothing_to_remove() -> None:
+    """In bfloat16 a direction is often no part of the stream; a row is ablated at each position all the same."""
+    half = make_model(3).to(torch.bfloat16)
+    ids = torch.randint(2, 64, (4, 256), generator=torch.Generator().manual_seed(0))
+    steering = BatchSteering([plan("ablate")] * 4, [0] * 4, half, torch.device("cpu"))
+    steering.positions(torch.ones_like(ids, dtype=torch.bool), torch.zeros(1, 1, dtype=torch.bool))
+    unchanged = []
+
+    def look(layer: int, hidden: Tensor) -> Tensor | None:
+        after = steering.change(layer, hidden)
+        assert after is not None
+        unchanged.append(int((after == hidden).all(-1).sum()))
+        return after
+
+    with change_layers(half, range(LAYERS), look), torch.inference_mode():
+        half(ids)
+    assert sum(unchanged) > 0, "no position was left alone, so nothing is tested"
+    assert steering.counted() == [256] * 4
 
 
 def test_ablation_leaves_nothing_of_the_direction_at_any_layer(model: LlamaForCausalLM) -> None:

@@ -1,4 +1,7 @@
-"""studies/paper.yaml through every rule, with two small random models and small counts; nothing else is changed."""
+"""studies/paper.yaml through every rule, with two small random models and small counts.
+
+Nothing else is changed, but for the address of the labelling model: there is no network here.
+"""
 
 from __future__ import annotations
 
@@ -58,7 +61,7 @@ def make_model(folder: Path, seed: int, tokenizer: PreTrainedTokenizerFast) -> N
     tokenizer.save_pretrained(folder)
 
 
-def small_paper(folder: Path) -> dict[str, Any]:
+def small_paper(folder: Path, url: str) -> dict[str, Any]:
     """The published study with other models and counts."""
     study: dict[str, Any] = yaml.safe_load((ROOT / "studies" / "paper.yaml").read_text())
     pair = {role: str(folder / role) for role in ("base", "reasoning")}
@@ -66,6 +69,7 @@ def small_paper(folder: Path) -> dict[str, Any]:
     study["prompts"] |= {"train": 10, "heldout": 10}
     study["rollouts"] |= {"max_new_tokens": 160, "shards": 1}
     study["labels"]["steered_prompts"] = 2
+    study["labels"]["annotators"]["gpt-4o"]["llm"]["endpoint"]["base_url"] = url
     study["vectors"] |= {"random_directions": 2, "shuffles": 2, "split_halves": 4}
     study["statistics"]["bootstrap"] = 50
     for sweep in study["sweeps"].values():
@@ -79,10 +83,10 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
     tokenizer = make_tokenizer()
     for seed, role in enumerate(("base", "reasoning")):
         make_model(folder / role, seed, tokenizer)
-    (folder / "study.yaml").write_text(yaml.safe_dump(small_paper(folder)))
     command = [sys.executable, "-m", "snakemake", "--cores", "2", "-s", ROOT / "Snakefile", "--configfile"]
     with serve(model="gpt-4o-2024-11-20") as endpoint:
-        named = {"OPENAI_BASE_URL": endpoint.url, "OPENAI_API_KEY": KEY, "REPURPOSE_PYTHON_VLLM": str(python())}
+        (folder / "study.yaml").write_text(yaml.safe_dump(small_paper(folder, endpoint.url)))
+        named = {"OPENAI_API_KEY": KEY, "REPURPOSE_PYTHON_VLLM": str(python())}
         done = subprocess.run(
             [*command, "study.yaml"], cwd=folder, env={**os.environ, **named}, capture_output=True, text=True
         )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -17,6 +18,7 @@ from vllm_cases import (
     transformers_tokens,
 )
 
+from repurpose.engines.parity import TOLERANCES
 from repurpose.settings import Pair, Role
 
 NORMS = {"organism": 12.0, "llama": 20.0, "qwen2": 20.0, "qwen3": 20.0, "mistral": 20.0, "gemma": 20.0}
@@ -64,3 +66,11 @@ def test_batches_and_split_prompts_change_nothing(llama: Pair, batch_size: int, 
     with open_vllm(llama, "base", batch_size, **more) as engine:
         parity = compare_with_transformers(engine, llama, "base", requests)
     assert parity.rows == len(requests) and parity.tokens > 40, parity
+
+
+def test_half_precision_agrees_within_its_rounding_and_counts_every_position() -> None:
+    pair = replace(organism(), dtype="bfloat16")
+    requests = mixed_requests(pair, random_prompts(8, 600), 10 * NORMS["organism"])
+    with open_vllm(pair, "reasoning") as engine:
+        parity = compare_with_transformers(engine, pair, "reasoning", requests, TOLERANCES["bfloat16"])
+    assert parity.largest_difference > 1e-3 and parity.tokens > 100, parity

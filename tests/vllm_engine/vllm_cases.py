@@ -90,9 +90,11 @@ def random_prompts(count: int, vocabulary: int = VOCABULARY, longest: int = 40) 
     return [[0, *rng.integers(2, vocabulary, rng.integers(3, longest)).tolist()] for _ in range(count)]
 
 
-def compare_with_transformers(engine: VllmEngine, pair: Pair, role: Role, requests: Sequence[Request]) -> Parity:
+def compare_with_transformers(
+    engine: VllmEngine, pair: Pair, role: Role, requests: Sequence[Request], tolerance: float = 1e-3
+) -> Parity:
     answers = engine.generate_scored(requests, GREEDY)
-    return compare(load_model(pair, role), requests, [Scored(ids, logprobs) for _, ids, logprobs in answers], 1e-3)
+    return compare(load_model(pair, role), requests, [Scored(ids, logprobs) for _, ids, logprobs in answers], tolerance)
 
 
 def transformers_tokens(pair: Pair, role: Role, requests: Sequence[Request]) -> list[list[int]]:

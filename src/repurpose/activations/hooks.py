@@ -17,7 +17,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from repurpose.activations.operations import change_of, draw_noise, noise_generator
+from repurpose.activations.operations import change_of, draw_noise, is_removed, noise_generator
 from repurpose.engines import Operation, Steer
 
 OnLayer = Callable[[int, Tensor], None]
@@ -129,7 +129,8 @@ class BatchSteering:
     """Steers the rows of one batch, each by its own operation, and counts where it did.
 
     `positions(real, generated)` must be called before each forward pass. A position counts when its residual
-    stream came out different, so the count proves the steering instead of repeating the plan.
+    stream came out different, so the count proves the steering instead of repeating the plan; for ablation also when
+    the direction was no part of the stream.
     """
 
     def __init__(
@@ -209,8 +210,10 @@ class BatchSteering:
             before, mask = hidden[group.index], self._mask[group.index]
             after = torch.where(mask[..., None], _apply(group, before, mask), before)
             steered[group.index] = after
-            changed = (after != before).any(-1).sum(1)
-            self._counts[layer].index_add_(0, self._originals[group.index], changed)
+            changed = (after != before).any(-1)
+            if group.operation == "ablate":
+                changed |= mask & is_removed(before.float(), group.vectors, before.dtype)
+            self._counts[layer].index_add_(0, self._originals[group.index], changed.sum(1))
         return steered
 
     def counted(self) -> list[int]:

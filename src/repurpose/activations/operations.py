@@ -32,6 +32,15 @@ def change_of(operation: Operation, stream: Tensor, vectors: Tensor, magnitudes:
     return magnitudes * (unit(stream) if operation == "self" else noise)
 
 
+def is_removed(stream: Tensor, units: Tensor, dtype: torch.dtype) -> Tensor:
+    """Where (n, ...) a direction is no part of the stream within the rounding of a dtype.
+
+    Ablation changes nothing there, in half precision at a position in twenty, and is done all the same.
+    """
+    part: Tensor = (stream * units).sum(-1).abs()
+    return part <= torch.finfo(dtype).eps * stream.norm(dim=-1)
+
+
 def unit(stream: Tensor) -> Tensor:
     """The stream with an L2 norm of 1 at each position."""
     norms: Tensor = stream.norm(dim=-1, keepdim=True)

@@ -25,7 +25,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from repurpose.activations.hooks import HookError
-from repurpose.activations.operations import change_of, draw_noise, noise_generator
+from repurpose.activations.operations import change_of, draw_noise, is_removed, noise_generator
 from repurpose.engines import Operation, Steer
 
 ROW = "repurpose_row"
@@ -197,7 +197,11 @@ class WorkerSteering:
             before, beside = hidden[group.tokens], residual[group.tokens]
             after = before + self._change(group, before, beside)
             steered[group.tokens] = after
-            self._mark(group, layer, (after + beside != before + beside).any(-1))
+            changed = (after + beside != before + beside).any(-1)
+            if group.operation == "ablate":
+                stream = before.float() + beside.float()
+                changed |= is_removed(stream, self._vectors[group.conditions], hidden.dtype)
+            self._mark(group, layer, changed)
         return steered, residual
 
     def _change(self, group: _Group, hidden: Tensor, residual: Tensor) -> Tensor:
