@@ -23,7 +23,10 @@ from repurpose.figures.style import (
     percent,
 )
 
-NOTE = "Reasoning model, training prompts; bands: intervals; dose: magnitude over residual norm; × incoherent"
+NOTE = "Reasoning model, training prompts; bands: intervals; {unit}; × incoherent"
+UNITS = {"dose": "dose: magnitude over residual norm", "L2": "L2: norm that is added"}
+MOST_TICKS = 14
+"""More values than this are ticked at round numbers."""
 SHADES = {"base": "Blues", "reasoning": "Oranges"}
 
 
@@ -51,12 +54,18 @@ def draw_along(
         if mark:
             mark(panel)
     axes[0].set_ylabel(context.share_label)
-    add_title(figure, title, NOTE)
+    add_title(figure, title, NOTE.format(unit=UNITS[_unit(steered)]))
     return figure
 
 
+def _unit(steered: pl.DataFrame) -> str:
+    """What stays the same along a line: the norm added, where a study gives norms, otherwise the dose."""
+    as_given = (steered["magnitude"] - steered["multiple"]).abs() <= 1e-6 * steered["multiple"]
+    return "L2" if steered.height and as_given.all() else "dose"
+
+
 def _draw_reader(axes: Axes, cells: pl.DataFrame, axis: str, reader: str) -> list[Label]:
-    multiples = sorted(cells["multiple"].unique())
+    multiples, unit = sorted(cells["multiple"].unique()), _unit(cells)
     labels: list[Label] = []
     for number, multiple in enumerate(multiples):
         color = to_hex(colormaps[SHADES[reader]](0.45 + 0.5 * number / max(1, len(multiples) - 1)))
@@ -64,8 +73,11 @@ def _draw_reader(axes: Axes, cells: pl.DataFrame, axis: str, reader: str) -> lis
         last = draw_cell_line(axes, line, axis, color)
         _ring_selected(axes, line, axis)
         if last is not None:
-            labels.append((last, f"dose {line['dose'][0]:.2g}", color))
-    axes.set_xticks(sorted(cells[axis].unique()))
+            value = multiple if unit == "L2" else line["dose"][0]
+            labels.append((last, f"{unit} {value:.2g}", color))
+    ticks = sorted(cells[axis].unique())
+    if len(ticks) <= MOST_TICKS:
+        axes.set_xticks(ticks)
     return labels
 
 
