@@ -16,11 +16,10 @@ from repurpose.command import one_line_errors, read_arguments
 from repurpose.labels import label_by_model, label_rows
 from repurpose.sentences import is_prose, split_sentences, thinking_end
 from repurpose.settings import SettingsError, StepSettings
-from repurpose.tables import STEERED_LABELS, USAGE, provenance, read_table, write_table
+from repurpose.tables import STEERED_KEY, STEERED_LABELS, USAGE, provenance, read_table, write_table
 
 Row = dict[str, Any]
-CONDITION = ("sweep", "target", "direction", "kind", "reader", "layer", "window_start", "operation", "multiple")
-COLUMNS = (*CONDITION, "magnitude", "prompt_id", "category", "sample", "text")
+COLUMNS = (*STEERED_KEY, "text")
 
 
 def choose_rollouts(sweep: pl.DataFrame, behaviour: str, prompts: int) -> list[Row]:

@@ -1,6 +1,7 @@
 # Needs: sentences/<shard>.parquet. Gives: labels/<annotator>/<shard>.parquet, a label for each sentence; of language
-# models also what they cost, and steered_labels/<annotator>.parquet, labels of some steered rollouts. Their raw replies lie in results/replies/, which all studies share and no rule declares, so
-# that no failed job and no new plan can delete what was paid for.
+# models also what they cost, and steered_labels/<annotator>.parquet, labels of some steered rollouts. Raw replies lie in
+# results/replies/, which all studies share and no rule declares, so that no failed job and no new plan can delete what
+# was paid for.
 
 
 rule check_endpoint:
