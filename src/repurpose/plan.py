@@ -154,12 +154,12 @@ def plan_jobs(study: Study) -> Item:
 
 
 def label_jobs(study: Study) -> Iterator[tuple[str, int]]:
-    """Jobs of annotators: one a shard, or for a language model its check, all shards, and steered rollouts."""
+    """Jobs of annotators: one a shard, or for a language model one for all shards and one for steered rollouts."""
     annotators = study.labels.annotators
     models = sum(annotator.llm is not None for annotator in annotators.values())
     yield "labels by rules", (len(annotators) - models) * study.rollouts.shards
     if models:
-        yield "checks of endpoints, labels and steered labels by models", 3 * models
+        yield "labels and steered labels by models", 2 * models
     if len(annotators) > 1:
         yield "comparison of annotators", 1
 

@@ -275,7 +275,7 @@ STEP_SECTIONS: dict[str, tuple[str, ...]] = {
     "rollouts": ("seed", "pair", "rollouts"),
     "sentences": ("pair",),
     "labels": ("labels",),
-    "check_endpoint": ("labels",),
+    "check_annotators": ("labels",),
     "steered_labels": ("vectors", "labels"),
     "compare_annotators": ("seed", "statistics"),
     "activations": ("pair", "activations"),
@@ -319,8 +319,6 @@ def step_settings(study: Study, step: str, **extra: Any) -> dict[str, Any]:
     if "annotator" in extra:
         name = extra["annotator"]
         own = values["labels"]["annotators"][name]
-        if step == "check_endpoint":  # proves the endpoint, whatever is to be asked of it
-            own = {"kind": own["kind"], "llm": {"endpoint": own["llm"]["endpoint"]}}
         shared = values["labels"] if step == "steered_labels" else {}
         values["labels"] = {**shared, "annotator": name, "annotators": {name: own}}
     return {**{name: values[name] for name in STEP_SECTIONS[step]}, **extra}

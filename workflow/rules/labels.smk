@@ -4,32 +4,6 @@
 # was paid for.
 
 
-rule check_endpoint:
-    """Prove a labelling model's address, key and name with one tiny request, before rollouts are spent on it."""
-    output:
-        answer="results/{study}/endpoints/{annotator}.json",
-    log:
-        "results/{study}/logs/endpoints/{annotator}.log",
-    wildcard_constraints:
-        annotator=one_of(MODELS_THAT_LABEL),
-    conda:
-        "../../envs/main.yaml"
-    threads: 1
-    resources:
-        mem_mb=1000,
-        runtime=10,
-    params:
-        settings=settings_of("check_endpoint", "annotator"),
-        python=main_python,
-    message:
-        "Checking the endpoint of {wildcards.annotator}"
-    shell:
-        "{params.python:q} -m repurpose.check_endpoint"
-        " --settings {params.settings:q}"
-        " --output {output.answer:q}"
-        " 2>&1 | tee {log:q} >&2"
-
-
 rule label_sentences:
     """Label one shard of sentences by rules or from published annotations."""
     input:
@@ -67,7 +41,6 @@ rule label_with_model:
     input:
         sentences=all_sentences(),
         instructions=instructions_file,
-        endpoint=ancient("results/{study}/endpoints/{annotator}.json"),
     output:
         labels=expand("results/{{study}}/labels/{{annotator}}/{shard}.parquet", shard=SHARDS),
         usage="results/{study}/labels/{annotator}/usage.parquet",
@@ -101,7 +74,6 @@ rule label_steered:
         sweep=f"results/{{run}}/sweeps/{STUDY.labels.steered_sweep}/reasoning.parquet",
         spent=f"results/{STUDY.study}/labels/{{annotator}}/usage.parquet",
         instructions=instructions_file,
-        endpoint=ancient(f"results/{STUDY.study}/endpoints/{{annotator}}.json"),
     output:
         labels="results/{run}/steered_labels/{annotator}.parquet",
         usage="results/{run}/steered_labels/{annotator}_usage.parquet",

@@ -6,7 +6,6 @@ rule sample_rollouts:
     input:
         prompts="results/{study}/prompts.parquet",
         model=model_files(GENERATOR),
-        endpoints=ancient(checked_endpoints()),
     output:
         rollouts="results/{study}/rollouts/{shard}.parquet",
     log:
@@ -21,11 +20,12 @@ rule sample_rollouts:
     params:
         settings=settings_of("rollouts", "shard"),
         python=main_python,
+        check=check_of_annotators,
     message:
         "Sampling rollouts, shard {wildcards.shard}"
     shell:
-        "{params.python:q} -m repurpose.rollouts"
+        "({params.check} {params.python:q} -m repurpose.rollouts"
         " --settings {params.settings:q}"
         " --prompts {input.prompts:q}"
-        " --output {output.rollouts:q}"
+        " --output {output.rollouts:q})"
         " 2>&1 | tee {log:q} >&2"
