@@ -141,7 +141,10 @@ class Llm:
     max_invalid_share: float = 0.02
     """More sentences without a valid label than this fail the rule."""
     max_cost: float | None = None
-    """Stop before the study's requests cost more than this."""
+    """Stop before the study's requests to this annotator cost more than this: all that they ever cost, of killed
+    runs, of other wordings and of steered text too, not what another study or annotator paid. Held back is the most
+    that a request under way can cost. What broke or was killed before its reply arrived is not known, and on a file
+    system without locks jobs at the same time do not see one another's replies."""
     batch: bool = False
     """Use the endpoint's Batch API: later, at `batch_price` times the price."""
     batch_price: float = 0.5
@@ -274,9 +277,9 @@ STEP_SECTIONS: dict[str, tuple[str, ...]] = {
     "prompts": ("seed", "prompts"),
     "rollouts": ("seed", "pair", "rollouts"),
     "sentences": ("pair",),
-    "labels": ("labels",),
+    "labels": ("study", "labels"),
     "check_annotators": ("labels",),
-    "steered_labels": ("vectors", "labels"),
+    "steered_labels": ("study", "vectors", "labels"),
     "compare_annotators": ("seed", "statistics"),
     "activations": ("pair", "activations"),
     "vectors": ("seed", "vectors", "activations"),

@@ -72,7 +72,8 @@ rule label_steered:
     """Let a language model label some steered rollouts of the reasoning model, for Table C.1."""
     input:
         sweep=f"results/{{run}}/sweeps/{STUDY.labels.steered_sweep}/reasoning.parquet",
-        spent=f"results/{STUDY.study}/labels/{{annotator}}/usage.parquet",
+        # after the labels of the same annotator that the study stands on: these have the first call on `max_cost`
+        first=f"results/{STUDY.study}/labels/{{annotator}}/usage.parquet",
         instructions=instructions_file,
     output:
         labels="results/{run}/steered_labels/{annotator}.parquet",
@@ -96,7 +97,6 @@ rule label_steered:
         "{params.python:q} -m repurpose.steered_labels"
         " --settings {params.settings:q}"
         " --sweep {input.sweep:q}"
-        " --spent {input.spent:q}"
         " --usage {output.usage:q}"
         " --output {output.labels:q}"
         " 2>&1 | tee {log:q} >&2"
