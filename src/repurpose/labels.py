@@ -1,8 +1,8 @@
 """Labels: sentences in, the same sentences out with one annotator's label each.
 
 Annotators never cut or move a sentence; what they say of one that is not valid is kept as its `status`, with the
-reply as it came, and never becomes a label. A language model labels all shards in one job, so that its limits on
-requests and cost hold for the whole study.
+reply as it came, and never becomes a label. All shards are labelled in one job, so that a language model's limits on
+requests and cost hold for the whole study, and a published file need not hold chains of every shard.
 """
 
 from __future__ import annotations

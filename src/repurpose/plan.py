@@ -154,12 +154,12 @@ def plan_jobs(study: Study) -> Item:
 
 
 def label_jobs(study: Study) -> Iterator[tuple[str, int]]:
-    """Jobs of annotators: one a shard, or for a language model one for all shards and one for steered rollouts."""
+    """Jobs of annotators: one each, and for a language model another one for steered rollouts."""
     annotators = study.labels.annotators
     models = sum(annotator.llm is not None for annotator in annotators.values())
-    yield "labels by rules", (len(annotators) - models) * study.rollouts.shards
+    yield "labels", len(annotators)
     if models:
-        yield "labels and steered labels by models", 2 * models
+        yield "steered labels by models", models
     if len(annotators) > 1:
         yield "comparison of annotators", 1
 

@@ -5,15 +5,15 @@
 
 
 rule label_sentences:
-    """Label one shard of sentences by rules or from published annotations."""
+    """Label all sentences by rules or from published annotations, which may hold chains of a few shards alone."""
     input:
-        sentences="results/{study}/sentences/{shard}.parquet",
-        rollouts="results/{study}/rollouts/{shard}.parquet",
+        sentences=all_sentences(),
+        rollouts=all_rollouts(),
         published=published_file,
     output:
-        labels="results/{study}/labels/{annotator}/{shard}.parquet",
+        labels=expand("results/{{study}}/labels/{{annotator}}/{shard}.parquet", shard=SHARDS),
     log:
-        "results/{study}/logs/labels/{annotator}/{shard}.log",
+        "results/{study}/logs/labels/{annotator}.log",
     wildcard_constraints:
         annotator=one_of(RULES_THAT_LABEL),
     conda:
@@ -26,7 +26,7 @@ rule label_sentences:
         settings=settings_of("labels", "annotator"),
         python=main_python,
     message:
-        "Labelling sentences by {wildcards.annotator}, shard {wildcards.shard}"
+        "Labelling sentences by {wildcards.annotator}"
     shell:
         "{params.python:q} -m repurpose.labels"
         " --settings {params.settings:q}"
