@@ -143,8 +143,9 @@ class Llm:
     max_cost: float | None = None
     """Stop before the study's requests to this annotator cost more than this: all that they ever cost, of killed
     runs, of other wordings and of steered text too, not what another study or annotator paid. Held back is the most
-    that a request under way can cost. What broke or was killed before its reply arrived is not known, and on a file
-    system without locks jobs at the same time do not see one another's replies."""
+    that a request under way can cost. Not counted: requests that broke or were killed before their reply arrived,
+    and what an earlier `model` or `base_url` cost. On a file system without locks jobs at the same time do not see
+    one another's replies."""
     batch: bool = False
     """Use the endpoint's Batch API: later, at `batch_price` times the price."""
     batch_price: float = 0.5
