@@ -68,7 +68,7 @@ class Texts(NamedTuple):
     """What a language model labels: so many texts of so many sentences, an estimate."""
 
     name: str
-    count: int
+    number: int
     sentences: int
 
 
@@ -199,14 +199,14 @@ def plan_annotation(study: Study, counts: Counts) -> Iterator[Item]:
 
 def _plan_llm(path: str, llm: Llm, texts: Sequence[Texts]) -> Iterator[Item]:
     chunks = [cut(text.sentences, llm.chunk_sentences, llm.overlap_sentences) for text in texts]
-    asked = sum(text.count * sum(map(len, cuts)) for text, cuts in zip(texts, chunks, strict=True))
+    asked = sum(text.number * sum(map(len, cuts)) for text, cuts in zip(texts, chunks, strict=True))
     instructions = len(Path(locate(llm.prompt)).read_text(encoding="utf-8")) // CHARACTERS_PER_TOKEN
-    requests = sum(text.count * len(cuts) for text, cuts in zip(texts, chunks, strict=True))
+    requests = sum(text.number * len(cuts) for text, cuts in zip(texts, chunks, strict=True))
     prompt = requests * instructions + asked * (TOKENS_PER_SENTENCE + ENTRY_TOKENS)
     completion = asked * ENTRY_TOKENS
     share = llm.batch_price if llm.batch else 1.0
     cost = (prompt * llm.endpoint.input_price + completion * llm.endpoint.output_price) / 1e6 * share
-    terms = [f"{text.count} {text.name} x {len(cuts)}" for text, cuts in zip(texts, chunks, strict=True)]
+    terms = [f"{text.number} {text.name} x {len(cuts)}" for text, cuts in zip(texts, chunks, strict=True)]
     formula = f"{' + '.join(terms)} chunks of at most {llm.chunk_sentences} sentences"
     yield Item(f"{path}: requests", f"about {requests:,}", formula)
     formula = (
