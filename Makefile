@@ -14,7 +14,7 @@ BIN := $(VENV)/bin
 INSTALL := $(BIN)/python -m pip install --disable-pip-version-check
 
 .DEFAULT_GOAL := help
-.PHONY: help study named test lint fast slow vllm organism schema clean distclean
+.PHONY: help study plan named test lint fast slow vllm organism schema clean distclean
 
 help:  ## what can be made
 	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1	\2/p' $(MAKEFILE_LIST)
@@ -24,6 +24,9 @@ study: named $(VENV)/main.stamp  ## build the environment, run config.yaml (or C
 	@echo "Report:  $(RESULTS)/report.html"
 	@echo "Claims:  $(RESULTS)/claims.md"
 	@echo "Figures:" && ls $(RESULTS)/figures/*.svg
+
+plan: $(VENV)/main.stamp  ## what config.yaml (or CONFIG) will take: jobs, rollouts, tokens, annotation cost, disk
+	@PYTHONPATH=src $(BIN)/python -m repurpose.plan '$(CONFIG)'
 
 named:
 	@$(NAMED)

@@ -12,7 +12,7 @@ import numpy as np
 import polars as pl
 import pyarrow as pa
 import pytest
-from tests.tiny import StepMaker
+from tests.tiny import BLANK, StepMaker
 
 from repurpose import cosines
 from repurpose.activations.store import write_activations
@@ -153,18 +153,9 @@ def write_inputs(folder: Path, sites: list[Site], reverse: bool = False) -> list
         table = pa.Table.from_pylist([{**key, "window_start": START} for key in keys[order]])
         write_activations(folder / f"{reader}.parquet", table, [LAYER], site.vectors[order][None], {})
         arguments += [f"--{reader}", str(folder / f"{reader}.parquet")]
-    blank = {
-        "char_start": 0,
-        "char_end": 0,
-        "token_start": 0,
-        "token_end": 0,
-        "text": "",
-        "annotator": "x",
-        "reply": None,
-    }
     sentences = pl.DataFrame(keys).with_columns(
         split=pl.lit("train"), status=pl.lit("ok"), label=pl.Series(sites[0].labels),
-        **{name: pl.lit(value) for name, value in blank.items()},
+        **{name: pl.lit(value) for name, value in BLANK.items()},
     )  # fmt: skip
     write_table(folder / "sentences.parquet", sentences, LABELS, {})
     return [*arguments, "--labels", str(folder / "sentences.parquet")]

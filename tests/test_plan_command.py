@@ -11,12 +11,13 @@ import pytest
 import yaml
 from tests.tiny import from_source
 
-from repurpose.plan import Shape, count_conditions, format_plan, plan_study, read_shape
+from repurpose.plan import Shape, count_conditions, count_labelled, format_plan, plan_study, read_shape
 from repurpose.settings import read_study
 
 ROOT = Path(__file__).parents[1]
 ENDPOINT = {"model": "m", "base_url": "http://127.0.0.1:9/v1", "input_price": 2.5, "output_price": 10.0}
 MODEL = {"kind": "llm", "llm": {"endpoint": ENDPOINT, "max_cost": 5.0}}
+PUBLISHED = {"kind": "published", "file": "tests/annotators/published/ward.json"}
 SHAPE = Shape(6, 256)
 
 
@@ -35,8 +36,9 @@ def value(items: list[Any], name: str) -> int:
 
 
 @pytest.mark.workflow
-@pytest.mark.parametrize("study", [default_study(), with_models(one=MODEL), with_models(one=MODEL, two=MODEL)])
-def test_jobs_are_those_that_snakemake_plans(study: dict[str, Any], tmp_path: Path) -> None:
+@pytest.mark.parametrize("annotators", [{}, {"one": MODEL}, {"one": MODEL, "two": MODEL, "three": PUBLISHED}])
+def test_jobs_are_those_that_snakemake_plans(annotators: dict[str, Any], tmp_path: Path) -> None:
+    study = with_models(**annotators)
     (tmp_path / "study.yaml").write_text(yaml.safe_dump(study))
     command = ["-m", "snakemake", "-n", "-s", ROOT / "Snakefile", "--configfile", "study.yaml"]
     done = subprocess.run([sys.executable, *command], cwd=tmp_path, capture_output=True, text=True, check=True)
@@ -73,6 +75,15 @@ def test_conditions_are_those_of_the_sweep() -> None:
     assert count_conditions(study, SHAPE, selection, "reasoning") == 1 + grid
 
 
+def test_steered_rollouts_that_are_labelled_are_those_of_the_base_derived_vector() -> None:
+    study = read_study(with_models(one=MODEL))
+    magnitudes = len(study.sweeps["two_by_two"].magnitudes.values)
+    labelled = (1 + magnitudes) * study.labels.steered_prompts
+    assert count_labelled(study, SHAPE) == labelled
+    (requests,) = [item for item in plan_study(study, SHAPE) if item.name.endswith("requests")]
+    assert f"300 rollouts x 1 + {labelled} steered rollouts x 1 chunks" in requests.formula
+
+
 def test_annotation_costs_what_its_formula_says() -> None:
     items = plan_study(read_study(with_models(one=MODEL)), SHAPE)
     prompt, reply = value(items, "prompt tokens"), value(items, "reply tokens")
@@ -100,6 +111,9 @@ def test_the_command_prints_the_plan_and_names_what_is_wrong(tmp_path: Path) -> 
     command = [sys.executable, "-m", "repurpose.plan"]
     done = subprocess.run(command, cwd=ROOT, env=from_source(), capture_output=True, text=True, check=True)
     assert done.stdout.startswith("jobs") and "steered rollouts" in done.stdout
+    elsewhere = [*command, ROOT / "config.yaml"]
+    found = subprocess.run(elsewhere, cwd=tmp_path, env=from_source(), capture_output=True, text=True)
+    assert found.stdout == done.stdout, found.stderr
     (tmp_path / "bad.yaml").write_text("study: x\n")
     done = subprocess.run([*command, tmp_path / "bad.yaml"], env=from_source(), capture_output=True, text=True)
     assert done.returncode == 1 and done.stderr == "repurpose plan: pair: missing setting; it is required\n"

@@ -6,9 +6,10 @@ from typing import Any
 
 import polars as pl
 import pytest
+from tests.tiny import StepMaker
 
 from repurpose.annotators import Outcome
-from repurpose.labels import by_rollout, label_rows
+from repurpose.labels import account_of, by_rollout, label_rows
 from repurpose.settings import SettingsError
 from repurpose.steered_labels import choose_rollouts, cut_rollouts
 from repurpose.tables import STEERED_LABELS
@@ -53,3 +54,11 @@ def test_rollouts_of_one_prompt_are_told_apart(sweep: pl.DataFrame) -> None:
     assert set(labelled[0]) == set(STEERED_LABELS.names)
     wait = [row["label"] for row in labelled if row["text"].startswith("Wait")]
     assert wait == ["backtracking"] * 6
+
+
+def test_steered_text_is_paid_from_the_account_of_the_rollouts(make_step: StepMaker) -> None:
+    """So `max_cost` limits both together, and every run of the study."""
+    model = {"kind": "llm", "llm": {"endpoint": {"model": "m"}}}
+    labels = {"annotator": "m", "annotators": {"m": model}, "steered_sweep": "grid", "steered_prompts": 1}
+    steps = [make_step(step, sections={"labels": labels}, annotator="m") for step in ("labels", "steered_labels")]
+    assert [account_of(step) for step in steps] == ["small/m"] * 2

@@ -12,7 +12,7 @@ import pyarrow as pa
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from tests.tiny import StepMaker
+from tests.tiny import BLANK, StepMaker
 
 from repurpose.activations.store import write_activations
 from repurpose.settings import BEHAVIOURS, SettingsError, StepSettings, Vectors, canonical_json
@@ -222,16 +222,7 @@ def test_the_command_writes_the_table_with_what_was_left_out(
     tmp_path: Path, step: StepSettings, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     sentences, paths = write_shards(tmp_path)
-    blank = {
-        "char_start": 0,
-        "char_end": 0,
-        "token_start": 0,
-        "token_end": 0,
-        "text": "",
-        "annotator": "x",
-        "reply": None,
-    }
-    full = sentences.with_columns(**{name: pl.lit(value) for name, value in blank.items()})
+    full = sentences.with_columns(**{name: pl.lit(value) for name, value in BLANK.items()})
     write_table(tmp_path / "s.parquet", full, LABELS, {})
     arguments = ["--settings", canonical_json(step.values), "--labels", str(tmp_path / "s.parquet")]
     arguments += ["--activations", *paths, "--output", str(tmp_path / "base.parquet")]

@@ -64,6 +64,8 @@ def make_model(seed: int = 0, vocabulary: int = 64, **changes: Any) -> LlamaForC
     return LlamaForCausalLM(LlamaConfig(**{**options, **changes})).eval()
 
 
+BLANK = {"char_start": 0, "char_end": 0, "token_start": 0, "token_end": 0, "text": "", "annotator": "x", "reply": None}
+"""Columns of LABELS that vectors do not depend on."""
 GRID = {
     "split": "train",
     "prompts": 3,

@@ -70,6 +70,10 @@ class Journal:
         os.fsync(self._file.fileno())
         self._records.update(records)
 
+    def items(self) -> Iterable[tuple[str, Record]]:
+        """All keys with their records."""
+        return self._records.items()
+
     def missing(self, keys: Iterable[str]) -> Iterator[int]:
         """Positions of the keys that have no record yet."""
         return (index for index, key in enumerate(keys) if key not in self._records)

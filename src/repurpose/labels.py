@@ -1,8 +1,8 @@
 """Labels: sentences in, the same sentences out with one annotator's label each.
 
 Annotators never cut or move a sentence; what they say of one that is not valid is kept as its `status`, with the
-reply as it came, and never becomes a label. A language model labels all shards in one job, so that its limits on
-requests and cost hold for the whole study.
+reply as it came, and never becomes a label. All shards are labelled in one job, so that a language model's limits on
+requests and cost hold for the whole study, and a published file need not hold chains of every shard.
 """
 
 from __future__ import annotations
@@ -60,19 +60,19 @@ def label_by_lexicon(rows: Sequence[Row]) -> list[Outcome]:
     return [Outcome(lexicon.label_sentence(row["text"]), "ok") for row in rows if row["labelled"]]
 
 
-def label_by_model(rows: Sequence[Row], llm: Llm, spent: float = 0.0) -> tuple[list[Outcome], list[Row], Row]:
+def label_by_model(rows: Sequence[Row], llm: Llm, account: str) -> tuple[list[Outcome], list[Row], Row]:
     """Outcomes in the order of the sentences, USAGE rows by rollout, and notes for the table's metadata.
 
     Args:
         rows: SENTENCES rows, rollout by rollout.
         llm: the annotator's settings.
-        spent: what other steps of the study have spent of `max_cost`.
+        account: the study and the annotator, on which all jobs of the study spend together.
     """
     from repurpose.annotators.llm import Passage, label_passages  # the client takes seconds to import
 
     groups = by_rollout(rows)
     passages = [Passage("/".join(map(str, key)), [row["text"] for row in group]) for key, group in groups]
-    found = label_passages(passages, llm, REPLIES, spent=spent)
+    found = label_passages(passages, llm, REPLIES, account=account)
     usage = [
         {"prompt_id": key[0], "sample": key[1], "sentences": len(group), **vars(used)}
         for (key, group), used in zip(groups, found.usages, strict=True)
@@ -117,15 +117,20 @@ def _label_chain(
 
 
 def label(
-    annotator: Annotator, rows: Sequence[Row], rollouts: Mapping[Key, str]
+    annotator: Annotator, rows: Sequence[Row], rollouts: Mapping[Key, str], account: str
 ) -> tuple[list[Outcome], list[Row], Row]:
     """Outcomes, USAGE rows (none where no model is asked) and notes of an annotator of any kind."""
     if annotator.llm is not None:
-        return label_by_model(rows, annotator.llm)
+        return label_by_model(rows, annotator.llm, account)
     if annotator.file is not None:
         outcomes, notes = label_by_published(rows, rollouts, annotator.file)
         return outcomes, [], notes
     return label_by_lexicon(rows), [], {}
+
+
+def account_of(settings: StepSettings) -> str:
+    """Who pays for a step's requests."""
+    return f"{settings.study}/{settings.values['annotator']}"
 
 
 def write_shards(shards: Sequence[Sequence[Row]], labelled: Sequence[Row], paths: Sequence[str], notes: Row) -> None:
@@ -144,7 +149,8 @@ def main() -> None:
         name, annotator = settings.values["annotator"], settings.labels.annotators[settings.values["annotator"]]
         shards = [read_table(path).to_dicts() for path in arguments.sentences]
         rows = [row for shard in shards for row in shard]
-        outcomes, usage, notes = label(annotator, rows, read_texts(arguments.rollouts))
+        account = account_of(settings)
+        outcomes, usage, notes = label(annotator, rows, read_texts(arguments.rollouts), account)
         notes = provenance(settings.values, **notes)
         write_shards(shards, label_rows(rows, outcomes, name, annotator.mapping), arguments.output, notes)
         if arguments.usage:

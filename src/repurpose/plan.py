@@ -9,8 +9,9 @@ as it may be. What follows from sentences rests on the averages below and is an 
 from __future__ import annotations
 
 import argparse
+import os
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from itertools import product
 from pathlib import Path
 from typing import NamedTuple
@@ -23,7 +24,7 @@ from repurpose.catalogue import AGREEMENT_FIGURES, FIGURES
 from repurpose.command import one_line_errors
 from repurpose.pair_files import ROLES, check_models, local_folders, read_config
 from repurpose.settings import BEHAVIOURS, Llm, Role, SettingsError, Study, Sweep, locate, read_study
-from repurpose.steering import Directions, expand
+from repurpose.steering import Condition, Directions, expand
 
 TOKENS_PER_SENTENCE = 16
 CHARACTERS_PER_TOKEN = 4
@@ -32,6 +33,7 @@ ENTRY_TOKENS = 14
 ROW_BYTES = 100
 """Of a row's columns beside its token ids, text and vector, compressed."""
 READERS = len(ROLES)
+REPOSITORY = Path(__file__).parents[2]
 
 
 class Item(NamedTuple):
@@ -58,6 +60,16 @@ class Counts(NamedTuple):
     steered: dict[tuple[str, str], int]
     """Steered rollouts by (sweep, target), unsteered rows included."""
     steered_tokens: int
+    labelled: int
+    """Steered rollouts that each language model labels."""
+
+
+class Texts(NamedTuple):
+    """What a language model labels: so many texts of so many sentences, an estimate."""
+
+    name: str
+    number: int
+    sentences: int
 
 
 def plan_study(study: Study, shape: Shape) -> list[Item]:
@@ -80,7 +92,18 @@ def count(study: Study, shape: Shape) -> Counts:
         for target in sweep.targets
     }
     tokens = sum(rows * study.sweeps[name].max_new_tokens for (name, _), rows in steered.items())
-    return Counts(rollouts, rollouts * _sentences(study.rollouts.max_new_tokens), steered, tokens)
+    sentences = rollouts * _sentences(study.rollouts.max_new_tokens)
+    return Counts(rollouts, sentences, steered, tokens, count_labelled(study, shape))
+
+
+def count_labelled(study: Study, shape: Shape) -> int:
+    """Steered rollouts that a language model labels for Table C.1, as `repurpose.steered_labels` chooses them."""
+    sweep, behaviour = study.sweeps.get(study.labels.steered_sweep), study.vectors.behaviour
+    if sweep is None:
+        return 0
+    conditions = list_conditions(study, shape, sweep, "reasoning")
+    chosen = [c for c in conditions if (c.direction, c.reader) == (behaviour, "base")]
+    return (1 + len(chosen)) * study.labels.steered_prompts * sweep.samples
 
 
 def _sentences(tokens: int) -> int:
@@ -88,7 +111,12 @@ def _sentences(tokens: int) -> int:
 
 
 def count_conditions(study: Study, shape: Shape, sweep: Sweep, target: Role) -> int:
-    """Conditions of a sweep on one target, the unsteered one included, as the sweep itself lists them."""
+    """Conditions of a sweep on one target, the unsteered one included."""
+    return 1 + len(list_conditions(study, shape, sweep, target))
+
+
+def list_conditions(study: Study, shape: Shape, sweep: Sweep, target: Role) -> list[Condition]:
+    """The steered conditions of a sweep on one target, as the sweep itself lists them."""
     layers = _asked(study.activations.layers, range(shape.layers))
     starts = study.activations.window_starts
     numbered = [f"random-{n:02d}" for n in range(study.vectors.random_directions)]
@@ -99,7 +127,7 @@ def count_conditions(study: Study, shape: Shape, sweep: Sweep, target: Role) -> 
     chosen = {"layer": layers[0], "window_start": starts[0], "magnitude": 1.0}
     grid_layers = [layers[0]] if sweep.layers == "selected" else _asked(sweep.layers, layers)
     grid_starts = [starts[0]] if sweep.window_starts == "selected" else _asked(sweep.window_starts, starts)
-    return 1 + len(expand(sweep, target, directions, grid_layers, grid_starts, chosen))
+    return expand(sweep, target, directions, grid_layers, grid_starts, chosen)
 
 
 def _asked(asked: Iterable[int] | str, known: Iterable[int]) -> list[int]:
@@ -134,12 +162,12 @@ def engine_jobs(study: Study) -> Iterator[tuple[str, int]]:
 
 
 def label_jobs(study: Study) -> Iterator[tuple[str, int]]:
-    """Jobs of annotators: one a shard, or for a language model its check, all shards, and steered rollouts."""
+    """Jobs of annotators: one each, and for a language model another one for steered rollouts."""
     annotators = study.labels.annotators
     models = sum(annotator.llm is not None for annotator in annotators.values())
-    yield "labels by rules", (len(annotators) - models) * study.rollouts.shards
+    yield "labels", len(annotators)
     if models:
-        yield "checks of endpoints, labels and steered labels by models", 3 * models
+        yield "steered labels by models", models
     if len(annotators) > 1:
         yield "comparison of annotators", 1
 
@@ -167,23 +195,27 @@ def _steered_formula(study: Study, counts: Counts) -> str:
 
 
 def plan_annotation(study: Study, counts: Counts) -> Iterator[Item]:
-    """Requests, tokens and cost of each language model that labels."""
+    """Requests, tokens and cost of each language model that labels; those of another annotator's run come on top."""
+    texts = [Texts("rollouts", counts.rollouts, _sentences(study.rollouts.max_new_tokens))]
+    if counts.labelled:
+        length = study.sweeps[study.labels.steered_sweep].max_new_tokens
+        texts.append(Texts("steered rollouts", counts.labelled, _sentences(length)))
     for name, annotator in study.labels.annotators.items():
         if annotator.llm is not None:
-            yield from _plan_llm(f"labels.annotators.{name}", annotator.llm, study, counts)
+            yield from _plan_llm(f"labels.annotators.{name}", annotator.llm, texts)
 
 
-def _plan_llm(path: str, llm: Llm, study: Study, counts: Counts) -> Iterator[Item]:
-    each = _sentences(study.rollouts.max_new_tokens)
-    chunks = cut(each, llm.chunk_sentences, llm.overlap_sentences)
-    asked = sum(map(len, chunks)) * counts.rollouts
+def _plan_llm(path: str, llm: Llm, texts: Sequence[Texts]) -> Iterator[Item]:
+    chunks = [cut(text.sentences, llm.chunk_sentences, llm.overlap_sentences) for text in texts]
+    asked = sum(text.number * sum(map(len, cuts)) for text, cuts in zip(texts, chunks, strict=True))
     instructions = len(Path(locate(llm.prompt)).read_text(encoding="utf-8")) // CHARACTERS_PER_TOKEN
-    requests = len(chunks) * counts.rollouts
+    requests = sum(text.number * len(cuts) for text, cuts in zip(texts, chunks, strict=True))
     prompt = requests * instructions + asked * (TOKENS_PER_SENTENCE + ENTRY_TOKENS)
     completion = asked * ENTRY_TOKENS
     share = llm.batch_price if llm.batch else 1.0
     cost = (prompt * llm.endpoint.input_price + completion * llm.endpoint.output_price) / 1e6 * share
-    formula = f"{counts.rollouts} rollouts x {len(chunks)} chunks of at most {llm.chunk_sentences} sentences"
+    terms = [f"{text.number} {text.name} x {len(cuts)}" for text, cuts in zip(texts, chunks, strict=True)]
+    formula = f"{' + '.join(terms)} chunks of at most {llm.chunk_sentences} sentences"
     yield Item(f"{path}: requests", f"about {requests:,}", formula)
     formula = (
         f"requests x {instructions} of instructions + {asked} sentences x ({TOKENS_PER_SENTENCE} + {ENTRY_TOKENS})"
@@ -246,6 +278,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n", 1)[0])
     parser.add_argument("study", nargs="?", default="config.yaml", help="a study file")
     arguments = parser.parse_args()
+    # as the workflow does: a study's relative paths count from the repository, wherever the command is given
+    os.environ.setdefault("REPURPOSE_ROOT", os.path.relpath(REPOSITORY))
     with one_line_errors("plan"):
         study = read_study_file(arguments.study)
         check_models(study)

@@ -168,7 +168,11 @@ class Llm:
     max_invalid_share: float = 0.02
     """More sentences without a valid label than this fail the rule."""
     max_cost: float | None = None
-    """Stop before the study's requests cost more than this."""
+    """Stop before the study's requests to this annotator cost more than this: all that they ever cost, of killed
+    runs, of other wordings and of steered text too, not what another study or annotator paid. Held back is the most
+    that a request under way can cost. Not counted: requests that broke or were killed before their reply arrived,
+    and what an earlier `model` or `base_url` cost. On a file system without locks jobs at the same time do not see
+    one another's replies."""
     batch: bool = False
     """Use the endpoint's Batch API: later, at `batch_price` times the price."""
     batch_price: float = 0.5
@@ -308,9 +312,9 @@ STEP_SECTIONS: dict[str, tuple[str, ...]] = {
     "check_parity": ("seed", "pair", "engine", "vllm", "vectors", "activations"),
     "rollouts": ("seed", "pair", "engine", "vllm", "rollouts"),
     "sentences": ("pair",),
-    "labels": ("labels",),
-    "check_endpoint": ("labels",),
-    "steered_labels": ("vectors", "labels"),
+    "labels": ("study", "labels"),
+    "check_annotators": ("labels",),
+    "steered_labels": ("study", "vectors", "labels"),
     "compare_annotators": ("seed", "statistics"),
     "activations": ("pair", "activations"),
     "vectors": ("seed", "vectors", "activations"),
@@ -355,8 +359,6 @@ def step_settings(study: Study, step: str, **extra: Any) -> dict[str, Any]:
     if "annotator" in extra:
         name = extra["annotator"]
         own = values["labels"]["annotators"][name]
-        if step == "check_endpoint":  # proves the endpoint, whatever is to be asked of it
-            own = {"kind": own["kind"], "llm": {"endpoint": own["llm"]["endpoint"]}}
         shared = values["labels"] if step == "steered_labels" else {}
         values["labels"] = {**shared, "annotator": name, "annotators": {name: own}}
     return {**{name: values[name] for name in STEP_SECTIONS[step]}, **extra}

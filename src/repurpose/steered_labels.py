@@ -13,14 +13,13 @@ from typing import Any
 import polars as pl
 
 from repurpose.command import one_line_errors, read_arguments
-from repurpose.labels import label_by_model, label_rows
+from repurpose.labels import account_of, label_by_model, label_rows
 from repurpose.sentences import is_prose, split_sentences, thinking_end
 from repurpose.settings import SettingsError, StepSettings
-from repurpose.tables import STEERED_LABELS, USAGE, provenance, read_table, write_table
+from repurpose.tables import STEERED_KEY, STEERED_LABELS, USAGE, provenance, read_table, write_table
 
 Row = dict[str, Any]
-CONDITION = ("sweep", "target", "direction", "kind", "reader", "layer", "window_start", "operation", "multiple")
-COLUMNS = (*CONDITION, "magnitude", "prompt_id", "category", "sample", "text")
+COLUMNS = (*STEERED_KEY, "text")
 
 
 def choose_rollouts(sweep: pl.DataFrame, behaviour: str, prompts: int) -> list[Row]:
@@ -51,14 +50,13 @@ def cut_rollouts(rollouts: Sequence[Row]) -> list[Row]:
 
 
 def main() -> None:
-    arguments = read_arguments(__doc__ or "", one=["sweep", "spent", "usage"])
+    arguments = read_arguments(__doc__ or "", one=["sweep", "usage"])
     with one_line_errors("steered_labels"):
         settings = StepSettings("steered_labels", arguments.settings)
         name, annotator = settings.values["annotator"], settings.labels.annotators[settings.values["annotator"]]
         sweep = read_table(arguments.sweep, list(COLUMNS))
         rows = cut_rollouts(choose_rollouts(sweep, settings.vectors.behaviour, settings.labels.steered_prompts))
-        spent = float(read_table(arguments.spent, ["cost"])["cost"].sum())
-        outcomes, usage, notes = label_by_model(rows, annotator.llm, spent)
+        outcomes, usage, notes = label_by_model(rows, annotator.llm, account_of(settings))
         notes = provenance(settings.values, **notes)
         labelled = label_rows(rows, outcomes, name, annotator.mapping)
         write_table(arguments.output, labelled, STEERED_LABELS, notes)

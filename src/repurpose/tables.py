@@ -69,36 +69,10 @@ SENTENCES = _schema(
 """One sentence; characters count in the rollout's text, tokens in its generated ids (0 = first generated). `labelled`
 says whether annotators are asked for it: tags alone and what follows the thinking are not."""
 
-LABELS = pa.schema(
-    [f for f in SENTENCES if f.name != "labelled"]
-    + [pa.field("annotator", text), pa.field("label", text), pa.field("status", text), pa.field("reply", text)]
-)
+JUDGEMENT = _schema(annotator=text, label=text, status=text, reply=text)
+LABELS = pa.schema([*(f for f in SENTENCES if f.name != "labelled"), *JUDGEMENT])
 """One sentence as one annotator labels it. `status` is ok, skipped (not asked for), or what was wrong with the
 annotator's answer; then `label` is null and `reply` holds the answer as it came. Nothing invalid becomes a label."""
-
-STEERED_LABELS = _schema(
-    sweep=text,
-    target=text,
-    direction=text,
-    kind=text,
-    reader=text,
-    layer=whole,
-    window_start=whole,
-    operation=text,
-    multiple=real,
-    magnitude=real,
-    prompt_id=text,
-    category=text,
-    sample=whole,
-    cell=whole,
-    sentence=whole,
-    text=text,
-    annotator=text,
-    label=text,
-    status=text,
-    reply=text,
-)
-"""One sentence of a steered rollout as one annotator labels it; `cell` numbers the rollouts."""
 
 USAGE = _schema(
     prompt_id=text,
@@ -193,6 +167,20 @@ SWEEPS = _schema(
 """One steered rollout. `direction` is a vector's name, `noise`, `self` or `none` (unsteered); `magnitude` is the L2
 norm added, `dose` that over the target's median residual norm at the site, `multiple` the value as written in the
 study. `steered_positions` is counted inside the hook."""
+
+STEERED_KEY = (
+    *("sweep", "target", "direction", "kind", "reader", "layer", "window_start", "operation", "multiple"),
+    *("magnitude", "prompt_id", "category", "sample"),
+)
+"""What a labelled sentence of steered text keeps of its row."""
+STEERED_LABELS = pa.schema(
+    [
+        *(f for f in SWEEPS if f.name in STEERED_KEY),
+        *_schema(cell=whole, sentence=whole, text=text),
+        *JUDGEMENT,
+    ]
+)
+"""One sentence of a steered rollout as one annotator labels it; `cell` numbers the rollouts."""
 
 MEASUREMENTS = pa.schema(
     [f for f in SWEEPS if f.name not in ("token_ids", "text")]

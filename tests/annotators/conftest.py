@@ -2,18 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
 from tests.endpoint import KEY, KEY_VARIABLE, MODEL, FakeEndpoint
 
-from repurpose.annotators.llm import Passage
+from repurpose.annotators import llm
+from repurpose.annotators.llm import Labelled, Passage
 from repurpose.settings import Endpoint, Llm
 
 MakeLlm = Callable[..., Llm]
 PRICES = {"input_price": 2.0, "output_price": 8.0}
+ACCOUNT = "study/labeller"
+
+
+def label_passages(
+    passages: Sequence[Passage], settings: Llm, replies_folder: Path, account: str = ACCOUNT
+) -> Labelled:
+    """Label on the account of one annotator of one study."""
+    return llm.label_passages(passages, settings, replies_folder, account=account)
 
 
 @pytest.fixture

@@ -1,18 +1,17 @@
 from __future__ import annotations
 
 import json
-import signal
+import subprocess
 import time
 from pathlib import Path
 
 import pytest
-from tests.annotators.conftest import MakeLlm, make_passages
+from tests.annotators.conftest import MakeLlm, label_passages, make_passages
 from tests.annotators.test_llm import assert_true, start
-from tests.endpoint import KEY, REPLY_FAULTS, Body, pick_faults, serve
+from tests.endpoint import KEY, REPLY_FAULTS, Body, FakeEndpoint, pick_faults, serve
 
 from repurpose.annotators import batch
 from repurpose.annotators.ledger import CostError, sum_usages
-from repurpose.annotators.llm import label_passages
 from repurpose.endpoint import EndpointError
 
 UPLOAD = "POST /v1/files"
@@ -87,12 +86,7 @@ def test_a_run_killed_between_upload_and_collection_uploads_nothing_again(make_l
     passages = make_passages(6, 4)
     with serve(batch_polls=-1) as fake:
         llm = make_llm(fake, batch=True)
-        process = start(llm, passages, tmp_path)
-        while not any(b["looks"] for b in fake.batches.values()):
-            assert process.poll() is None
-            time.sleep(0.01)
-        process.send_signal(signal.SIGKILL)
-        process.wait()
+        kill_when_it_waits(start(llm, passages, tmp_path), fake)
         fake.batch_polls = 1
         labelled = label_passages([*passages, *make_passages(1, 4, "new")], llm, tmp_path)
     assert_true(labelled, [*passages, *make_passages(1, 4, "new")])
@@ -121,12 +115,7 @@ def test_a_batch_that_the_server_forgot_is_sent_again(make_llm: MakeLlm, tmp_pat
     passages = make_passages(2, 3)
     with serve(batch_polls=-1) as fake:
         llm = make_llm(fake, batch=True)
-        process = start(llm, passages, tmp_path)
-        while not any(b["looks"] for b in fake.batches.values()):
-            assert process.poll() is None
-            time.sleep(0.01)
-        process.kill()
-        process.wait()
+        kill_when_it_waits(start(llm, passages, tmp_path), fake)
         fake.batches["batch-9"] = fake.batches.pop("batch-0") | {"id": "batch-9", "metadata": None}
         fake.batch_polls = 1
         assert_true(label_passages(passages, llm, tmp_path), passages)
@@ -141,6 +130,40 @@ def test_max_cost_holds_back_what_does_not_fit(make_llm: MakeLlm, tmp_path: Path
         spent = (fake.prompt_tokens * 2.0 + fake.completion_tokens * 8.0) / 2e6
         assert 0 < spent <= 0.03
         assert 0 < len(fake.bodies) < 60
+
+
+def test_what_lies_with_a_batch_counts_for_other_texts_too(make_llm: MakeLlm, tmp_path: Path) -> None:
+    """A run is killed while its batch is under way; the study's next job labels other text."""
+    passages, others = make_passages(6, 4), make_passages(6, 4, "other")
+    with serve(batch_polls=-1) as fake:
+        kill_when_it_waits(start(make_llm(fake, batch=True), passages, tmp_path), fake)
+        told = r"; 0 was spent in this run, 0 before on .* and up to 0\.\d+ lies with batches"
+        with pytest.raises(CostError, match=told):
+            label_passages(others, make_llm(fake, batch=True, max_cost=0.008), tmp_path)
+        assert len(fake.batches) == 1
+        with pytest.raises(CostError, match="lies with batches"):
+            label_passages(others, make_llm(fake, max_cost=0.008), tmp_path)
+        assert not fake.bodies
+
+
+def test_who_gave_a_request_to_a_batch_pays_for_it(make_llm: MakeLlm, tmp_path: Path) -> None:
+    passages = make_passages(6, 4)
+    with serve(batch_polls=-1, usage=False) as fake:
+        llm = make_llm(fake, batch=True)
+        kill_when_it_waits(start(llm, passages, tmp_path), fake)
+        fake.batch_polls = 1
+        label_passages(passages[:1], make_llm(fake, batch=True, max_cost=0.001), tmp_path, account="study/another")
+        with pytest.raises(CostError):  # a server that tells no use is taken at its worst here, too
+            label_passages(make_passages(1, 1, "new"), make_llm(fake, batch=True, max_cost=0.008), tmp_path)
+    assert len(fake.batches) == 1
+
+
+def kill_when_it_waits(process: subprocess.Popen[bytes], fake: FakeEndpoint) -> None:
+    while not any(batch["looks"] for batch in fake.batches.values()):
+        assert process.poll() is None
+        time.sleep(0.01)
+    process.kill()
+    process.wait()
 
 
 def test_a_large_file_is_cut(make_llm: MakeLlm, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

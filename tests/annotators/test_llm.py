@@ -12,7 +12,7 @@ from dataclasses import asdict
 from pathlib import Path
 
 import pytest
-from tests.annotators.conftest import PRICES, MakeLlm, make_passages
+from tests.annotators.conftest import ACCOUNT, PRICES, MakeLlm, label_passages, make_passages
 from tests.endpoint import (
     KEY,
     KEY_VARIABLE,
@@ -30,7 +30,7 @@ from tests.tiny import from_source
 
 from repurpose.annotators import chunks, faults
 from repurpose.annotators.ledger import CostError, sum_usages
-from repurpose.annotators.llm import AnnotationError, Labelled, Passage, label_passages
+from repurpose.annotators.llm import AnnotationError, Labelled, Passage
 from repurpose.annotators.replies import Reply
 from repurpose.endpoint import EndpointError
 from repurpose.settings import BEHAVIOURS, SettingsError
@@ -329,13 +329,13 @@ from repurpose.annotators.llm import Passage, label_passages
 from repurpose.settings import Endpoint, Llm
 values, passages, folder = json.loads(sys.argv[1]), json.loads(sys.argv[2]), Path(sys.argv[3])
 llm = Llm(**{**values, "endpoint": Endpoint(**values["endpoint"])})
-label_passages([Passage(key, sentences) for key, sentences in passages], llm, folder)
+label_passages([Passage(key, sentences) for key, sentences in passages], llm, folder, account=sys.argv[4])
 """
 
 
 def start(llm: object, passages: list[Passage], folder: Path) -> subprocess.Popen[bytes]:
     texts = json.dumps([[passage.key, passage.sentences] for passage in passages])
-    arguments = [sys.executable, "-c", RUN, json.dumps(asdict(llm)), texts, str(folder)]  # type: ignore[call-overload]
+    arguments = [sys.executable, "-c", RUN, json.dumps(asdict(llm)), texts, str(folder), ACCOUNT]  # type: ignore[call-overload]
     return subprocess.Popen(arguments, env=from_source(), stderr=subprocess.DEVNULL)
 
 
@@ -394,9 +394,41 @@ def test_max_cost_stops_before_it_is_passed_and_keeps_what_is_done(make_llm: Mak
 
 
 def test_a_server_that_tells_no_use_is_taken_at_its_worst(make_llm: MakeLlm, tmp_path: Path) -> None:
-    with serve(usage=False) as fake, pytest.raises(CostError):
-        label_passages(make_passages(400, 5), make_llm(fake, max_cost=0.05), tmp_path)
-    assert 0 < len(fake.bodies) < 400
+    with serve(usage=False) as fake:
+        llm = make_llm(fake, max_cost=0.05)
+        with pytest.raises(CostError):
+            label_passages(make_passages(400, 5), llm, tmp_path)
+        asked = len(fake.bodies)
+        with pytest.raises(CostError):  # a later run remembers it so
+            label_passages(make_passages(400, 5), llm, tmp_path)
+    assert 0 < asked == len(fake.bodies) < 400
+
+
+def spent_at(fake: FakeEndpoint) -> float:
+    return (fake.prompt_tokens * PRICES["input_price"] + fake.completion_tokens * PRICES["output_price"]) / 1e6
+
+
+def test_one_limit_holds_for_all_texts_of_a_study(make_llm: MakeLlm, tmp_path: Path) -> None:
+    """Labels of rollouts, then steered text of one run and of another: together they stay below the limit."""
+    texts = {name: make_passages(40, 5, name) for name in ("rollouts", "steered", "other run")}
+    with serve() as fake:
+        label_passages(texts["rollouts"], make_llm(fake), tmp_path)
+        limit = 1.5 * spent_at(fake)
+        llm = make_llm(fake, max_cost=limit)
+        for name in ("steered", "other run"):
+            with pytest.raises(CostError, match=f"before on {ACCOUNT}; every reply is kept"):
+                label_passages(texts[name], llm, tmp_path)
+        assert 0.9 * limit < spent_at(fake) <= limit
+        label_passages(texts["rollouts"], llm, tmp_path)  # replies that are there cost nothing
+
+
+def test_what_others_have_paid_is_not_counted(make_llm: MakeLlm, tmp_path: Path) -> None:
+    shared, own = make_passages(40, 5, "shared"), make_passages(10, 5, "own")
+    with serve() as fake:
+        label_passages(shared, make_llm(fake), tmp_path, account="study/another")
+        llm = make_llm(fake, max_cost=0.6 * spent_at(fake))
+        assert_true(label_passages([*shared, *own], llm, tmp_path), [*shared, *own])
+    assert len(fake.bodies) == 50
 
 
 # The key

@@ -20,7 +20,6 @@ from repurpose.annotators.published import (
     Report,
     Section,
     align_sections,
-    check_published,
     label_sentences,
     match_rollouts,
     read_chains,
@@ -309,7 +308,7 @@ GOOD = {
 def test_bad_files_are_named(tmp_path: Path, content: Any, said: str) -> None:
     (tmp_path / "labels.json").write_text(json.dumps(content))
     with pytest.raises(TableError, match=rf"^labels.json: .*{said}|^labels.json: {said}") as caught:
-        check_published(tmp_path / "labels.json")
+        read_chains(tmp_path / "labels.json")
     assert "\n" not in str(caught.value)
 
 
@@ -317,13 +316,13 @@ def test_bad_files_are_named(tmp_path: Path, content: Any, said: str) -> None:
 def test_what_is_not_json_is_named(tmp_path: Path, content: bytes) -> None:
     (tmp_path / "labels.json").write_bytes(content)
     with pytest.raises(TableError, match=r"^labels.json: is not JSON") as caught:
-        check_published(tmp_path / "labels.json")
+        read_chains(tmp_path / "labels.json")
     assert "\n" not in str(caught.value)
 
 
 def test_a_missing_file_is_named(tmp_path: Path) -> None:
     with pytest.raises(TableError, match=r"^labels.json: no such file"):
-        check_published(tmp_path / "labels.json")
+        read_chains(tmp_path / "labels.json")
 
 
 def test_long_chains_take_time_in_proportion() -> None:

@@ -82,16 +82,29 @@ def test_a_key_that_the_server_repeats_is_not_written(tmp_path: Path, monkeypatc
 
 def test_replies_survive_the_process(tmp_path: Path) -> None:
     reply = Reply(content="x\u2028\n", prompt_tokens=3, arrived=1.5)
+    bounds = {"k1": (5, 6), "k2": (7, 8), "k": (9, 9)}
     with Replies.open(tmp_path, ENDPOINT) as replies:
         replies.add({"k": reply})
-        replies.add_batch("b1", ["k1", "k2"])
+        replies.add_batch("b1", bounds, "s/a")
         replies.close_batch(["k2"])
     with Replies.open(tmp_path, ENDPOINT) as replies:
         assert replies["k"] == reply
         assert "other" not in replies
         assert [replies.batch_of(key) for key in ("k1", "k2", "k3")] == ["b1", None, None]
+        assert list(replies.in_batches("s/a")) == [(5, 6)] and not list(replies.in_batches("s/b"))
         assert replies.knows_batch("b1")
         assert not replies.knows_batch("b2")
+
+
+def test_each_reply_says_who_paid_how_much(tmp_path: Path) -> None:
+    told, silent = Reply(prompt_tokens=3, completion_tokens=4), Reply()
+    with Replies.open(tmp_path, ENDPOINT) as replies:
+        replies.add({"1": told.paid_by("s/a", (50, 60)), "2": silent.paid_by("s/b", (50, 60)), "3": told})
+        replies.add_batch("b1", {"4": (70, 80)}, "s/a")
+        replies.add({"4": replies.from_batch("4", silent), "5": replies.from_batch("5", silent)})
+    with Replies.open(tmp_path, ENDPOINT) as replies:
+        charged = {a: [tuple(r.charged or ()) for r in replies.bought_by(a)] for a in ("s/a", "s/b", "s/c")}
+        assert charged == {"s/a": [(3, 4), (70, 80)], "s/b": [(50, 60)], "s/c": []}
 
 
 def test_everything_that_a_reply_depends_on_is_in_its_key() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import socket
 import subprocess
 import sys
@@ -12,6 +13,7 @@ import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 ROOT = Path(__file__).parents[2]
 MODEL = ROOT / "resources" / "organism" / "reasoning"
@@ -50,14 +52,36 @@ def serve(folder: Path, key: str) -> Iterator[str]:
     environment = {**os.environ, **QUIET, **caches, "VLLM_API_KEY": key}
     command = [str(python()), "-m", "vllm.entrypoints.openai.api_server", "--model", str(MODEL), *options]
     log = folder / "server.log"
-    with log.open("w") as file:
-        server = subprocess.Popen(command, env=environment, stdout=file, stderr=subprocess.STDOUT, cwd=folder)
+    server = launch(command, log, env=environment, cwd=folder)
     try:
         _wait(server, f"http://127.0.0.1:{port}/health", log)
         yield f"http://127.0.0.1:{port}/v1"
     finally:
-        server.terminate()
+        os.killpg(server.pid, signal.SIGTERM)
         server.wait(timeout=60)
+
+
+def launch(command: list[str], log: Path, **options: Any) -> subprocess.Popen[bytes]:
+    """Start a command, and what it starts, in a group of its own that ends when this process does, however it does."""
+    watched = [sys.executable, __file__, str(os.getpid()), *command]
+    with log.open("w") as file:
+        return subprocess.Popen(watched, stdout=file, stderr=subprocess.STDOUT, start_new_session=True, **options)
+
+
+def watch(parent: int, command: list[str]) -> int:
+    """Run a command as long as the parent lives; a kill of the parent is seen within half a second.
+
+    A process of its own, because no signal tells of a killed parent to those that the command has started itself.
+    """
+    signal.signal(signal.SIGTERM, lambda *_: None)  # the group's: the command ends by it, and then this process
+    child = subprocess.Popen(command)
+    while os.getppid() == parent:
+        try:
+            return child.wait(timeout=0.5)
+        except subprocess.TimeoutExpired:
+            continue
+    os.killpg(0, signal.SIGKILL)
+    return 1
 
 
 def _wait(server: subprocess.Popen[bytes], url: str, log: Path) -> None:
@@ -72,3 +96,7 @@ def _wait(server: subprocess.Popen[bytes], url: str, log: Path) -> None:
             time.sleep(0.5)
     sys.stderr.write(log.read_text()[-4000:])
     raise TimeoutError(f"no answer from {url} in {SECONDS} s")
+
+
+if __name__ == "__main__":
+    sys.exit(watch(int(sys.argv[1]), sys.argv[2:]))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -14,6 +15,8 @@ import pytest
 import yaml
 from server import ROOT, serve
 
+from repurpose.catalogue import AGREEMENT_FIGURES, AGREEMENT_TABLES, FIGURES, TABLES
+from repurpose.csv_tables import read_csv
 from repurpose.settings import BEHAVIOURS
 from repurpose.tables import read_table
 
@@ -33,17 +36,28 @@ def make_study(url: str, folder: Path, **rollouts: Any) -> dict[str, Any]:
     """A small study whose labels come from the server."""
     study = yaml.safe_load((ROOT / "config.yaml").read_text())
     endpoint = {"model": "organism", "base_url": url, "key_variable": "CANARY_KEY", "concurrency": 16, "retries": 1}
-    prices = {"input_price": 2.0, "output_price": 8.0}
-    llm = {"endpoint": {**endpoint, **prices}, "prompt": str(folder / "prompt.md"), "chunk_sentences": 4}
-    llm |= {"overlap_sentences": 1, "max_invalid_share": 1.0}
-    annotators = {"lexicon": {"kind": "lexicon"}, "model": {"kind": "llm", "llm": llm}}
-    study |= {"study": "served", "prompts": {"source": "organism", "train": 6, "heldout": 4}}
+    # greedily the pair's model calls every sentence `initializing`, and at this temperature most of them
+    endpoint |= {"input_price": 2.0, "output_price": 8.0, "temperature": 2.0}
+    llm = {"endpoint": endpoint, "prompt": str(folder / "prompt.md"), "chunk_sentences": 4, "overlap_sentences": 1}
+    model = {"kind": "llm", "llm": {**llm, "max_invalid_share": 1.0}, "mapping": {"initializing": "backtracking"}}
+    annotators = {"lexicon": {"kind": "lexicon"}, "model": model}
     study["labels"] = {"annotator": "lexicon", "annotators": annotators, "steered_prompts": 2}
     study["rollouts"] |= {"max_new_tokens": 160, **rollouts}
-    for sweep in study["sweeps"].values():
-        sweep["prompts"] = min(sweep["prompts"], 4)
     (folder / "prompt.md").write_text(INSTRUCTIONS)
-    return dict(study)
+    return {**shrink(study), "study": "served"}
+
+
+def shrink(study: dict[str, Any]) -> dict[str, Any]:
+    """All steps of a study, and as little as can be in each."""
+    study["prompts"] = {"source": "organism", "train": 6, "heldout": 4}
+    study["activations"] |= {"layers": [2, 4], "window_starts": [-9, -6]}
+    study["vectors"] |= {"random_directions": 2, "shuffles": 2, "split_halves": 4}
+    study["selection"] |= {"min_distinct_2": 0.0, "max_longest_run": 1000.0}
+    study["statistics"] |= {"bootstrap": 50}
+    for name, sweep in study["sweeps"].items():
+        values = [0.8] if name == "selection" else [1.0]
+        sweep |= {"prompts": 3, "max_new_tokens": 24, "magnitudes": {**sweep["magnitudes"], "values": values}}
+    return study
 
 
 def snakemake(folder: Path, study: dict[str, Any], *targets: str, key: str = KEY) -> subprocess.CompletedProcess[str]:
@@ -54,13 +68,14 @@ def snakemake(folder: Path, study: dict[str, Any], *targets: str, key: str = KEY
     return subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True)
 
 
-TARGETS = tuple(f"results/served/{name}" for name in ("tables/agreement.csv", "figures/confusion.svg"))
+RUN = "results/served/with/model"
+"""Everything that stands on the model's labels."""
 
 
 @pytest.fixture(scope="module")
 def labelled(url: str, tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("a study")
-    done = snakemake(folder, make_study(url, folder), *TARGETS)
+    done = snakemake(folder, make_study(url, folder), f"{RUN}/report.html")
     assert done.returncode == 0, done.stdout + done.stderr
     return folder
 
@@ -89,15 +104,26 @@ def test_the_bill_is_what_the_server_counted(labelled: Path) -> None:
     assert (usage["cost"] - cost).abs().max() < 1e-12  # type: ignore[operator]
 
 
+def test_the_whole_study_stands_on_the_models_labels(labelled: Path) -> None:
+    run = labelled / RUN
+    assert {path.stem for path in (run / "tables").glob("*.csv")} == {*TABLES, *AGREEMENT_TABLES}
+    assert {path.stem for path in (run / "figures").glob("*.svg")} == {*FIGURES, *AGREEMENT_FIGURES}
+    assert (run / "claims.md").stat().st_size > 500 and (run / "report.html").stat().st_size > 50_000
+    steered = read_table(run / "steered_labels/model.parquet")
+    assert steered["prompt_id"].n_unique() == 2 and steered["multiple"].unique().sort().to_list() == [0.0, 1.0]
+    rule = read_csv(run / "tables/keyword_rule.csv")
+    assert set(rule["annotator"]) == {"lexicon", "model"}
+
+
 def test_labelling_again_asks_the_server_nothing(labelled: Path, url: str) -> None:
     study = make_study(url, labelled)
-    study["labels"]["annotators"]["model"]["mapping"] = {"example-testing": "deduction"}
-    study["labels"]["annotators"]["model"]["llm"]["endpoint"]["base_url"] = url
+    assert "adding-knowledge" in read_labels(labelled, "model")["label"].to_list()
+    study["labels"]["annotators"]["model"]["mapping"] = {"adding-knowledge": "deduction"}
     before = replies(labelled)
     done = snakemake(labelled, study, "results/served/labels/model/0.parquet", key="not-asked-for")
     assert done.returncode == 0, done.stdout + done.stderr
     assert replies(labelled) == before
-    assert "example-testing" not in read_labels(labelled, "model")["label"].to_list()
+    assert "adding-knowledge" not in read_labels(labelled, "model")["label"].to_list()
     usage = read_table(labelled / "results/served/labels/model/usage.parquet")
     assert usage["paid_earlier"].to_list() == usage["cost"].to_list()
 
@@ -108,9 +134,11 @@ def replies(folder: Path) -> list[str]:
 
 
 def test_the_key_stands_in_no_file(labelled: Path) -> None:
-    files = [path for path in labelled.rglob("*") if path.is_file()]
-    assert len(files) > 20
-    assert not [path for path in files if KEY.encode() in path.read_bytes()]
+    files = {path.relative_to(labelled): path for path in labelled.rglob("*") if path.is_file()}
+    names = [name.as_posix() for name in files]
+    for part in (r"\.snakemake/", r"results/.*/logs/", r"results/replies/.*\.jsonl$", rf"{RUN}/report\.html$"):
+        assert any(re.search(part, name) for name in names), part
+    assert not [name for name, path in files.items() if KEY.encode() in path.read_bytes()]
 
 
 @pytest.mark.parametrize(
@@ -127,7 +155,7 @@ def test_what_is_wrong_is_said_before_rollouts_are_spent(
 ) -> None:
     study = make_study(url, tmp_path)
     study["labels"]["annotators"]["model"]["llm"]["endpoint"] |= change
-    done = snakemake(tmp_path, study, *TARGETS, key=key)
+    done = snakemake(tmp_path, study, f"{RUN}/report.html", key=key)
     assert done.returncode != 0 and said in done.stderr + done.stdout, done.stdout + done.stderr
     assert not list((tmp_path / "results").rglob("rollouts/*.parquet"))
 

@@ -20,14 +20,15 @@ ROOT = Path(__file__).parents[2]
 COPIED = ("Snakefile", "workflow", "profiles", "envs", "src", "config.yaml", "resources/annotation")
 
 STAND_IN = f"""#!/usr/bin/env bash
-# Stands in for `python -m repurpose.<step> ... --output PATH...`: writes the call to each output and to calls.txt.
+# Stands in for `python -m repurpose.<step> ... [--output PATH...]`: writes the call to each output and to calls.txt.
 set -euo pipefail
 echo "$*" >> calls.txt
 call="$*"
-while [[ "$1" != "--output" ]]; do
+while [[ $# -gt 0 && "$1" != "--output" ]]; do
     if [[ "$1" == "--usage" ]]; then echo "$call" > "$2"; fi
     shift
 done
+if [[ $# -eq 0 ]]; then exit; fi
 shift
 for path in "$@"; do
     if [[ "$path" == */tables ]]; then

@@ -183,6 +183,63 @@ def test_a_living_run_keeps_others_out(project: Project) -> None:
         run.wait()
 
 
+ANNOTATORS: dict[str, dict[str, object]] = {
+    "lexicon": {"kind": "lexicon"},
+    "ward": {"kind": "published", "file": "published.json"},
+}
+COPY = '["deduction"]So 7.["end-section"]'
+CHAIN = {"task_id": "17", "problem": "?", "reasoning_chain": "So 7.", "annotated_chain": COPY}
+
+
+def with_annotators(project: Project, annotators: dict[str, dict[str, object]]) -> str:
+    """The project's study with other annotators, as text."""
+    return yaml.safe_dump({**project.study(), "labels": {"annotator": "lexicon", "annotators": annotators}})
+
+
+def check_in_earnest(project: Project) -> None:
+    """Let the check of annotators be the real step; all others stay stand-ins."""
+    stand_in = project.root / "stand-in python"
+    real = f'if [[ "$2" == repurpose.check_annotators ]]; then exec "{sys.executable}" "$@"; fi\n'
+    stand_in.write_text(stand_in.read_text().replace("set -euo pipefail\n", f"set -euo pipefail\n{real}"))
+
+
+def test_a_published_file_that_is_not_in_the_format_is_named_before_any_rollout(project: Project) -> None:
+    check_in_earnest(project)
+    (project.root / "config.yaml").write_text(with_annotators(project, ANNOTATORS))
+    (project.root / "published.json").write_text(json.dumps([CHAIN, {**CHAIN, "annotated_chain": "So 7."}]))
+    said = "labels.annotators.ward: published.json: record 2 (task_id '17'): the annotated copy has no section"
+    printed = project.run("--cores", "1", "--keep-going", fails=True)
+    told = [line for line in printed.splitlines() if line.startswith(f"repurpose check_annotators: {said}")]
+    assert len(set(told)) == 1
+    assert project.calls() == ["prompts"]
+    assert said in (project.root / "results/organism/logs/rollouts/0.log").read_text()
+    (project.root / "published.json").write_text(json.dumps([CHAIN]))
+    project.run("--cores", "1", "results/organism/rollouts/0.parquet")
+    assert project.calls() == ["prompts", "rollouts"]
+
+
+def test_another_annotator_replans_what_it_labels_and_no_rollout(edited: Callable[[], Project]) -> None:
+    project = edited()
+    endpoint = {"model": "m", "base_url": "http://127.0.0.1:9/v1"}
+    annotators = {**ANNOTATORS, "one": {"kind": "llm", "llm": {"endpoint": endpoint}}}
+    (project.root / "published.json").write_text(json.dumps([CHAIN]))
+    (project.root / "config.yaml").write_text(with_annotators(project, annotators))
+    jobs = project.plans({"added": {}})["added"]
+    compared = {"compare_annotators", "make_tables", "judge_claims", "draw_figure", "write_report", "all"}
+    assert rules_of(jobs) == {*compared, "label_sentences", "label_with_model", "label_steered"}
+    assert all("ward" in job for job in jobs if job.startswith("label_sentences"))
+    project.run("--cores", "2")
+    annotators["one"]["llm"] = {"endpoint": {**endpoint, "model": "another"}}
+    (project.root / "config.yaml").write_text(with_annotators(project, annotators))
+    assert rules_of(project.plans({"other": {}})["other"]) == {*compared, "label_with_model", "label_steered"}
+    project.run("--cores", "2")
+    assert "Nothing to be done" in project.run("-n", "--cores", "1")
+
+
+def rules_of(jobs: list[str]) -> set[str]:
+    return {job.split("[")[0] for job in jobs}
+
+
 @pytest.fixture(scope="module")
 def plain(tmp_path_factory: pytest.TempPathFactory) -> Project:
     return copy_project(tmp_path_factory.mktemp("plain") / "project")

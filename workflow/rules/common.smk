@@ -4,6 +4,7 @@
 # Gives: STUDY and the helpers below. Paths are relative to the working directory, names in a study to this repository.
 
 import os
+import shlex
 import sys
 from pathlib import Path
 
@@ -239,9 +240,14 @@ def instructions_file(wildcards):
     return locate(ANNOTATORS[wildcards.annotator].llm.prompt)
 
 
-def checked_endpoints():
-    """Proof that the models that are to label can be reached; wanted before the costly steps."""
-    return expand("results/{study}/endpoints/{annotator}.json", study=STUDY.study, annotator=MODELS_THAT_LABEL)
+def check_of_annotators(wildcards, output):
+    """A command to go before what is costly; empty where no annotator needs a server or a file.
+
+    It takes `output`, so that it is not recorded: another annotator replans no rollout.
+    """
+    settings = canonical_json(step_settings(STUDY, "check_annotators"))
+    command = shlex.join([MAIN_PYTHON, "-m", "repurpose.check_annotators", "--settings", settings])
+    return f"{command} &&" if any(one.llm or one.file for one in ANNOTATORS.values()) else ""
 
 
 def steered_labels():

@@ -1,44 +1,19 @@
 # Needs: sentences/<shard>.parquet. Gives: labels/<annotator>/<shard>.parquet, a label for each sentence; of language
-# models also what they cost, and steered_labels/<annotator>.parquet, labels of some steered rollouts. Their raw replies lie in results/replies/, which all studies share and no rule declares, so
-# that no failed job and no new plan can delete what was paid for.
-
-
-rule check_endpoint:
-    """Prove a labelling model's address, key and name with one tiny request, before rollouts are spent on it."""
-    output:
-        answer="results/{study}/endpoints/{annotator}.json",
-    log:
-        "results/{study}/logs/endpoints/{annotator}.log",
-    wildcard_constraints:
-        annotator=one_of(MODELS_THAT_LABEL),
-    conda:
-        "../../envs/main.yaml"
-    threads: 1
-    resources:
-        mem_mb=1000,
-        runtime=10,
-    params:
-        settings=settings_of("check_endpoint", "annotator"),
-        python=main_python,
-    message:
-        "Checking the endpoint of {wildcards.annotator}"
-    shell:
-        "{params.python:q} -m repurpose.check_endpoint"
-        " --settings {params.settings:q}"
-        " --output {output.answer:q}"
-        " 2>&1 | tee {log:q} >&2"
+# models also what they cost, and steered_labels/<annotator>.parquet, labels of some steered rollouts. Raw replies lie in
+# results/replies/, which all studies share and no rule declares, so that no failed job and no new plan can delete what
+# was paid for.
 
 
 rule label_sentences:
-    """Label one shard of sentences by rules or from published annotations."""
+    """Label all sentences by rules or from published annotations, which may hold chains of a few shards alone."""
     input:
-        sentences="results/{study}/sentences/{shard}.parquet",
-        rollouts="results/{study}/rollouts/{shard}.parquet",
+        sentences=all_sentences(),
+        rollouts=all_rollouts(),
         published=published_file,
     output:
-        labels="results/{study}/labels/{annotator}/{shard}.parquet",
+        labels=expand("results/{{study}}/labels/{{annotator}}/{shard}.parquet", shard=SHARDS),
     log:
-        "results/{study}/logs/labels/{annotator}/{shard}.log",
+        "results/{study}/logs/labels/{annotator}.log",
     wildcard_constraints:
         annotator=one_of(RULES_THAT_LABEL),
     conda:
@@ -51,7 +26,7 @@ rule label_sentences:
         settings=settings_of("labels", "annotator"),
         python=main_python,
     message:
-        "Labelling sentences by {wildcards.annotator}, shard {wildcards.shard}"
+        "Labelling sentences by {wildcards.annotator}"
     shell:
         "{params.python:q} -m repurpose.labels"
         " --settings {params.settings:q}"
@@ -66,7 +41,6 @@ rule label_with_model:
     input:
         sentences=all_sentences(),
         instructions=instructions_file,
-        endpoint=ancient("results/{study}/endpoints/{annotator}.json"),
     output:
         labels=expand("results/{{study}}/labels/{{annotator}}/{shard}.parquet", shard=SHARDS),
         usage="results/{study}/labels/{annotator}/usage.parquet",
@@ -98,9 +72,9 @@ rule label_steered:
     """Let a language model label some steered rollouts of the reasoning model, for Table C.1."""
     input:
         sweep=f"results/{{run}}/sweeps/{STUDY.labels.steered_sweep}/reasoning.parquet",
-        spent=f"results/{STUDY.study}/labels/{{annotator}}/usage.parquet",
+        # after the labels of the same annotator that the study stands on: these have the first call on `max_cost`
+        first=f"results/{STUDY.study}/labels/{{annotator}}/usage.parquet",
         instructions=instructions_file,
-        endpoint=ancient(f"results/{STUDY.study}/endpoints/{{annotator}}.json"),
     output:
         labels="results/{run}/steered_labels/{annotator}.parquet",
         usage="results/{run}/steered_labels/{annotator}_usage.parquet",
@@ -123,7 +97,6 @@ rule label_steered:
         "{params.python:q} -m repurpose.steered_labels"
         " --settings {params.settings:q}"
         " --sweep {input.sweep:q}"
-        " --spent {input.spent:q}"
         " --usage {output.usage:q}"
         " --output {output.labels:q}"
         " 2>&1 | tee {log:q} >&2"

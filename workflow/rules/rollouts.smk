@@ -6,8 +6,6 @@ rule sample_rollouts:
     input:
         prompts="results/{study}/prompts.parquet",
         model=model_files(GENERATOR),
-        endpoints=ancient(checked_endpoints()),
-        engine=ancient(checked_engine()),
     output:
         rollouts="results/{study}/rollouts/{shard}.parquet",
     log:
@@ -22,11 +20,12 @@ rule sample_rollouts:
     params:
         settings=settings_of("rollouts", "shard"),
         python=rollouts_python,
+        check=check_of_annotators,
     message:
         "Sampling rollouts, shard {wildcards.shard}"
     shell:
-        "{params.python:q} -m repurpose.rollouts"
+        "({params.check} {params.python:q} -m repurpose.rollouts"
         " --settings {params.settings:q}"
         " --prompts {input.prompts:q}"
-        " --output {output.rollouts:q}"
+        " --output {output.rollouts:q})"
         " 2>&1 | tee {log:q} >&2"

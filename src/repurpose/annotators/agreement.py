@@ -30,29 +30,6 @@ class Agreement(NamedTuple):
     """(c, c) sentences: rows are the first annotator's CATEGORIES, columns the second's."""
 
 
-def count_confusion(
-    one: Sequence[str | None], other: Sequence[str | None], weights: Sequence[float] | Array | None = None
-) -> Array:
-    """Return the (c, c) counts, or sums of weights, of sentences by the labels of both.
-
-    Raises:
-        ValueError: for a label that is no behaviour, or unequal lengths.
-    """
-    first, second = _number(one), _number(other)
-    if len(first) != len(second) or (weights is not None and len(weights) != len(first)):
-        raise ValueError(f"{len(first)} and {len(second)} labels are not of the same sentences")
-    size = len(CATEGORIES)
-    cells = np.bincount(first * size + second, weights=weights, minlength=size * size)
-    return cells.reshape(size, size).astype(np.float64)
-
-
-def cohen_kappa(
-    one: Sequence[str | None], other: Sequence[str | None], weights: Sequence[float] | Array | None = None
-) -> float:
-    """Return Cohen's kappa (-1 to 1) of two annotators over sentences, each counted once or by its weight."""
-    return float(_kappa(count_confusion(one, other, weights)))
-
-
 def estimate_agreement(
     one: Sequence[str | None],
     other: Sequence[str | None],
@@ -60,7 +37,7 @@ def estimate_agreement(
     weights: Array,
     level: float,
 ) -> Agreement:
-    """Return kappa, in all and by label, with intervals clustered by prompt.
+    """Return Cohen's kappa (-1 to 1), in all and by label, with intervals clustered by prompt.
 
     Args:
         one: the first annotator's label of each sentence.
@@ -68,6 +45,9 @@ def estimate_agreement(
         prompts: the prompt of each sentence.
         weights: (b, p) as `statistics.draw_weights` makes them, p the number of different prompts, in sorted order.
         level: of the intervals, for instance 0.95.
+
+    Raises:
+        ValueError: for a label that is no behaviour, unequal lengths, or weights of another number of prompts.
     """
     names, number = np.unique(np.asarray(prompts, dtype=str), return_inverse=True)
     if weights.shape[1] != len(names):

@@ -17,7 +17,7 @@ import openai
 from openai import AsyncOpenAI
 from openai.types import Batch
 
-from repurpose.annotators.conversation import Body, Conversation
+from repurpose.annotators.conversation import Body, Conversation, token_bound
 from repurpose.annotators.direct import Progress
 from repurpose.annotators.ledger import Ledger
 from repurpose.annotators.replies import Replies, read_reply, request_key
@@ -80,7 +80,7 @@ class Batches:
             if not chosen and not waiting:
                 raise self._ledger.stop(sum(talk.open for talk in talks))
             for lines in _slices(chosen):
-                await self._upload(lines)
+                await self._upload(lines, chosen)
             for batch in dict.fromkeys(self._replies.batch_of(key) for key in [*waiting, *chosen]):
                 await self._collect(str(batch), bodies)
 
@@ -95,18 +95,19 @@ class Batches:
 
     def _choose(self, missing: dict[str, Body], waiting: dict[str, Body]) -> dict[str, Body]:
         """What fits into `max_cost` beside what lies with a batch already: all of it is under way at once."""
-        bound = sum(self._ledger.bound(body) for body in waiting.values())
-        chosen = {}
+        self._ledger.look_at_batches()
+        bound, chosen = 0.0, {}
         for key in [key for key in missing if key not in waiting]:
             if self._ledger.fits(bound + self._ledger.bound(missing[key])):
                 bound += self._ledger.bound(missing[key])
                 chosen[key] = missing[key]
         return chosen
 
-    async def _upload(self, lines: dict[str, str]) -> None:
+    async def _upload(self, lines: dict[str, str], bodies: dict[str, Body]) -> None:
         mark = record_key(sorted(lines))
         batch = await self._find_unnamed(mark) or await self._create(lines, mark)
-        self._replies.add_batch(batch.id, list(lines))
+        bounds = {key: token_bound(bodies[key]) for key in lines}
+        self._replies.add_batch(batch.id, bounds, self._ledger.account)
 
     async def _find_unnamed(self, mark: str) -> Batch | None:
         """A batch of just these requests whose name nobody wrote down: the run was killed, or the answer was lost."""
@@ -149,10 +150,11 @@ class Batches:
             else []
         )
         brought = {str(line["custom_id"]): body for line in lines if (body := _response_body(line))}
-        replies = {key: read_reply(body, self._endpoint, batch=True) for key, body in brought.items()}
+        read = {key: read_reply(body, self._endpoint, batch=True) for key, body in brought.items()}
+        replies = {key: self._replies.from_batch(key, reply) for key, reply in read.items()}
         self._replies.add(replies)
-        for key in replies.keys() & bodies.keys():
-            self._ledger.pay(bodies[key], replies[key])
+        for reply in replies.values():
+            self._ledger.pay(reply)
         self._bought |= replies.keys()
         self._close(name, batch, bodies, lines)
 

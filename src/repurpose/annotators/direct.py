@@ -82,9 +82,7 @@ class Direct:
         bound = self._ledger.bound(body)
         await self._take_room(bound)
         try:
-            reply = await self._send(body)
-            self._ledger.pay(body, reply)
-            return reply
+            return self._ledger.buy(body, await self._send(body))
         finally:
             self._ledger.under_way.remove(bound)
             await self._tell()

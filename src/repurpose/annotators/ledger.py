@@ -1,7 +1,8 @@
 """What replies cost, by passage, and the guard that stops before `max_cost` is passed.
 
-Counted is what a reply says of its own use. A request whose connection broke leaves no reply: should the server bill
-it, no client can know.
+Each reply is kept with the account that paid for it, a study's annotator, so the limit is one for all jobs and runs of
+that study: labels of rollouts, of steered text, and whatever was killed. Counted is what a reply says of its own use. A
+request whose connection broke leaves no reply: should the server bill it, no client can know.
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from repurpose.annotators.conversation import Body, token_bound
-from repurpose.annotators.replies import Reply
+from repurpose.annotators.replies import Replies, Reply, Tokens
 from repurpose.settings import Llm
 
 MILLION = 1_000_000
@@ -39,29 +40,45 @@ class Usage:
 class Ledger:
     """Adds up replies and holds back the most that requests under way can cost."""
 
-    def __init__(self, passages: int, llm: Llm, spent: float = 0.0) -> None:
+    def __init__(self, passages: int, llm: Llm, account: str, replies: Replies) -> None:
         self.usages = [Usage() for _ in range(passages)]
+        self.account = account
         self.spent = 0.0
         """Paid for replies in this run."""
-        self.earlier = spent
-        """Paid for other texts of the study, and for these in earlier runs as far as their replies have been read."""
         self.under_way: list[float] = []
         """The most that each request under way can cost. A list, because a running difference never comes back to 0."""
-        self._llm = llm
+        self._llm, self._replies = llm, replies
         self._counted: set[str] = set()
+        self.earlier = sum(self._charge(reply) for reply in replies.bought_by(account))
+        """Paid by this account before, for whatever text."""
+        self.in_batches = 0.0
+        """The most that its requests can cost that lie with batches."""
+        self.look_at_batches()
+
+    def look_at_batches(self) -> None:
+        """See what lies with batches; those of a killed run do, too."""
+        bounds = self._replies.in_batches(self.account)
+        self.in_batches = sum(self._price(*bound, batch=True) for bound in bounds)
 
     def bound(self, body: Body) -> float:
         """The most that a request can cost."""
         return self._price(*token_bound(body), batch=self._llm.batch)
 
     def fits(self, bound: float) -> bool:
-        """Whether a request may be sent beside those under way; what an earlier run paid for these texts counts."""
+        """Whether a request may be sent beside those under way."""
         limit = self._llm.max_cost
-        return limit is None or self.spent + self.earlier + sum(self.under_way) + bound <= limit
+        return limit is None or self.spent + self.earlier + self.in_batches + sum(self.under_way) + bound <= limit
 
-    def pay(self, body: Body, reply: Reply) -> None:
-        """Count a reply as this run's; where the server does not say what it used, the most that it can have used."""
-        self.spent += self._cost(reply) if reply.prompt_tokens is not None else self.bound(body)
+    def buy(self, body: Body, reply: Reply) -> Reply:
+        """The reply as this account's, paid for."""
+        paid = reply.paid_by(self.account, token_bound(body))
+        self.pay(paid)
+        return paid
+
+    def pay(self, reply: Reply) -> None:
+        """Count a reply of this run, unless it was another account's request."""
+        if reply.account == self.account:
+            self.spent += self._charge(reply)
 
     def count(self, passage: int, key: str, reply: Reply, *, earlier: bool) -> None:
         """Put a reply on a passage's account, once."""
@@ -71,16 +88,19 @@ class Ledger:
         cost = self._cost(reply)
         used = Usage(1, reply.prompt_tokens or 0, reply.completion_tokens or 0, cost, cost if earlier else 0.0)
         self.usages[passage] += used
-        self.earlier += used.paid_earlier
 
     def stop(self, missing: int) -> CostError:
         """The error that ends a run, with how many sentences have no label yet."""
-        total = sum_usages(self.usages)
+        waiting = f" and up to {self.in_batches:.6g} lies with batches" if self.in_batches else ""
         return CostError(
-            f"max_cost: the next request might pass {self._llm.max_cost:g}; {self.spent:.6g} was spent in this run "
-            f"({self.earlier:.6g} earlier) on {total.requests} replies, which are kept; "
+            f"max_cost: the next request might pass {self._llm.max_cost:g}; {self.spent:.6g} was spent in this run, "
+            f"{self.earlier:.6g} before on {self.account}{waiting}; every reply is kept; "
             f"{missing} sentences have no label yet"
         )
+
+    def _charge(self, reply: Reply) -> float:
+        tokens: Tokens = reply.charged or (0, 0)
+        return self._price(*tokens, batch=reply.batch)
 
     def _cost(self, reply: Reply) -> float:
         return self._price(reply.prompt_tokens or 0, reply.completion_tokens or 0, batch=reply.batch)

@@ -61,7 +61,7 @@ class _Chunk:
 
 
 def label_passages(
-    passages: Sequence[Passage], llm: Llm, replies_folder: Path, *, description: str = "labels", spent: float = 0.0
+    passages: Sequence[Passage], llm: Llm, replies_folder: Path, *, account: str, description: str = "labels"
 ) -> Labelled:
     """Label every sentence of every passage.
 
@@ -69,8 +69,8 @@ def label_passages(
         passages: may repeat a text; it is asked for once.
         llm: the annotator's settings.
         replies_folder: where raw replies are kept, shared by studies; held by one job at a time for each model.
+        account: whose replies, all that it ever paid for, `max_cost` limits: `study/annotator`.
         description: stands before the progress bar.
-        spent: what was spent of `max_cost` on other passages.
 
     Raises:
         EndpointError, CostError: the run cannot go on; every reply that arrived is kept.
@@ -78,8 +78,8 @@ def label_passages(
     """
     instructions = _read_instructions(llm)
     chunks = [list(_open_chunks(number, passage, instructions, llm)) for number, passage in enumerate(passages)]
-    ledger = Ledger(len(passages), llm, spent)
     with Replies.open(replies_folder, llm.endpoint) as replies:
+        ledger = Ledger(len(passages), llm, account, replies)
         asyncio.run(_answer([chunk.talk for row in chunks for chunk in row], llm, replies, ledger, description))
         path = replies.path
     outcomes = [_merge(row, len(passage.sentences)) for row, passage in zip(chunks, passages, strict=True)]

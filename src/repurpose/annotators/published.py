@@ -70,11 +70,6 @@ class Section(NamedTuple):
     fault: str | None = None
 
 
-def check_published(path: Path | str) -> None:
-    """Raise TableError, in one line, where the file is not in one of the formats."""
-    read_chains(path)
-
-
 def read_chains(path: Path | str) -> list[Chain]:
     """Read a file of annotated chains.
 

@@ -15,7 +15,7 @@ import sys
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import IO, Any, Self
 from urllib.parse import urlsplit
@@ -25,6 +25,9 @@ from tqdm import tqdm
 from repurpose.endpoint import address, mask
 from repurpose.journal import Journal, record_key
 from repurpose.settings import Endpoint
+
+Tokens = tuple[int, int]
+"""Of prompt and completion."""
 
 
 @dataclass(frozen=True)
@@ -46,6 +49,10 @@ class Reply:
     """Seconds since 1970, by ours."""
     batch: bool = False
     """Paid at the batch price."""
+    account: str | None = None
+    """Who paid for it: `study/annotator`."""
+    charged: Tokens | None = None
+    """What it counts for against `max_cost`: what the server says, or else the most that it can have used."""
     body: str | None = None
     """The whole body, where it is not a JSON object."""
 
@@ -53,6 +60,11 @@ class Reply:
     def raw(self) -> str | None:
         """What is shown of it beside a sentence without a label."""
         return next((text for text in (self.body, self.refusal, self.content) if text), None)
+
+    def paid_by(self, account: str, bound: Tokens) -> Self:
+        """The same with who pays for it, and for how much: at most for `bound`, where the server does not say."""
+        told = (self.prompt_tokens, self.completion_tokens or 0) if self.prompt_tokens is not None else bound
+        return replace(self, account=account, charged=told)
 
 
 def read_reply(text: str, endpoint: Endpoint, *, batch: bool = False) -> Reply:
@@ -135,9 +147,16 @@ class Replies:
         """On the disk when it returns."""
         self._journal.add({key: asdict(reply) for key, reply in replies.items()})
 
-    def add_batch(self, batch: str, keys: list[str]) -> None:
-        """Say that these requests lie with a batch."""
-        self._journal.add({f"batch/{batch}": {}} | {f"request/{key}": {"batch": batch} for key in keys})
+    def bought_by(self, account: str) -> Iterator[Reply]:
+        """All replies that an account has paid for, whatever job asked for them."""
+        for key, record in self._journal.items():
+            if "/" not in key and record.get("account") == account:
+                yield self[key]
+
+    def add_batch(self, batch: str, bounds: Mapping[str, Tokens], account: str) -> None:
+        """Say that these requests lie with a batch, for whom, and how much each can use at most."""
+        lie = {f"request/{key}": {"batch": batch, "account": account, "bound": bound} for key, bound in bounds.items()}
+        self._journal.add({f"batch/{batch}": {}} | lie)
 
     def close_batch(self, keys: list[str]) -> None:
         """Say that no batch will bring these any more."""
@@ -145,9 +164,26 @@ class Replies:
 
     def batch_of(self, key: str) -> str | None:
         """The batch that a request lies with."""
-        name = f"request/{key}"
-        batch: str | None = self._journal[name]["batch"] if name in self._journal else None
+        batch: str | None = self._request(key).get("batch")
         return batch
+
+    def from_batch(self, key: str, reply: Reply) -> Reply:
+        """A reply as the account's that gave its request to a batch."""
+        request = self._request(key)
+        return reply.paid_by(request["account"], tuple(request["bound"])) if "account" in request else reply
+
+    def in_batches(self, account: str) -> Iterator[Tokens]:
+        """The most that each request of an account can use that lies with a batch and has no reply yet."""
+        for key, record in self._journal.items():
+            lies = key.startswith("request/") and record["batch"] and record.get("account") == account
+            if lies and key.removeprefix("request/") not in self:
+                yield tuple(record["bound"])
+
+    def _request(self, key: str) -> dict[str, Any]:
+        name = f"request/{key}"
+        if name not in self._journal:
+            return {}
+        return self._journal[name]
 
     def knows_batch(self, batch: str) -> bool:
         return f"batch/{batch}" in self._journal
