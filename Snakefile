@@ -16,7 +16,7 @@ if not workflow.overwrite_configfiles:
 
 include: "workflow/rules/common.smk"
 include: "workflow/rules/prompts.smk"
-include: "workflow/rules/engine.smk"
+include: "workflow/rules/parity.smk"
 include: "workflow/rules/rollouts.smk"
 include: "workflow/rules/sentences.smk"
 include: "workflow/rules/labels.smk"

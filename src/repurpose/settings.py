@@ -308,7 +308,6 @@ class Study:
 
 STEP_SECTIONS: dict[str, tuple[str, ...]] = {
     "prompts": ("seed", "prompts"),
-    "check_engine": ("pair", "engine", "vllm"),
     "check_parity": ("seed", "pair", "engine", "vllm", "vectors", "activations"),
     "rollouts": ("seed", "pair", "engine", "vllm", "rollouts"),
     "sentences": ("pair",),
@@ -352,7 +351,7 @@ def canonical_json(value: Any) -> str:
 def step_settings(study: Study, step: str, **extra: Any) -> dict[str, Any]:
     """The sections of one step as plain values, plus what the rule adds (a shard, the name of a sweep or annotator)."""
     values = asdict(study)
-    if step not in ("check_engine", "check_parity"):
+    if step != "check_parity":
         del values["pair"]["parameters"]  # decides what jobs ask for, and no result
     if "sweep" in extra:
         values["sweeps"] = {extra["sweep"]: values["sweeps"][extra["sweep"]]}

@@ -13,7 +13,7 @@ import pytest
 import yaml
 from copied_project import ROOT, Project
 
-from repurpose.engines.vllm import VERSION
+from repurpose.engines.vllm_requirements import VERSION
 
 PIN = re.compile(r"^([A-Za-z0-9_.-]+)==([0-9][^ ;#]*)$")
 

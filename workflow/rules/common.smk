@@ -153,11 +153,6 @@ def rollouts_python(wildcards, output):
     return VLLM_PYTHON if SAMPLES_IN_VLLM else MAIN_PYTHON
 
 
-def checked_engine():
-    """Proof that vLLM can run the pair here; wanted before rollouts are spent."""
-    return expand("results/{study}/engine.json", study=STUDY.study) if STEERS_IN_VLLM else []
-
-
 def checked_parity():
     """Proof that vLLM steers the target as transformers does; wanted before it is steered."""
     return "results/{run}/parity/{target}.json" if STEERS_IN_VLLM else []

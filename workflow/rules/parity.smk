@@ -1,32 +1,6 @@
-# Needs: the pair; prompts.parquet and vectors of both readers. Only where the study's engine is vLLM.
-# Gives: engine.json and parity/<target>.json, proofs that are wanted before rollouts and before steering.
-
-
-rule check_engine:
-    """Prove that vLLM can run the pair on this machine, before rollouts are spent."""
-    input:
-        model=model_files("base") + model_files("reasoning"),
-    output:
-        answer="results/{study}/engine.json",
-    log:
-        "results/{study}/logs/engine.log",
-    conda:
-        ENGINE_CONDA
-    threads: 1
-    resources:
-        mem_mb=4000,
-        runtime=15,
-        gpu=ENGINE_GPUS,
-    params:
-        settings=settings_of("check_engine"),
-        python=vllm_python,
-    message:
-        "Checking that vLLM can run the pair"
-    shell:
-        "{params.python:q} -m repurpose.check_engine"
-        " --settings {params.settings:q}"
-        " --output {output.answer:q}"
-        " 2>&1 | tee {log:q} >&2"
+# Needs: prompts.parquet, vectors of both readers, the target. Only where the study's engine is vLLM.
+# Gives: parity/<target>.json, the proof that is wanted before the target is steered. Where it is made anew, the sweeps
+# behind it are planned, too; what their journals hold is not computed twice.
 
 
 rule check_parity:
@@ -35,7 +9,6 @@ rule check_parity:
         prompts=f"results/{STUDY.study}/prompts.parquet",
         vectors=of_both("results/{run}/vectors/{reader}.parquet"),
         model=target_model,
-        engine=ancient(f"results/{STUDY.study}/engine.json"),
     output:
         parity="results/{run}/parity/{target}.json",
     log:
