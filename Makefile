@@ -40,7 +40,7 @@ lint: $(VENV)/test.stamp
 	$(BIN)/snakemake --lint
 
 fast: $(VENV)/test.stamp
-	$(BIN)/python -m pytest -m "not slow"
+	$(BIN)/python -m pytest -m "not slow" --numprocesses auto --dist loadfile
 
 slow: $(VENV)/test.stamp
 	$(BIN)/python -m pytest -m "slow and not vllm"
