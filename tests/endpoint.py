@@ -121,7 +121,7 @@ class FakeEndpoint:
             texts, asked = read_request(body)
             self.met[fault or "none"] += 1
             self.asked.update(texts[n - 1] for n in asked)
-            if fault in TRANSPORT_FAULTS:
+            if fault in (*TRANSPORT_FAULTS, "declined"):
                 self.faulty.update(texts[n - 1] for n in asked)
                 return fault, self._complete(body, "", "stop", count=False)
             return None, self._reply(body, texts, asked, fault)
@@ -311,6 +311,8 @@ class Handler(BaseHTTPRequestHandler):
     def _break(self, fault: str, reply: str) -> None:
         if fault == "429":
             self._fail(429, "slow down", headers={"Retry-After": self.state.retry_after})
+        elif fault == "declined":
+            self._fail(400, f"The prompt was filtered. {self.state.content_echo}", "content_filter")
         elif fault == "500":
             self._fail(500, f"oh no {self.state.content_echo}")
         elif fault == "hang":

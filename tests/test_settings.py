@@ -115,6 +115,7 @@ FAULTS = [
     ("pair.parameters", 0, "pair.parameters: must be more than 0 (billions)"),
     ("rollouts.engine", "vllm", "rollouts.engine: 'vllm' is not allowed; choose from openai"),
     ("rollouts.top_p", 0, "rollouts.top_p: must be more than 0 and at most 1"),
+    ("sweeps.baselines.top_k", 0, "sweeps.baselines.top_k: 0 is not allowed; at least 1, or null"),
     ("sweeps.baselines.top_p", 1.5, "sweeps.baselines.top_p: must be more than 0 and at most 1"),
 ]
 

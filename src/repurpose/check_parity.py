@@ -7,6 +7,7 @@ float32 where the machine has room for it: in half precision only a coarse compa
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import asdict, replace
@@ -18,10 +19,12 @@ from numpy.typing import NDArray
 
 from repurpose.cards import lease_cards
 from repurpose.command import one_line_errors, read_arguments
-from repurpose.demand import weight_bytes
+from repurpose.demand import card_megabytes, weight_bytes
 from repurpose.engines import Request, Sampling, row_seed
 from repurpose.engines.parity import TOLERANCES, Scored, compare, gate_steers
-from repurpose.models import load_model, model_parameters
+from repurpose.engines.pool import leave_with
+from repurpose.engines.vllm_requirements import installed_version
+from repurpose.models import load_model, made_with, model_parameters
 from repurpose.rollouts import prompt_token_ids
 from repurpose.settings import Pair, Role, SettingsError, StepSettings, Vllm
 from repurpose.steering import Directions
@@ -71,8 +74,8 @@ def gate_pair(pair: Pair, role: Role, options: Vllm) -> Pair:
     """The pair in float32 where that fits the machine, otherwise as the study has it."""
     if not torch.cuda.is_available():
         return replace(pair, dtype="float32")
-    room = options.memory_share * torch.cuda.get_device_properties(0).total_memory
-    needed = weight_bytes(model_parameters(pair, role), "float32") * 1.2
+    room = options.memory_share * torch.cuda.get_device_properties(0).total_memory / 1e6
+    needed = card_megabytes(weight_bytes(model_parameters(pair, role), "float32"), 1)
     return replace(pair, dtype="float32") if needed < room else pair
 
 
@@ -98,12 +101,13 @@ def main() -> None:
             settings, read_table(arguments.prompts).to_dicts(), read_pair_directions(arguments.vectors)
         )
         pair = gate_pair(settings.pair, role, options)
-        with ProcessPoolExecutor(1, get_context("spawn")) as other:
+        with ProcessPoolExecutor(1, get_context("spawn"), leave_with, (os.getpid(),)) as other:
             scored = other.submit(run_vllm, pair, role, requests, options.parity_tokens, options).result()
         tolerance = options.parity_tolerance or TOLERANCES[pair.dtype]
         found = compare(load_model(pair, role), requests, scored, tolerance)
         said = {"target": role, "dtype": pair.dtype, "tolerance": tolerance, **asdict(found)}
-        write_text(arguments.output, json.dumps(said, indent=1) + "\n")
+        made = {"vllm": installed_version(), **made_with(settings.pair, role), "code": settings.values.get("code")}
+        write_text(arguments.output, json.dumps({**said, **made}, indent=1) + "\n")
 
 
 if __name__ == "__main__":

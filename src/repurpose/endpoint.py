@@ -131,6 +131,15 @@ def _unknown_model(problem: Exception) -> bool:
     return isinstance(problem, openai.APIStatusError) and problem.code == "model_not_found"
 
 
+REFUSALS = ("content_filter", "content_policy_violation", "invalid_prompt")
+"""Codes of a server that declines a text and would answer another."""
+
+
+def is_refusal(problem: Exception) -> bool:
+    """Whether a server declined this one request for what it says, where nothing is wrong with the settings."""
+    return isinstance(problem, openai.BadRequestError) and problem.code in REFUSALS
+
+
 def _message(problem: openai.APIStatusError) -> str:
     """The server's message; the SDK's own text quotes the whole body."""
     body: Any = problem.body

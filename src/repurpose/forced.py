@@ -14,7 +14,7 @@ from torch import Tensor
 from transformers import PreTrainedModel
 
 from repurpose.activations.hooks import BatchSteering, check_counts, steer
-from repurpose.engines import Steer
+from repurpose.engines import Steer, expected_positions
 
 
 @dataclass(frozen=True)
@@ -31,12 +31,9 @@ class Forced:
     """How many of the tokens are the prompt's, for steering at generated positions; null: all."""
 
     @property
-    def steered_tokens(self) -> int:
-        """Positions at which the row must be steered."""
-        if self.steer is None:
-            return 0
-        prompt = len(self.token_ids) if self.prompt_tokens is None else self.prompt_tokens
-        return len(self.token_ids) - (0 if self.steer.positions == "all" else prompt)
+    def prompt(self) -> int:
+        """How many of the tokens are the prompt's."""
+        return len(self.token_ids) if self.prompt_tokens is None else self.prompt_tokens
 
 
 @dataclass(frozen=True)
@@ -76,14 +73,14 @@ def _read_batch(model: PreTrainedModel, rows: Sequence[Forced]) -> list[Read]:
         ids[place, : len(row.token_ids)] = torch.tensor(row.token_ids)
     real = torch.arange(ids.shape[1], device=model.device) < lengths[:, None]
     steers = [row.steer for row in rows]
-    prompts = [len(row.token_ids) if row.prompt_tokens is None else row.prompt_tokens for row in rows]
+    prompts = [row.prompt for row in rows]
     generated = torch.arange(ids.shape[1], device=model.device) >= torch.tensor(prompts, device=model.device)[:, None]
     steering = BatchSteering(steers, [row.seed for row in rows], model, model.device)
     steering.positions(real, generated)
     with steer(model, steering):
         logits = model(input_ids=ids, attention_mask=real.long(), use_cache=False).logits
     counted = steering.counted()
-    expected = [row.steered_tokens for row in rows]
+    expected = [expected_positions(row.steer, row.prompt, len(row.token_ids) - row.prompt) for row in rows]
     check_counts(steers, counted, expected)
     return [
         Read(logits[place, row.positions].float().cpu(), counted[place], expected[place])

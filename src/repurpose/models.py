@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from tokenizers import Tokenizer
 from transformers import (
     AutoConfig,
     AutoModelForCausalLM,
@@ -16,6 +17,7 @@ from transformers import (
     PretrainedConfig,
     PreTrainedModel,
     PreTrainedTokenizerBase,
+    PreTrainedTokenizerFast,
 )
 
 from repurpose.cards import lease_cards
@@ -31,9 +33,29 @@ class ModelError(RuntimeError):
 
 
 def load_tokenizer(pair: Pair, role: Role) -> PreTrainedTokenizerBase:
-    """Load the tokenizer of one of the pair."""
+    """Load the tokenizer of one of the pair, so that it gives the ids that its own file gives.
+
+    Some models name a class that rebuilds parts of the file's tokenizer (R1-Distill-Llama names Llama 2's, which loses
+    every space); transformers knows some of them by their hub names, but not a copy of them in a directory.
+    """
     tokenizer: PreTrainedTokenizerBase = _load(AutoTokenizer, pair, role)
+    file = Path(getattr(pair, role)) / "tokenizer.json"
+    if file.is_file() and not _is_faithful(tokenizer, file):
+        tokenizer = _load(PreTrainedTokenizerFast, pair, role)
     return tokenizer
+
+
+PROBE = "Wait, 12 + 7 is 19.\nHmm  no: \u201cna\u00efve\u201d [x] \t So\n\nbut <think> then"
+"""Text in which tokenizers differ: spaces, line ends, digits, quotes, accents, a tag."""
+
+
+def _is_faithful(tokenizer: PreTrainedTokenizerBase, file: Path) -> bool:
+    """Whether a tokenizer reads and writes the probe as its file says."""
+    own = Tokenizer.from_file(str(file))
+    ids = own.encode(PROBE, add_special_tokens=False).ids
+    if tokenizer.encode(PROBE, add_special_tokens=False) != ids:
+        return False
+    return bool(tokenizer.decode(ids) == own.decode(ids, skip_special_tokens=False))
 
 
 def load_config(pair: Pair, role: Role) -> PretrainedConfig:
@@ -151,6 +173,9 @@ def check_same_ids(one: PreTrainedTokenizerBase, other: PreTrainedTokenizerBase)
         raise ModelError(
             f"the pair's tokenizers disagree: {token!r} is {ours.get(token)} in one, {theirs.get(token)} in the other"
         )
+    plain = PROBE.replace("<think>", "think")  # a tag may be one token in one of them
+    if one.encode(plain, add_special_tokens=False) != other.encode(plain, add_special_tokens=False):
+        raise ModelError(f"the pair's tokenizers disagree: they give {plain!r} different ids")
 
 
 def _ordinary_tokens(tokenizer: PreTrainedTokenizerBase) -> dict[str, int]:

@@ -60,7 +60,7 @@ def write_rollouts(settings: StepSettings, prompts: Sequence[Row], output: Path)
     """Generate what the journal does not hold yet; return the ROLLOUTS rows of all prompts."""
     chosen, role = settings.rollouts, settings.rollouts.generator
     tokenizer = load_tokenizer(settings.pair, role)
-    sampling = Sampling(chosen.temperature, chosen.max_new_tokens, chosen.top_p)
+    sampling = Sampling(chosen.temperature, chosen.max_new_tokens, chosen.top_p, chosen.top_k)
     cells = [(row, sample) for row in prompts for sample in range(chosen.samples)]
     requests = [
         Request(prompt_token_ids(tokenizer, row["messages"]), row_seed(settings.seed, row["prompt_id"], sample))

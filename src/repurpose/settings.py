@@ -145,6 +145,8 @@ class Rollouts:
     temperature: float = 0.7
     top_p: float = 1.0
     """Draw from the likeliest tokens that together have at least this probability."""
+    top_k: int | None = None
+    """Draw from so many of the likeliest tokens, before `top_p`; null: from all."""
     max_new_tokens: int = 500
     samples: int = 1
     shards: int = 2
@@ -257,6 +259,7 @@ class Sweep:
     max_new_tokens: int = 128
     temperature: float = 0.7
     top_p: float = 1.0
+    top_k: int | None = None
     batch_size: int = 192
 
 
@@ -509,6 +512,8 @@ def _check_numbers(study: Study) -> None:
     for path, section in drawn:
         if not 0 < section.top_p <= 1:
             raise SettingsError(f"{path}.top_p: must be more than 0 and at most 1")
+        if section.top_k is not None and section.top_k < 1:
+            raise SettingsError(f"{path}.top_k: {section.top_k} is not allowed; at least 1, or null")
     prompts = study.prompts.train + study.prompts.heldout
     if study.rollouts.shards > prompts:
         raise SettingsError(f"rollouts.shards: {study.rollouts.shards} is more than there are prompts ({prompts})")
@@ -546,6 +551,12 @@ def _check_rollouts(rollouts: Rollouts) -> None:
         raise SettingsError("rollouts.ids: 'server' is for engine openai; the others have the ids themselves")
     if rollouts.endpoint is not None:
         _check_endpoint("rollouts.endpoint", rollouts.endpoint)
+        if rollouts.top_k is not None:
+            raise SettingsError("rollouts.top_k: engine openai knows no such setting; leave it out")
+        if rollouts.endpoint.temperature:
+            raise SettingsError("rollouts.endpoint.temperature: rollouts.temperature is what counts; leave it out")
+        if rollouts.endpoint.input_price or rollouts.endpoint.output_price:
+            raise SettingsError("rollouts.endpoint: rollouts are not counted against max_cost; leave the prices out")
 
 
 def _check_keywords(keywords: tuple[str, ...]) -> None:

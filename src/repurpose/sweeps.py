@@ -54,8 +54,12 @@ def choose_prompts(prompts: Sequence[Row], split: str, count: int) -> list[Row]:
 
 def sites(sweep: Sweep, directions: Directions, selection: Mapping[str, Any] | None) -> tuple[list[int], list[int]]:
     """Layers and window starts of a sweep: those listed, those of all vectors, or the selected ones."""
+    layers = _chosen(sweep.layers, {layer for _, _, layer, _ in directions.units}, selection, "layer")
+    read = {layer for _, layer in directions.norms}
+    if set(layers) - read:
+        raise SettingsError(f"layers: {min(set(layers) - read)} was not read; choose from {sorted(read)}")
     return (
-        _chosen(sweep.layers, {layer for _, _, layer, _ in directions.units}, selection, "layer"),
+        layers,
         _chosen(sweep.window_starts, {start for _, _, _, start in directions.units}, selection, "window_start"),
     )
 
@@ -109,7 +113,7 @@ def run_sweep(
     chosen = choose_prompts(prompts, sweep.split, sweep.prompts)
     cells = [(c, row, sample) for c in conditions for row in chosen for sample in range(sweep.samples)]
     requests = make_requests(cells, directions, tokenizer, settings.seed)
-    sampling = Sampling(sweep.temperature, sweep.max_new_tokens, sweep.top_p)
+    sampling = Sampling(sweep.temperature, sweep.max_new_tokens, sweep.top_p, sweep.top_k)
     keys = request_keys(made_by(settings, target, sampling), requests)
     with Journal(journal_path(output)) as journal:
         generate_missing(journal, keys, requests, sampling, settings, target, sweep.batch_size)

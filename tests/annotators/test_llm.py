@@ -291,6 +291,22 @@ def test_a_request_that_fails_for_good_ends_the_run_and_keeps_what_is_done(make_
     assert "\n" not in str(problem.value)
 
 
+def test_a_text_that_the_server_declines_is_kept_as_such_and_stops_nothing(make_llm: MakeLlm, tmp_path: Path) -> None:
+    """Some servers answer a filtered prompt with status 400, each time."""
+    passages = make_passages(6, 3)
+    declined = passages[2].sentences[0]
+
+    def plan(body: Body, _seen: int) -> str | None:
+        return "declined" if declined in read_request(body)[0] else None
+
+    with serve(plan=plan, content_echo=KEY) as fake:
+        labelled = label_passages(passages, make_llm(fake, max_invalid_share=1.0), tmp_path)
+    for passage, outcomes in zip(passages, labelled.outcomes, strict=True):
+        wanted = {"refused"} if passage is passages[2] else {"ok"}
+        assert {outcome.status for outcome in outcomes} == wanted
+        assert not [outcome for outcome in outcomes if outcome.reply and KEY in outcome.reply]
+
+
 def test_a_refused_key_stops_everything_at_once(
     make_llm: MakeLlm, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

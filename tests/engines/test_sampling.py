@@ -40,6 +40,16 @@ def test_seeds_are_stable_and_distinct() -> None:
     assert len(names) == 8 and all(0 <= seed < 2**63 for seed in names)
 
 
+def test_top_k_keeps_the_likeliest_and_goes_before_top_p() -> None:
+    logits, count = torch.tensor([[2.0, 1.0, 0.5, 0.0, -1.0]]), 20_000
+    uniforms = torch.linspace(0, 1, count + 1, dtype=torch.float64)[:-1]
+    for top_p, kept in ((1.0, [0, 1, 2]), (0.8, [0, 1])):  # of all, 0.8 would need three: 0.58, 0.21, 0.13
+        wanted = torch.zeros(5)
+        wanted[kept] = logits[0, kept].softmax(-1)
+        drawn = draw_tokens(logits.expand(count, -1), 1.0, uniforms, top_p, 3).bincount(minlength=5) / count
+        torch.testing.assert_close(drawn, wanted, atol=2e-4, rtol=0)
+
+
 @pytest.mark.parametrize("top_p", [0.3, 0.6, 0.95, 1.0])
 def test_a_nucleus_holds_the_likeliest_tokens_and_keeps_their_proportions(top_p: float) -> None:
     """Against the definition: the fewest likeliest tokens that together have at least `top_p`."""

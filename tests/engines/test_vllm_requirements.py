@@ -118,6 +118,15 @@ def test_a_card_that_is_too_small_is_refused_with_what_is_needed(pair_folders: d
 
 
 @pytest.mark.usefixtures("one_card")
+def test_a_model_that_fits_no_single_card_is_refused_because_it_is_read_on_one(
+    pair_folders: dict[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 4)
+    with pytest.raises(ModelError, match=r"reads activations on one card and needs 37,600 MB there, 23,192 MB may be"):
+        check_memory(Pair(**pair_folders, dtype="bfloat16", parameters=14.0), Vllm(tensor_parallel=4))
+
+
+@pytest.mark.usefixtures("one_card")
 def test_more_cards_than_there_are_are_refused(pair_folders: dict[str, str]) -> None:
     with pytest.raises(ModelError, match=r"vllm.tensor_parallel: 2 cards are asked for, this machine has 1"):
         check_memory(Pair(**pair_folders), Vllm(tensor_parallel=2))

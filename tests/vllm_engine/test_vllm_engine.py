@@ -7,8 +7,10 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 from vllm_cases import (
     GREEDY,
@@ -21,7 +23,7 @@ from vllm_cases import (
     random_prompts,
 )
 
-from repurpose.activations.hooks import SteeringError
+from repurpose.activations.hooks import HookError, SteeringError
 from repurpose.engines import Generated, Request, Sampling
 from repurpose.engines.vllm import VllmEngine
 from repurpose.models import ModelError
@@ -97,6 +99,23 @@ def test_every_steered_position_is_counted(engine: VllmEngine, requests: list[Re
         assert done.steered_positions == done.expected_positions == prompt + fed
 
 
+def test_what_cannot_be_steered_is_refused_and_leaves_no_hooks(
+    engine: VllmEngine, requests: list[Request], wanted: dict[str, list[Generated]]
+) -> None:
+    """A direction that is no unit vector would steer by another norm, or count as steered what is garbage."""
+    good = make_steer("add", WIDTH, 1, NORM, "all")
+    assert good.direction is not None
+    for change, said in (
+        ({"direction": good.direction * np.float32("nan")}, "its direction has norm nan, not 1"),
+        ({"direction": good.direction * 2}, "its direction has norm 2, not 1"),
+        ({"layer": LAYERS}, f"no layer {LAYERS}; 0 to {LAYERS - 1} are"),
+        ({"layer": -1}, "no layer -1"),
+    ):
+        with pytest.raises(HookError, match=said):
+            engine.generate([Request([0, 5, 9], 0, replace(good, **change))], GREEDY)
+    assert engine.generate(requests, GREEDY) == wanted["greedy"]
+
+
 def test_a_text_that_is_too_long_is_refused(engine: VllmEngine, wanted: dict[str, list[Generated]]) -> None:
     assert wanted  # made while the engine is alive
     with pytest.raises(ModelError, match=r"vllm.max_length: 320 tokens are too few .* it needs 414"):
@@ -121,6 +140,7 @@ def test_rows_that_are_pushed_out_and_computed_again_are_the_same(
     assert pushed
 
 
+@pytest.mark.skipif(" " in sys.prefix, reason="torch's compiler takes no path with spaces")
 def test_compiled_layers_skip_the_hooks_and_the_run_fails(llama: Pair, requests: list[Request]) -> None:
     with open_vllm(llama, "base", compiled=True) as compiled:
         plain = [Request(r.prompt_ids, r.seed) for r in requests[:4]]
@@ -141,7 +161,7 @@ def test_two_processes_that_share_a_model_steer_alike(
 
 
 def children() -> list[str]:
-    found = subprocess.run(["ps", "-o", "args=", "--ppid", str(os.getpid())], capture_output=True, text=True)
+    found = subprocess.run(["ps", "-ww", "-o", "args=", "--ppid", str(os.getpid())], capture_output=True, text=True)
     return [line for line in found.stdout.splitlines() if not line.startswith("ps ") and "resource_t" not in line]
 
 

@@ -106,6 +106,7 @@ COMPANIONS = {"vectors.behaviour": "sweeps.selection.directions"}
 
 CANDIDATES: tuple[Any, ...] = (
     "vllm",
+    5,
     2.5,
     "main",
     "resources/organism/other",

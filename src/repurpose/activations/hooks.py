@@ -143,7 +143,7 @@ class BatchSteering:
             for steer, seed in zip(steers, seeds, strict=True)
         ]
         for steer in steers:
-            _check_steer(steer, self.layers)
+            check_steer(steer, self.layers)
         self._order = list(range(len(self.steers)))
         self._counts = torch.zeros(self.layers, len(self.steers), dtype=torch.int64, device=device)
         self._group()
@@ -232,7 +232,12 @@ class BatchSteering:
         return totals
 
 
-def _check_steer(steer: Steer | None, layers: int) -> None:
+def check_steer(steer: Steer | None, layers: int) -> None:
+    """Refuse what cannot be done in a model of so many layers.
+
+    Raises:
+        HookError: naming the condition.
+    """
     if steer is None:
         return
     if not 0 <= steer.layer < layers:

@@ -12,7 +12,7 @@ from openai import AsyncOpenAI
 from repurpose.annotators.conversation import Body, Conversation
 from repurpose.annotators.ledger import Ledger
 from repurpose.annotators.replies import Replies, Reply, read_reply, request_key
-from repurpose.endpoint import EndpointError, explain, is_fatal
+from repurpose.endpoint import EndpointError, explain, is_fatal, is_refusal
 from repurpose.settings import Endpoint, Llm
 
 Progress = Callable[[int], object]
@@ -72,17 +72,17 @@ class Direct:
             earlier = key in self._replies
             if not earlier:
                 async with self._slots:
-                    self._replies.add({key: await self._buy(body)})
+                    await self._buy(key, body)
             reply = self._replies[key]
             self._ledger.count(talk.passage, key, reply, earlier=earlier)
             return reply
 
-    async def _buy(self, body: Body) -> Reply:
-        """Send a request once the most that it can cost is sure to fit; a failure stops all others."""
+    async def _buy(self, key: str, body: Body) -> None:
+        """Send a request once the most that it can cost is sure to fit, keep the reply; a failure stops all others."""
         bound = self._ledger.bound(body)
         await self._take_room(bound)
         try:
-            return self._ledger.buy(body, await self._send(body))
+            self._replies.add({key: self._ledger.buy(body, await self._send(body))})
         finally:
             self._ledger.under_way.remove(bound)
             await self._tell()
@@ -106,6 +106,9 @@ class Direct:
         try:
             raw = await self._client.chat.completions.with_raw_response.create(**body)
         except openai.OpenAIError as problem:
+            if is_refusal(problem):
+                said = str(explain(problem, self._endpoint))
+                return Reply(refusal=said, finish_reason="content_filter", prompt_tokens=0, completion_tokens=0)
             self._stop = self._stop or _Failed(problem, self._endpoint)
             raise Stopped from None
         return read_reply(raw.text, self._endpoint)

@@ -68,6 +68,8 @@ class Sampling:
     max_new_tokens: int
     top_p: float = 1.0
     """Draw from the likeliest tokens that together have at least this probability."""
+    top_k: int | None = None
+    """Draw from so many of the likeliest tokens; goes before `top_p`. None: from all."""
 
 
 @dataclass(frozen=True)
@@ -97,6 +99,17 @@ class Engine(Protocol):
         self, requests: Sequence[Request], sampling: Sampling, finished: Finished | None = None
     ) -> list[Generated]:
         """Return one outcome for each request, in the order of the requests."""
+
+
+def expected_positions(steer: Steer | None, prompt: int, fed: int) -> int:
+    """Positions at which a row must have been steered.
+
+    Args:
+        prompt: tokens of its prompt. fed: drawn tokens that were fed back; the last one drawn never is.
+    """
+    if steer is None:
+        return 0
+    return (prompt if steer.positions == "all" else 0) + fed
 
 
 def row_seed(seed: int, prompt_id: str, sample: int) -> int:

@@ -53,13 +53,17 @@ class PooledEngine:
 
 def _open(open_engine: Callable[[], Engine], parent: int) -> None:
     """Make the worker's engine."""
-    threading.Thread(target=_leave_with, args=(parent,), daemon=True).start()
+    leave_with(parent)
     torch.set_num_threads(1)
     _ENGINE[:] = [open_engine()]
 
 
-def _leave_with(parent: int) -> None:
-    """End the worker when its parent is gone: a parent that is killed cannot tell its workers."""
+def leave_with(parent: int) -> None:
+    """End this process when its parent is gone: a parent that is killed cannot tell its workers."""
+    threading.Thread(target=_watch, args=(parent,), daemon=True).start()
+
+
+def _watch(parent: int) -> None:
     while os.getppid() == parent:
         time.sleep(1)
     os._exit(1)

@@ -16,7 +16,7 @@ from torch import Tensor
 from transformers import PreTrainedModel
 
 from repurpose.activations.hooks import BatchSteering, check_counts, decoder_layers, steer
-from repurpose.engines import Finished, Generated, Request, Sampling
+from repurpose.engines import Finished, Generated, Request, Sampling, expected_positions
 from repurpose.engines.attention import PreallocatedCache, compacted_order, use_grouped_attention
 from repurpose.engines.sampling import draw_tokens, row_uniforms
 
@@ -115,7 +115,9 @@ class _Batch:
         places = torch.tensor(self.order, device=logits.device)
         alive = torch.ones_like(places, dtype=torch.bool)
         for step in range(self.sampling.max_new_tokens):
-            drawn = draw_tokens(logits, self.sampling.temperature, self.uniforms[places, step], self.sampling.top_p)
+            drawn = draw_tokens(
+                logits, self.sampling.temperature, self.uniforms[places, step], self.sampling.top_p, self.sampling.top_k
+            )
             self.tokens[places, step] = drawn
             ended = alive & torch.isin(drawn, self.engine.stop_ids)
             self.stopped[places[ended]] = True
@@ -172,7 +174,7 @@ class _Batch:
         steers, counted = [r.steer for r in self.requests], self.steering.counted()
         drawn, stopped, rows = self.drawn.tolist(), self.stopped.tolist(), self.tokens.tolist()
         expected = [
-            0 if r.steer is None else (len(r.prompt_ids) if r.steer.positions == "all" else 0) + count - 1
+            expected_positions(r.steer, len(r.prompt_ids), count - 1)
             for r, count in zip(self.requests, drawn, strict=True)
         ]
         check_counts(steers, counted, expected)

@@ -14,10 +14,11 @@ from contextlib import contextmanager
 from typing import Any
 
 import torch
+import torch._dynamo
 
-from repurpose.activations.hooks import check_counts
+from repurpose.activations.hooks import SteeringError, check_counts, check_steer
 from repurpose.cards import lease_cards
-from repurpose.engines import Finished, Generated, Request, Sampling
+from repurpose.engines import Finished, Generated, Request, Sampling, expected_positions
 from repurpose.engines.vllm_requirements import check_version
 from repurpose.engines.vllm_steering import ROW, counted_positions, make_plan, start_steering, stop_steering
 from repurpose.models import ModelError, load_config
@@ -29,6 +30,8 @@ MIN_BATCHED_TOKENS = 8192
 ENVIRONMENT = {
     "VLLM_ENABLE_V1_MULTIPROCESSING": "0",  # the model in this process: it dies with it, and starts in half the time
     "VLLM_USE_V2_MODEL_RUNNER": "0",  # steering knows the first runner's batch
+    "VLLM_WORKER_MULTIPROC_METHOD": "spawn",  # CUDA may have started in this process
+    "TRITON_F32_DEFAULT": "ieee",  # float32 attention in float32: the parity gate compares to 0.001 nats
     "VLLM_NO_USAGE_STATS": "1",
     "DO_NOT_TRACK": "1",
     "VLLM_CPU_OMP_THREADS_BIND": "nobind",  # two jobs side by side would bind to the same cores
@@ -66,6 +69,7 @@ class VllmEngine:
         os.environ.update(ENVIRONMENT)
         for name, value in QUIET.items():
             os.environ.setdefault(name, value)
+        _let_torch_compile(compiled)
         check_version()
         lease_cards(options.tensor_parallel, torch.cuda.device_count())
         from vllm import EngineArgs, LLMEngine  # its import takes seconds and reads the environment above
@@ -74,6 +78,7 @@ class VllmEngine:
         arguments = engine_arguments(pair, role, batch_size, options, self.max_length, compiled)
         self._engine = LLMEngine.from_engine_args(EngineArgs(**{**arguments, **overrides}))
         self._width: int = self._engine.model_config.get_hidden_size()
+        self._layers: int = self._engine.model_config.hf_text_config.num_hidden_layers
         self._calls = 0
 
     def __enter__(self) -> VllmEngine:
@@ -121,9 +126,9 @@ class VllmEngine:
         """Yield finished rows as they come, some at a time: (index of the request, outcome, what vLLM says)."""
         self._check_lengths(requests, sampling)
         steered = any(request.steer is not None for request in requests)
-        if steered:
-            self._start_steering(requests, sampling)
         try:
+            if steered:
+                self._start_steering(requests, sampling)
             waiting: list[tuple[int, Any]] = []
             for output in self._steps(requests, sampling, logprobs):
                 waiting.append(output)
@@ -140,6 +145,8 @@ class VllmEngine:
         lengths = [len(request.prompt_ids) for request in requests]
         length = max(lengths) + sampling.max_new_tokens
         steers, seeds = [r.steer for r in requests], [r.seed for r in requests]
+        for steer in {id(steer): steer for steer in steers}.values():
+            check_steer(steer, self._layers)
         plan = make_plan(steers, lengths, seeds, length, self._width)
         self._engine.collective_rpc(start_steering, args=(plan,))
 
@@ -179,6 +186,7 @@ class VllmEngine:
         return SamplingParams(
             temperature=sampling.temperature,
             top_p=sampling.top_p,
+            top_k=sampling.top_k or 0,
             max_tokens=sampling.max_new_tokens,
             seed=request.seed if sampling.temperature else None,
             stop_token_ids=self.stop_ids,
@@ -193,9 +201,14 @@ class VllmEngine:
         steers = [requests[index].steer for index, _ in done]
         counted = [0] * len(done)
         if any(steer is not None for steer in steers):
-            counted = self._engine.collective_rpc(counted_positions, args=([index for index, _ in done],))[0]
-            counted = [0 if steer is None else count for steer, count in zip(steers, counted, strict=True)]
-        expected = [expected_positions(requests[index], len(answer.token_ids)) for index, answer in done]
+            everywhere = self._engine.collective_rpc(counted_positions, args=([index for index, _ in done],))
+            if any(counts != everywhere[0] for counts in everywhere):
+                raise SteeringError("the processes that share the model steered at different positions")
+            counted = [0 if steer is None else count for steer, count in zip(steers, everywhere[0], strict=True)]
+        expected = [
+            expected_positions(requests[index].steer, len(requests[index].prompt_ids), len(answer.token_ids) - 1)
+            for index, answer in done
+        ]
         check_counts(steers, counted, expected)
         return [
             (index, self._generated(answer, seen, wanted), answer)
@@ -210,11 +223,10 @@ class VllmEngine:
         return Generated(ids[:-1] if stopped else ids, answer.finish_reason, seen, wanted)
 
 
-def expected_positions(request: Request, drawn: int) -> int:
-    """Positions at which a row must have been steered: its last drawn token is never fed back."""
-    if request.steer is None:
-        return 0
-    return (len(request.prompt_ids) if request.steer.positions == "all" else 0) + drawn - 1
+def _let_torch_compile(wanted: bool) -> None:
+    """Keep vLLM from compiling small functions of its own where the model is not: that wants a C++ compiler."""
+    os.environ["TORCH_COMPILE_DISABLE"] = "0" if wanted else "1"  # for processes to come
+    torch._dynamo.config.disable = not wanted
 
 
 def engine_arguments(

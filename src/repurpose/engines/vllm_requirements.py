@@ -7,10 +7,12 @@ whether cards and memory are enough.
 from __future__ import annotations
 
 import os
+import sys
 from importlib import metadata
 
 import torch
 
+from repurpose.cards import lease_cards
 from repurpose.demand import SMALL_BYTES, card_megabytes, host_megabytes, weight_bytes
 from repurpose.models import ModelError, check_same_ids, load_config, load_tokenizer, model_parameters
 from repurpose.pair_files import ROLES, check_shapes
@@ -30,14 +32,17 @@ ARCHITECTURES = (
 
 
 def check_requirements(pair: Pair, options: Vllm) -> None:
-    """Refuse what vLLM could not run, or could not steer.
+    """Refuse what vLLM could not run, or could not steer; take the cards, before anything starts CUDA on them.
 
     Raises:
         ModelError, SettingsError: in one line, what is missing and what to do.
     """
     check_version()
+    if options.compile_rollouts and " " in sys.prefix:
+        raise ModelError(f"vllm.compile_rollouts: torch cannot compile in a path with spaces ({sys.prefix})")
     check_architectures(pair)
     check_tokenizers(pair)
+    lease_cards(options.tensor_parallel, torch.cuda.device_count())
     check_memory(pair, options)
 
 
@@ -118,6 +123,12 @@ def check_memory(pair: Pair, options: Vllm) -> None:
         raise ModelError(
             f"vllm.tensor_parallel: the model needs {needed:,} MB on each of {wanted} cards, {room:,} MB may be taken "
             f"({options.memory_share:g} of a card); share it among more cards"
+        )
+    alone = card_megabytes(weights, 1)
+    if alone > room:
+        raise ModelError(
+            f"pair: transformers reads activations on one card and needs {alone:,} MB there, {room:,} MB may be taken; "
+            "choose a smaller pair or a larger card"
         )
 
 

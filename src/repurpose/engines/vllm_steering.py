@@ -116,8 +116,17 @@ class WorkerSteering:
         self._kinds = kinds
         self._kind = np.array([kinds.index((o, int(at))) for o, at in zip(plan.operations, plan.layers, strict=True)])
         steered = range(len(layers)) if any(at == EVERY_LAYER for _, at in kinds) else {at for _, at in kinds}
-        self._handles = [layers[0].register_forward_pre_hook(self._begin)]
-        self._handles += [layers[at].register_forward_hook(partial(self._after, at)) for at in sorted(steered)]
+        self._tokens = 0
+        """Of the forward pass under way."""
+        self._handles: list[Any] = []
+        self._targets = [(layers[at], at) for at in sorted(steered)]
+        self._first = layers[0]
+
+    def install(self) -> None:
+        """Put the hooks in."""
+        self._handles.append(self._first.register_forward_pre_hook(self._begin))
+        for layer, at in self._targets:
+            self._handles.append(layer.register_forward_hook(partial(self._after, at)))
 
     def remove(self) -> None:
         """Take the hooks away."""
@@ -142,9 +151,10 @@ class WorkerSteering:
         rows = np.array([self._row(name) for name in batch.req_ids[:count]], np.int64)
         computed = np.asarray(batch.num_computed_tokens_cpu[:count], np.int64)
         sizes = np.diff(starts)
+        self._tokens = int(sizes.sum())
         conditions = np.append(self.plan.conditions, -1)[rows]
         token_rows = np.repeat(rows, sizes)
-        positions = np.arange(int(sizes.sum())) + np.repeat(computed - starts[:-1], sizes)
+        positions = np.arange(self._tokens) + np.repeat(computed - starts[:-1], sizes)
         token_conditions = np.repeat(conditions, sizes)
         first = np.append(self.plan.first, 0)[token_rows]
         tokens = np.flatnonzero((token_conditions >= 0) & (positions >= first))
@@ -192,6 +202,8 @@ class WorkerSteering:
         if not groups:
             return None
         hidden, residual = output
+        if len(hidden) < self._tokens:
+            raise HookError(f"vLLM's layer {layer} has {len(hidden)} tokens of {self._tokens}; a row cannot be told")
         steered = hidden.clone()
         for group in groups:
             before, beside = hidden[group.tokens], residual[group.tokens]
@@ -245,6 +257,7 @@ def start_steering(worker: Worker, plan: Plan) -> None:
     """Put the hooks in."""
     stop_steering(worker)
     worker.repurpose_steering = WorkerSteering(worker.model_runner, plan)
+    worker.repurpose_steering.install()  # known already: what is half in can be taken out
 
 
 def counted_positions(worker: Worker, rows: list[int]) -> list[int]:
