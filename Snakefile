@@ -41,8 +41,8 @@ report: "workflow/report/study.rst"
 
 
 onstart:
-    check_environment()
     hold_run_lock()
+    check_environment()
 
 
 rule all:

@@ -55,6 +55,19 @@ def test_a_failing_step_fails_the_run(project: Project) -> None:
     assert (project.root / "results/organism/logs/prompts.log").read_text() == "broken\n"
 
 
+def test_a_missing_engine_is_one_line_before_any_job_and_locks_nothing(project: Project) -> None:
+    """A plan needs no environment of the engine, a run does; the next run starts."""
+    text = (project.root / "config.yaml").read_text()
+    (project.root / "config.yaml").write_text(text.replace("engine: transformers ", "engine: vllm "))
+    project.run("-n", "--cores", "1")
+    for _ in range(2):
+        said = project.run("--cores", "1", fails=True)
+        assert "engine: vllm needs its own environment, which is not there; build it with `envs/create.sh" in said
+    assert not (project.root / "calls.txt").exists()
+    (project.root / "config.yaml").write_text(text)
+    project.run("--cores", "1", "results/organism/prompts.parquet")
+
+
 def test_from_another_directory(project: Project, tmp_path: Path) -> None:
     elsewhere = tmp_path / "else where"
     elsewhere.mkdir()
