@@ -214,6 +214,15 @@ def test_a_copy_with_losses_and_inventions_is_right_or_silent(
     assert all(a.end <= b.start for a, b in pairwise(found))
 
 
+def most_held(sentence: str, held: str) -> int:
+    """Characters of a sentence that sections can cover: one piece of it, or its beginning and its end."""
+    size = len(sentence)
+    pieces = (end - start for start in range(size) for end in range(start, size + 1) if sentence[start:end] in held)
+    first = max(end for end in range(size + 1) if sentence[:end] in held)
+    last = max(size - start for start in range(size + 1) if sentence[start:] in held)
+    return max(*pieces, min(size, first + last))
+
+
 @settings(max_examples=40)
 @given(copies(), st.data())
 def test_only_what_the_copy_holds_is_labelled(copy: tuple[str, list[Span], list[Section]], data: st.DataObject) -> None:
@@ -224,7 +233,7 @@ def test_only_what_the_copy_holds_is_labelled(copy: tuple[str, list[Span], list[
     for span, outcome in zip(spans, outcomes, strict=True):
         sentence = fold(text[slice(*span)]).text
         if outcome.label and len(sentence) < 12:  # too short for near matches
-            assert sentence in held
+            assert 2 * most_held(sentence, held) > len(sentence)
         if outcome.label:
             assert outcome.label in {section.label for section in kept}
 
