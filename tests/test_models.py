@@ -14,9 +14,9 @@ from repurpose.models import PROBE, ModelError, check_same_ids, load_tokenizer
 from repurpose.settings import Pair
 
 
-def byte_level(extra: tuple[str, ...] = ()) -> PreTrainedTokenizerFast:
+def byte_level() -> PreTrainedTokenizerFast:
     """Every byte, and some words with the space before them, as in Llama 3's vocabulary."""
-    pieces = ["<|begin|>", "<|end|>", *sorted(pre_tokenizers.ByteLevel.alphabet()), "ĠW", "Wa", "it", *extra]
+    pieces = ["<|begin|>", "<|end|>", *sorted(pre_tokenizers.ByteLevel.alphabet()), "ĠW", "Wa", "it"]
     vocabulary = {piece: index for index, piece in enumerate(pieces)}
     tokenizer = Tokenizer(models.BPE(vocabulary, [("Ġ", "W"), ("W", "a"), ("i", "t")]))
     tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
