@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import json
+from pathlib import Path
 from typing import Any
 
 import hypothesis
+import numpy as np
 import pytest
 import torch
-from tests.tiny import GRID, StepMaker, make_model, make_tokenizer
+from tests.tiny import GRID, LAYERS, VECTOR_NAMES, WIDTH, StepMaker, make_byte_tokenizer, make_model, make_tokenizer
 from transformers import LlamaForCausalLM, PreTrainedTokenizerFast
 
-from repurpose.settings import StepSettings, canonical_json, read_study, step_settings
+from repurpose.settings import Pair, StepSettings, canonical_json, read_study, step_settings
+from repurpose.tables import VECTORS, write_table
 
 torch.set_num_threads(1)
 hypothesis.settings.register_profile("any machine", deadline=None)  # a busy one is no wrong result
@@ -37,6 +41,40 @@ def pair_folders(tmp_path_factory: pytest.TempPathFactory, tokenizer: PreTrained
     return {role: str(folder / role) for role in ("base", "reasoning")}
 
 
+@pytest.fixture(scope="session")
+def vector_files(tmp_path_factory: pytest.TempPathFactory) -> list[str]:
+    """VECTORS tables of both readers, random but of the right shape."""
+    folder, generator, paths = tmp_path_factory.mktemp("vectors"), np.random.default_rng(0), []
+    for reader, norm in (("base", 6.0), ("reasoning", 8.0)):
+        rows = [
+            {
+                "name": name,
+                "reader": reader,
+                "layer": layer,
+                "window_start": start,
+                "residual_norm": norm + layer,
+                "vector": generator.standard_normal(WIDTH).astype(np.float32).tobytes(),
+            }
+            for name in VECTOR_NAMES
+            for layer in range(LAYERS)
+            for start in (-3, 0)
+        ]
+        paths.append(str(folder / f"{reader}.parquet"))
+        write_table(paths[-1], rows, VECTORS, {})
+    return paths
+
+
+@pytest.fixture
+def named_as_llama(tmp_path: Path) -> Pair:
+    """A directory like that of R1-Distill-Llama: byte-level tokens in the file, Llama 2's class in the settings."""
+    folder = tmp_path / "named-as-llama"
+    make_model().save_pretrained(folder)
+    make_byte_tokenizer().save_pretrained(folder)
+    file = folder / "tokenizer_config.json"
+    file.write_text(json.dumps({**json.loads(file.read_text()), "tokenizer_class": "LlamaTokenizerFast"}))
+    return Pair(str(folder), str(folder))
+
+
 @pytest.fixture
 def make_step(pair_folders: dict[str, str]) -> StepMaker:
     """Return a function that makes a step's settings from a small study with some sections changed."""
@@ -53,7 +91,7 @@ def make_step(pair_folders: dict[str, str]) -> StepMaker:
             "selection": {"sweep": "grid"},
         }
         for name, section in (sections or {}).items():
-            values[name] = {**values.get(name, {}), **section}
+            values[name] = {**values.get(name, {}), **section} if isinstance(section, dict) else section
         return StepSettings(step, canonical_json(step_settings(read_study(values), step, **extra)))
 
     return make

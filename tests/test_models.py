@@ -4,40 +4,15 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
-from tests.tiny import make_model
-from tokenizers import Tokenizer, decoders, models, pre_tokenizers
+from tests.tiny import make_byte_tokenizer, make_model
+from tokenizers import Tokenizer, pre_tokenizers
 from transformers import AutoTokenizer, PreTrainedTokenizerFast
 
-from repurpose.models import PROBE, ModelError, check_same_ids, load_tokenizer
-from repurpose.settings import Pair
-
-
-def byte_level() -> PreTrainedTokenizerFast:
-    """Every byte, and some words with the space before them, as in Llama 3's vocabulary."""
-    pieces = ["<|begin|>", "<|end|>", *sorted(pre_tokenizers.ByteLevel.alphabet()), "ĠW", "Wa", "it"]
-    vocabulary = {piece: index for index, piece in enumerate(pieces)}
-    tokenizer = Tokenizer(models.BPE(vocabulary, [("Ġ", "W"), ("W", "a"), ("i", "t")]))
-    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
-    tokenizer.decoder = decoders.ByteLevel()
-    return PreTrainedTokenizerFast(
-        tokenizer_object=tokenizer,
-        bos_token="<|begin|>",
-        eos_token="<|end|>",
-        clean_up_tokenization_spaces=False,
-        chat_template="{{ bos_token }}",
-    )
-
-
-@pytest.fixture
-def named_as_llama(tmp_path: Path) -> Pair:
-    """A directory like that of R1-Distill-Llama: byte-level tokens in the file, Llama 2's class in the settings."""
-    make_model().save_pretrained(tmp_path)
-    byte_level().save_pretrained(tmp_path)
-    file = tmp_path / "tokenizer_config.json"
-    file.write_text(json.dumps({**json.loads(file.read_text()), "tokenizer_class": "LlamaTokenizerFast"}))
-    return Pair(str(tmp_path), str(tmp_path))
+from repurpose.models import PROBE, ModelError, check_pair, check_same_ids, load_tokenizer
+from repurpose.settings import Pair, SettingsError
 
 
 def test_a_directory_that_names_another_class_keeps_its_own_tokens(named_as_llama: Pair) -> None:
@@ -52,8 +27,49 @@ def test_a_directory_that_names_another_class_keeps_its_own_tokens(named_as_llam
 
 
 def test_tokenizers_that_split_alike_vocabularies_otherwise_are_refused() -> None:
-    one, other = byte_level(), byte_level()
+    one, other = make_byte_tokenizer(), make_byte_tokenizer()
     check_same_ids(one, other)
     other.backend_tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=True)
     with pytest.raises(ModelError, match="the pair's tokenizers disagree: they give"):
         check_same_ids(one, other)
+
+
+def save_with(folder: Path, tokenizer: PreTrainedTokenizerFast, **shape: Any) -> str:
+    """A model of some shape with a tokenizer."""
+    make_model(1, len(tokenizer), **shape).save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+    return str(folder)
+
+
+def test_a_good_pair_passes(pair_folders: dict[str, str]) -> None:
+    check_pair(Pair(**pair_folders))
+
+
+def test_models_of_other_shapes_are_refused(
+    pair_folders: dict[str, str], tmp_path: Path, tokenizer: PreTrainedTokenizerFast
+) -> None:
+    other = save_with(tmp_path / "other", tokenizer, num_hidden_layers=4)
+    with pytest.raises(SettingsError, match=r"pair.base: 3 layers"):
+        check_pair(Pair(pair_folders["base"], other))
+
+
+def test_tokenizers_that_disagree_are_refused(
+    pair_folders: dict[str, str], tmp_path: Path, tokenizer: PreTrainedTokenizerFast
+) -> None:
+    file = Path(save_with(tmp_path / "other", tokenizer), "tokenizer.json")
+    content = json.loads(file.read_text())
+    vocabulary = content["model"]["vocab"]
+    vocabulary["seven"], vocabulary["four"] = vocabulary["four"], vocabulary["seven"]
+    file.write_text(json.dumps(content))
+    with pytest.raises(ModelError, match=r"tokenizers disagree: 'four' is \d+ in one, \d+ in the other"):
+        check_pair(Pair(pair_folders["base"], str(file.parent)))
+
+
+def test_a_pair_without_a_chat_template_is_refused(
+    pair_folders: dict[str, str], tmp_path: Path, tokenizer: PreTrainedTokenizerFast
+) -> None:
+    other = save_with(tmp_path / "other", tokenizer)
+    for file in Path(other).glob("chat_template*"):
+        file.unlink()
+    with pytest.raises(ModelError, match="has no chat template"):
+        check_pair(Pair(pair_folders["base"], other))

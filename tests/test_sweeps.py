@@ -10,9 +10,8 @@ import time
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
-from tests.tiny import GRID, LAYERS, WIDTH, StepMaker
+from tests.tiny import GRID, VECTOR_NAMES, StepMaker
 
 from repurpose import sweeps
 from repurpose.journal import journal_path
@@ -20,11 +19,10 @@ from repurpose.rollouts import write_rollouts
 from repurpose.settings import SettingsError, StepSettings, canonical_json
 from repurpose.steering import Directions
 from repurpose.sweeps import choose_prompts, list_conditions, main, read_pair_directions, run_sweep
-from repurpose.tables import PROMPTS, SWEEPS, VECTORS, read_provenance, read_table, write_table
+from repurpose.tables import PROMPTS, SWEEPS, read_provenance, read_table, write_table
 
 Row = dict[str, Any]
 SOURCE = str(Path(sweeps.__file__).parents[1])
-NAMES = ("backtracking", "deduction", "mean", "same-offset", "shuffle-00", "random-00", "random-01")
 SELECTION = {"layer": 1, "window_start": -3, "window_length": 2, "magnitude": 4.0}
 BASELINES = {
     **GRID,
@@ -35,29 +33,6 @@ BASELINES = {
     "directions": ["backtracking", "deduction", "mean", "same-offset", "shuffle", "random", "noise", "self"],
     "magnitudes": {"unit": "selected", "values": [1.0, -1.0]},
 }
-
-
-@pytest.fixture(scope="module")
-def vector_files(tmp_path_factory: pytest.TempPathFactory) -> list[str]:
-    """VECTORS tables of both readers, random but of the right shape."""
-    folder, generator, paths = tmp_path_factory.mktemp("vectors"), np.random.default_rng(0), []
-    for reader, norm in (("base", 6.0), ("reasoning", 8.0)):
-        rows = [
-            {
-                "name": name,
-                "reader": reader,
-                "layer": layer,
-                "window_start": start,
-                "residual_norm": norm + layer,
-                "vector": generator.standard_normal(WIDTH).astype(np.float32).tobytes(),
-            }
-            for name in NAMES
-            for layer in range(LAYERS)
-            for start in (-3, 0)
-        ]
-        paths.append(str(folder / f"{reader}.parquet"))
-        write_table(paths[-1], rows, VECTORS, {})
-    return paths
 
 
 @pytest.fixture
@@ -78,7 +53,7 @@ def test_every_column_of_every_row_is_filled(
     tmp_path: Path, make_step: StepMaker, prompt_rows: list[Row], directions: Directions
 ) -> None:
     rows = run(sweep_step(make_step, BASELINES, "base"), prompt_rows, directions, tmp_path / "s")
-    assert len(rows) == 2 * (1 + 2 * (len(NAMES) + 2))
+    assert len(rows) == 2 * (1 + 2 * (len(VECTOR_NAMES) + 2))
     for row in rows:
         assert set(row) == set(SWEEPS.names)
         fed = len(row["token_ids"]) + (row["finish_reason"] == "stop") - 1

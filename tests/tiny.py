@@ -19,6 +19,7 @@ TEXT = "Wait Hmm But no the sum of three and four is seven so we add one more st
 WORDS = [*TEXT.split(), "\n"]
 WIDTH = 32
 LAYERS = 3
+VECTOR_NAMES = ("backtracking", "deduction", "mean", "same-offset", "shuffle-00", "random-00", "random-01")
 
 
 def from_source() -> dict[str, str]:
@@ -29,18 +30,28 @@ def from_source() -> dict[str, str]:
 def make_tokenizer() -> PreTrainedTokenizerFast:
     """Build a tokenizer whose every id is a whole word, so that any ids decode to text."""
     pieces = [*SPECIAL, *("Ċ" if w == "\n" else w for w in WORDS), *(f"Ġ{w}" for w in WORDS if w.isalpha())]
-    tokenizer = Tokenizer(models.WordLevel({piece: i for i, piece in enumerate(pieces)}, unk_token="."))
+    template = (
+        "{{ bos_token }}{% for m in messages %}<|user|>{{ m['content'] }}{% endfor %}"
+        "{% if add_generation_prompt %}<|assistant|><think>{% endif %}"
+    )
+    words = models.WordLevel({piece: i for i, piece in enumerate(pieces)}, unk_token=".")
+    return _byte_level(words, template, additional_special_tokens=list(SPECIAL[2:]))
+
+
+def make_byte_tokenizer() -> PreTrainedTokenizerFast:
+    """Every byte, and some words with the space before them, as in Llama 3's vocabulary."""
+    pieces = [*SPECIAL[:2], *sorted(pre_tokenizers.ByteLevel.alphabet()), "ĠW", "Wa", "it"]
+    vocabulary = {piece: index for index, piece in enumerate(pieces)}
+    return _byte_level(models.BPE(vocabulary, [("Ġ", "W"), ("W", "a"), ("i", "t")]), "{{ bos_token }}")
+
+
+def _byte_level(model: models.Model, template: str, **special: Any) -> PreTrainedTokenizerFast:
+    tokenizer = Tokenizer(model)
     tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     tokenizer.decoder = decoders.ByteLevel()
+    ends = {"bos_token": "<|begin|>", "eos_token": "<|end|>", "pad_token": "<|end|>"}
     return PreTrainedTokenizerFast(
-        tokenizer_object=tokenizer,
-        bos_token="<|begin|>",
-        eos_token="<|end|>",
-        pad_token="<|end|>",
-        additional_special_tokens=list(SPECIAL[2:]),
-        clean_up_tokenization_spaces=False,
-        chat_template="{{ bos_token }}{% for m in messages %}<|user|>{{ m['content'] }}{% endfor %}"
-        "{% if add_generation_prompt %}<|assistant|><think>{% endif %}",
+        tokenizer_object=tokenizer, chat_template=template, clean_up_tokenization_spaces=False, **ends, **special
     )
 
 

@@ -65,7 +65,7 @@ def gate_requests(settings: StepSettings, prompts: Sequence[Row], directions: Di
     steers = gate_steers(units, layer, norm)
     return [
         Request(prompt_token_ids(tokenizer, row["messages"]), row_seed(settings.seed, row["prompt_id"], 0), steer)
-        for row in choose_prompts(prompts, "train", (settings.vllm or Vllm()).parity_prompts)
+        for row in choose_prompts(prompts, "train", settings.vllm.parity_prompts)
         for steer in steers
     ]
 
@@ -95,7 +95,7 @@ def main() -> None:
     arguments = read_arguments(__doc__ or "", one=["prompts"], many=["vectors"])
     with one_line_errors("check_parity"):
         settings = StepSettings("check_parity", arguments.settings)
-        role, options = settings.values["target"], settings.vllm or Vllm()
+        role, options = settings.values["target"], settings.vllm
         lease_cards(options.tensor_parallel, torch.cuda.device_count())  # for both processes, one after the other
         requests = gate_requests(
             settings, read_table(arguments.prompts).to_dicts(), read_pair_directions(arguments.vectors)

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from huggingface_hub import try_to_load_from_cache
 from tokenizers import Tokenizer
 from transformers import (
     AutoConfig,
@@ -21,6 +22,7 @@ from transformers import (
 )
 
 from repurpose.cards import lease_cards
+from repurpose.pair_files import ROLES, check_shapes
 from repurpose.settings import Pair, Role
 
 HASHED_BYTES = 1 << 30
@@ -36,13 +38,22 @@ def load_tokenizer(pair: Pair, role: Role) -> PreTrainedTokenizerBase:
     """Load the tokenizer of one of the pair, so that it gives the ids that its own file gives.
 
     Some models name a class that rebuilds parts of the file's tokenizer (R1-Distill-Llama names Llama 2's, which loses
-    every space); transformers knows some of them by their hub names, but not a copy of them in a directory.
+    every space); transformers knows some of them by their hub names, but no copy of them elsewhere.
     """
     tokenizer: PreTrainedTokenizerBase = _load(AutoTokenizer, pair, role)
-    file = Path(getattr(pair, role)) / "tokenizer.json"
-    if file.is_file() and not _is_faithful(tokenizer, file):
+    file = _loaded_file(pair, role, "tokenizer.json")
+    if file is not None and not _is_faithful(tokenizer, file):
         tokenizer = _load(PreTrainedTokenizerFast, pair, role)
     return tokenizer
+
+
+def _loaded_file(pair: Pair, role: Role, file: str) -> Path | None:
+    """Where a file of a model lies: in its directory, or in the hub's cache once it was loaded from there."""
+    name, revision = getattr(pair, role), getattr(pair, f"{role}_revision")
+    if Path(name).is_dir():
+        return path if (path := Path(name, file)).is_file() else None
+    found = try_to_load_from_cache(name, file, revision=revision)
+    return Path(found) if isinstance(found, str) else None
 
 
 PROBE = "Wait, 12 + 7 is 19.\nHmm  no: \u201cna\u00efve\u201d [x] \t So\n\nbut <think> then"
@@ -105,13 +116,18 @@ def _load(kind: Any, pair: Pair, role: Role, **options: Any) -> Any:
 
 
 def _remedy(problem: Exception) -> str:
-    if "gated" not in str(problem).lower():
-        return ""
-    return " Accept its licence on the hub, then name your token in the environment variable HF_TOKEN."
+    text = str(problem).lower()
+    if "gated" in text:
+        return " Accept its licence on the hub, then name your token in the environment variable HF_TOKEN."
+    if "private" in text or "401" in text:
+        return " A private model wants a token that may read it, in the environment variable HF_TOKEN."
+    return ""
 
 
 def _first_line(problem: Exception) -> str:
-    return str(problem).strip().split("\n", 1)[0]
+    """The first line of a message, with the next where it only announces it."""
+    lines = [line.strip() for line in str(problem).split("\n") if line.strip()]
+    return " ".join(lines[:2] if lines and lines[0].endswith(":") else lines[:1])
 
 
 def model_digest(pair: Pair, role: Role) -> str:
@@ -122,7 +138,8 @@ def model_digest(pair: Pair, role: Role) -> str:
     name, revision = getattr(pair, role), getattr(pair, f"{role}_revision")
     folder = Path(name).expanduser()
     if not folder.is_dir():
-        return _digest([name, str(revision), _hub_commit(name, revision)])
+        config = _loaded_file(pair, role, "config.json")
+        return _digest([name, str(revision), config.parent.name if config else ""])
     files = sorted(path for path in folder.iterdir() if path.suffix in {".json", ".safetensors", ".jinja"})
     if sum(path.stat().st_size for path in files) <= HASHED_BYTES:
         return _digest([part for path in files for part in (path.name, _file_digest(path))])
@@ -139,13 +156,6 @@ def device_name() -> str:
     return torch.cuda.get_device_name() if torch.cuda.is_available() else "cpu"
 
 
-def _hub_commit(name: str, revision: str | None) -> str:
-    from huggingface_hub import try_to_load_from_cache
-
-    config = try_to_load_from_cache(name, "config.json", revision=revision)
-    return Path(config).parent.name if isinstance(config, str) else ""
-
-
 def _file_digest(path: Path) -> str:
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
@@ -153,6 +163,21 @@ def _file_digest(path: Path) -> str:
 
 def _digest(parts: list[str]) -> str:
     return hashlib.sha256("\n".join(parts).encode()).hexdigest()[:16]
+
+
+def check_pair(pair: Pair) -> None:
+    """Refuse a pair that no study can use, from the small files of both models: no weights are loaded.
+
+    Raises:
+        ModelError: for a model that cannot be had, tokenizers that disagree, or prompts without a template.
+        SettingsError: for models of different shapes.
+    """
+    base, reasoning = (load_config(pair, role).to_dict() for role in ROLES)
+    check_shapes(base, reasoning)
+    tokenizer = load_tokenizer(pair, "reasoning")
+    check_same_ids(tokenizer, load_tokenizer(pair, "base"))
+    if not tokenizer.chat_template:
+        raise ModelError(f"pair.reasoning: the tokenizer of {pair.reasoning} has no chat template for the prompts")
 
 
 def check_same_ids(one: PreTrainedTokenizerBase, other: PreTrainedTokenizerBase) -> None:

@@ -296,7 +296,7 @@ class Study:
     engine: EngineName = "transformers"
     """What runs the models wherever text is generated, for rollouts and in sweeps."""
     vllm: Vllm | None = None
-    """Null: the defaults of `Vllm`, where it is the engine."""
+    """Left out, it is the defaults of `Vllm` where that is the engine, and null elsewhere."""
     seed: int = 0
     keywords: tuple[str, ...] = ("wait", "hmm")
     """The words of the metric (Eq. 1 of the paper)."""
@@ -342,6 +342,8 @@ def read_study(values: dict[str, Any]) -> Study:
         SettingsError: for an unknown or missing key, a wrong type or a value out of range.
     """
     study: Study = _read(Study, values, "")
+    if study.engine == "vllm" and study.vllm is None:
+        study = replace(study, vllm=Vllm())
     _check(study)
     return study
 

@@ -10,8 +10,7 @@ from typing import Any
 
 import pytest
 import torch
-from tests.tiny import StepMaker, from_source, make_model
-from transformers import AutoConfig, PreTrainedTokenizerFast
+from tests.tiny import StepMaker, from_source
 
 from repurpose.demand import card_megabytes, host_megabytes
 from repurpose.engines import vllm_requirements
@@ -19,12 +18,11 @@ from repurpose.engines.vllm_requirements import (
     ARCHITECTURES,
     check_architectures,
     check_memory,
-    check_tokenizers,
     check_version,
     installed_version,
 )
-from repurpose.models import ModelError, load_config
-from repurpose.settings import Pair, SettingsError, Vllm
+from repurpose.models import ModelError
+from repurpose.settings import Pair, Vllm
 from repurpose.tables import PROMPTS, write_table
 
 
@@ -39,7 +37,6 @@ def change_config(folders: dict[str, str], target: Path, **changes: Any) -> Pair
 def test_a_good_pair_passes(pair_folders: dict[str, str]) -> None:
     pair = Pair(**pair_folders)
     check_architectures(pair)
-    check_tokenizers(pair)
     check_memory(pair, Vllm())
 
 
@@ -57,37 +54,6 @@ def test_an_architecture_that_is_not_served_is_named(
     with pytest.raises(ModelError, match=said):
         check_architectures(change_config(pair_folders, tmp_path / "other", **changes))
     assert "LlamaForCausalLM" in ARCHITECTURES
-
-
-def test_models_of_other_shapes_are_refused(pair_folders: dict[str, str], tmp_path: Path) -> None:
-    pair = change_config(pair_folders, tmp_path / "other", num_hidden_layers=4)
-    with pytest.raises(SettingsError, match=r"pair.base: 3 layers"):
-        check_architectures(pair)
-
-
-def test_tokenizers_that_disagree_are_refused(
-    pair_folders: dict[str, str], tmp_path: Path, tokenizer: PreTrainedTokenizerFast
-) -> None:
-    make_model().save_pretrained(tmp_path)
-    tokenizer.save_pretrained(tmp_path)
-    file = tmp_path / "tokenizer.json"
-    content = json.loads(file.read_text())
-    vocabulary = content["model"]["vocab"]
-    vocabulary["seven"], vocabulary["four"] = vocabulary["four"], vocabulary["seven"]
-    file.write_text(json.dumps(content))
-    with pytest.raises(ModelError, match=r"tokenizers disagree: 'four' is \d+ in one, \d+ in the other"):
-        check_tokenizers(Pair(pair_folders["base"], str(tmp_path)))
-
-
-def test_a_pair_without_a_chat_template_is_refused(
-    pair_folders: dict[str, str], tmp_path: Path, tokenizer: PreTrainedTokenizerFast
-) -> None:
-    tokenizer.save_pretrained(tmp_path)
-    for file in tmp_path.glob("chat_template*"):
-        file.unlink()
-    (tmp_path / "config.json").write_text(Path(pair_folders["base"], "config.json").read_text())
-    with pytest.raises(ModelError, match="has no chat template"):
-        check_tokenizers(Pair(pair_folders["base"], str(tmp_path)))
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="says what a machine without cards says")
@@ -132,12 +98,23 @@ def test_more_cards_than_there_are_are_refused(pair_folders: dict[str, str]) -> 
         check_memory(Pair(**pair_folders), Vllm(tensor_parallel=2))
 
 
-def test_too_little_memory_says_how_much_is_needed(
-    pair_folders: dict[str, str], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(vllm_requirements.os, "sysconf", lambda name: 1000 if name == "SC_PHYS_PAGES" else 4096)
-    with pytest.raises(ModelError, match=r"engine: the pair needs 4,001 MB of memory, this machine has 4 MB"):
-        check_memory(Pair(**pair_folders), Vllm())
+LIMITED = """
+import resource, sys
+resource.setrlimit(resource.RLIMIT_AS, (3_500_000_000, 3_500_000_000))
+from repurpose.engines.vllm_requirements import check_memory
+from repurpose.settings import Pair, Vllm
+try:
+    check_memory(Pair(*sys.argv[1:]), Vllm())
+except Exception as problem:
+    print(problem)
+"""
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="says what a machine without cards says")
+def test_too_little_memory_says_how_much_is_needed(pair_folders: dict[str, str]) -> None:
+    command = [sys.executable, "-c", LIMITED, pair_folders["base"], pair_folders["reasoning"]]
+    done = subprocess.run(command, env=from_source(), capture_output=True, text=True)
+    assert done.stdout.startswith("engine: the pair needs 4,001 MB of memory, this job may take 3,500 MB"), done.stderr
 
 
 def test_the_formula_is_the_one_that_is_documented() -> None:
@@ -153,21 +130,12 @@ def test_a_missing_or_another_vllm_is_refused(monkeypatch: pytest.MonkeyPatch, f
         check_version()
 
 
-def test_a_gated_model_says_what_to_do(monkeypatch: pytest.MonkeyPatch, pair_folders: dict[str, str]) -> None:
-    def refuse(*_: object, **__: object) -> None:
-        raise OSError("You are trying to access a gated repo.\nMake sure to have access to it")
-
-    monkeypatch.setattr(AutoConfig, "from_pretrained", refuse)
-    with pytest.raises(ModelError, match=r"pair.base: cannot load .* gated repo\. Accept its licence .* HF_TOKEN"):
-        load_config(Pair(**pair_folders), "base")
-
-
 @pytest.mark.skipif(installed_version() is not None, reason="says what an environment without vLLM says")
 def test_rollouts_without_vllm_end_with_one_line(
     make_step: StepMaker, tmp_path: Path, prompt_rows: list[dict[str, Any]]
 ) -> None:
     write_table(tmp_path / "prompts.parquet", prompt_rows, PROMPTS, {})
-    values = {**make_step("rollouts", shard=0).values, "engine": "vllm"}
+    values = make_step("rollouts", sections={"engine": "vllm"}, shard=0).values
     command = ["-m", "repurpose.rollouts", "--settings", json.dumps(values)]
     command += ["--prompts", str(tmp_path / "prompts.parquet"), "--output", str(tmp_path / "0.parquet")]
     done = subprocess.run([sys.executable, *command], env=from_source(), capture_output=True, text=True)

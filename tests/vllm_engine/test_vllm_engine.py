@@ -16,11 +16,13 @@ from vllm_cases import (
     GREEDY,
     LAYERS,
     WIDTH,
+    group,
     make_steer,
     mixed_requests,
     open_vllm,
     random_pair,
     random_prompts,
+    wait_until,
 )
 
 from repurpose.activations.hooks import HookError, SteeringError
@@ -194,13 +196,4 @@ def test_sigterm_ends_the_engine_and_its_processes(tmp_path: Path) -> None:
         assert len(group(run.pid)) > 1
         run.send_signal(signal.SIGTERM)
         assert run.wait(60) == 128 + signal.SIGTERM
-        end = time.monotonic() + 20
-        while group(run.pid) and time.monotonic() < end:
-            time.sleep(0.2)
-        assert not group(run.pid)
-
-
-def group(leader: int) -> list[str]:
-    """Processes of a session that are alive."""
-    found = subprocess.run(["ps", "-o", "stat=,args=", "-s", str(leader)], capture_output=True, text=True)
-    return [line for line in found.stdout.splitlines() if not line.startswith("Z")]
+        assert wait_until(lambda: not group(run.pid), 20)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import subprocess
+import time
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -100,3 +102,17 @@ def compare_with_transformers(
 def transformers_tokens(pair: Pair, role: Role, requests: Sequence[Request]) -> list[list[int]]:
     engine = open_transformers(pair, role, 64)
     return [done.token_ids for done in engine.generate(requests, GREEDY)]
+
+
+def group(leader: int) -> list[str]:
+    """Processes of a session that are alive."""
+    found = subprocess.run(["ps", "-o", "stat=,args=", "-s", str(leader)], capture_output=True, text=True)
+    return [line for line in found.stdout.splitlines() if not line.startswith("Z")]
+
+
+def wait_until(true: Callable[[], bool], seconds: float) -> bool:
+    """Look again and again until something is true; whether it became so in time."""
+    end = time.monotonic() + seconds
+    while not true() and time.monotonic() < end:
+        time.sleep(0.2)
+    return true()

@@ -21,7 +21,7 @@ from repurpose.demand import BYTES as NUMBER_BYTES
 from repurpose.digest import code_digest
 from repurpose.locks import clear_stale_locks, hold_run_lock
 from repurpose.pair_files import check_models, local_folders, read_config
-from repurpose.settings import SettingsError, Vllm, canonical_json, locate, read_study, step_settings
+from repurpose.settings import SettingsError, canonical_json, locate, read_study, step_settings
 
 # Steps look up the study's relative paths in the repository.
 os.environ.update(REPURPOSE_ROOT=str(ROOT))
@@ -196,7 +196,7 @@ PARAMETERS = count_parameters()
 WEIGHTS = PARAMETERS * 1e9 * NUMBER_BYTES[STUDY.pair.dtype]
 MODEL_MEMORY = host_megabytes(WEIGHTS)
 MODEL_GPUS = cards(WEIGHTS)
-ENGINE_GPUS = cards(WEIGHTS, (STUDY.vllm or Vllm()).tensor_parallel if STEERS_IN_VLLM else 1)
+ENGINE_GPUS = cards(WEIGHTS, STUDY.vllm.tensor_parallel if STEERS_IN_VLLM else 1)
 MODEL_RUNTIME = minutes(WEIGHTS, PARAMETERS, rollout_tokens(STUDY))
 
 

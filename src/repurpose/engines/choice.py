@@ -41,7 +41,7 @@ def open_engine(
         return
     from repurpose.engines.vllm import VllmEngine, leave_on_sigterm
 
-    options = options or Vllm()
+    assert options is not None  # every study with this engine has them
     check_requirements(pair, options)
     stop_ids = stop_token_ids(generation_stop_ids(pair, role), load_tokenizer(pair, role))
     compiled = options.compile_rollouts and not steered

@@ -6,7 +6,6 @@ whether cards and memory are enough.
 
 from __future__ import annotations
 
-import os
 import sys
 from importlib import metadata
 
@@ -14,8 +13,9 @@ import torch
 
 from repurpose.cards import lease_cards
 from repurpose.demand import SMALL_BYTES, card_megabytes, host_megabytes, weight_bytes
-from repurpose.models import ModelError, check_same_ids, load_config, load_tokenizer, model_parameters
-from repurpose.pair_files import ROLES, check_shapes
+from repurpose.memory import memory_limit
+from repurpose.models import ModelError, check_pair, load_config, model_parameters
+from repurpose.pair_files import ROLES
 from repurpose.settings import Pair, Vllm
 
 VERSION = "0.32.0"
@@ -40,8 +40,8 @@ def check_requirements(pair: Pair, options: Vllm) -> None:
     check_version()
     if options.compile_rollouts and " " in sys.prefix:
         raise ModelError(f"vllm.compile_rollouts: torch cannot compile in a path with spaces ({sys.prefix})")
+    check_pair(pair)
     check_architectures(pair)
-    check_tokenizers(pair)
     lease_cards(options.tensor_parallel, torch.cuda.device_count())
     check_memory(pair, options)
 
@@ -81,27 +81,14 @@ def check_architectures(pair: Pair) -> None:
     Raises:
         ModelError: naming the model, its architecture and those that are served.
     """
-    configs = {role: load_config(pair, role) for role in ROLES}
-    for role, config in configs.items():
+    for role in ROLES:
+        config = load_config(pair, role)
         name = (config.architectures or ["unknown"])[0]
         if name not in ARCHITECTURES:
             raise ModelError(f"pair.{role}: {name} cannot be steered in vLLM; {', '.join(ARCHITECTURES)} can")
         kinds = set(getattr(config, "layer_types", None) or ["full_attention"])
         if kinds != {"full_attention"} or getattr(config, "sliding_window", None):
             raise ModelError(f"pair.{role}: {name} with sliding-window attention cannot be steered in vLLM")
-    check_shapes(configs["base"].to_dict(), configs["reasoning"].to_dict())
-
-
-def check_tokenizers(pair: Pair) -> None:
-    """Refuse a pair whose tokenizers give a text different ids, or whose prompts have no template.
-
-    Raises:
-        ModelError: naming the difference.
-    """
-    reasoning = load_tokenizer(pair, "reasoning")
-    check_same_ids(reasoning, load_tokenizer(pair, "base"))
-    if not reasoning.chat_template:
-        raise ModelError(f"pair.reasoning: the tokenizer of {pair.reasoning} has no chat template for the prompts")
 
 
 def check_memory(pair: Pair, options: Vllm) -> None:
@@ -138,6 +125,6 @@ def _check_host(weights: float, pair: Pair) -> None:
             f"engine: the pair has {weights / 1e9:.1f} GB of weights in {pair.dtype} and this machine has no NVIDIA "
             "card that torch can use; run it where there is one, or choose a pair of at most 1 GB"
         )
-    there = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") // 1_000_000
-    if there < (needed := host_megabytes(weights)):
-        raise ModelError(f"engine: the pair needs {needed:,} MB of memory, this machine has {there:,} MB")
+    room = memory_limit() // 1_000_000
+    if room < (needed := host_megabytes(weights)):
+        raise ModelError(f"engine: the pair needs {needed:,} MB of memory, this job may take {room:,} MB")

@@ -1,0 +1,105 @@
+"""Hub names, loaded from a hub on loopback that speaks the real protocol: revisions, gated models, tokens."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from tests.hub import Hub, Repository
+from tests.tiny import StepMaker
+
+from repurpose.settings import Pair
+from repurpose.tables import PROMPTS, read_table, write_table
+
+BASE_COMMIT, REASONING_COMMIT = "a" * 40, "b" * 40
+TOKEN = "hf_has-accepted-the-licence"
+Rollouts = Callable[..., subprocess.CompletedProcess[str]]
+"""Runs the command of the first step on a pair of hub names: `rollouts(pair changes, token=...)`."""
+
+
+@pytest.fixture
+def hub(pair_folders: dict[str, str]) -> Iterator[Hub]:
+    """A gated base model and an open reasoning model, as in the published study."""
+    base = Repository(Path(pair_folders["base"]), BASE_COMMIT, gated=True)
+    reasoning = Repository(Path(pair_folders["reasoning"]), REASONING_COMMIT, revisions=("main", "v1"))
+    with Hub({"meta/base": base, "deep/reasoning": reasoning}, TOKEN) as hub:
+        yield hub
+
+
+@pytest.fixture
+def rollouts(hub: Hub, make_step: StepMaker, tmp_path: Path, prompt_rows: list[dict[str, Any]]) -> Rollouts:
+    write_table(tmp_path / "prompts.parquet", prompt_rows, PROMPTS, {})
+
+    def run(token: str | None = None, **changes: Any) -> subprocess.CompletedProcess[str]:
+        values = {**make_step("rollouts", shard=0).values}
+        values["pair"] = {**values["pair"], "base": "meta/base", "reasoning": "deep/reasoning", **changes}
+        command = ["-m", "repurpose.rollouts", "--settings", json.dumps(values)]
+        command += ["--prompts", str(tmp_path / "prompts.parquet"), "--output", str(tmp_path / "0.parquet")]
+        environment = hub.environment(tmp_path / "cache", token)
+        return subprocess.run([sys.executable, *command], env=environment, capture_output=True, text=True)
+
+    return run
+
+
+def test_a_gated_base_model_is_named_before_the_reasoning_model_writes(hub: Hub, rollouts: Rollouts) -> None:
+    done = rollouts()
+    assert done.returncode == 1 and done.stderr.strip() == (
+        "repurpose rollouts: pair.base: cannot load meta/base: You are trying to access a gated repo. "
+        "Accept its licence on the hub, then name your token in the environment variable HF_TOKEN."
+    )
+    assert ("HEAD", f"meta/base/resolve/{BASE_COMMIT}/config.json", 401) in hub.asked
+    assert not [path for _, path, _ in hub.asked if path.endswith(".safetensors")]
+
+
+def test_a_token_opens_it_and_is_written_nowhere(hub: Hub, rollouts: Rollouts, tmp_path: Path) -> None:
+    done = rollouts(TOKEN, reasoning_revision="v1")
+    assert done.returncode == 0, done.stderr
+    assert read_table(tmp_path / "0.parquet").height == 4  # half of the prompts
+    weights = [asked for asked in hub.asked if asked[1].endswith(".safetensors") and asked[0] == "GET"]
+    assert weights == [("GET", f"deep/reasoning/resolve/{REASONING_COMMIT}/model.safetensors", 200)]
+    assert TOKEN not in done.stderr and TOKEN.encode() not in (tmp_path / "0.parquet").read_bytes()
+
+
+EACH = """
+import json, os, sys
+from repurpose.models import check_pair, load_tokenizer
+from repurpose.settings import Pair
+for token, pair, text in json.loads(sys.argv[1]):
+    os.environ["HF_TOKEN"] = token
+    try:
+        check_pair(Pair(**pair))
+        tokenizer = load_tokenizer(Pair(**pair), "base")
+        print(tokenizer.decode(tokenizer.encode(text, add_special_tokens=False)))
+    except Exception as problem:
+        print(type(problem).__name__, problem)
+"""
+
+
+def test_what_a_hub_refuses_or_has_not_is_named_in_a_line(hub: Hub, tmp_path: Path, named_as_llama: Pair) -> None:
+    hub.repositories["my/copy"] = Repository(Path(named_as_llama.base), "c" * 40)
+    hub.unknown = "hf_mistyped"
+    named = {"base": "meta/base", "reasoning": "deep/reasoning"}
+    cases = [
+        ("hf_of-somebody-else", named, "gated repo. Accept its licence on the hub"),
+        (
+            TOKEN,
+            {**named, "reasoning": "deep/nothing"},
+            "pair.reasoning: cannot load deep/nothing: deep/nothing is not",
+        ),
+        (TOKEN, {**named, "reasoning_revision": "v2"}, "pair.reasoning: cannot load deep/reasoning: v2 is not a valid"),
+        ("hf_mistyped", named, "401 Unauthorized"),
+        (TOKEN, {"base": "my/copy", "reasoning": "my/copy"}, "Wait, 3 and 4"),  # with its spaces
+    ]
+    asked = json.dumps([(token, pair, "Wait, 3 and 4") for token, pair, _ in cases])
+    environment = hub.environment(tmp_path / "cache")
+    done = subprocess.run([sys.executable, "-c", EACH, asked], env=environment, capture_output=True, text=True)
+    lines = done.stdout.splitlines()
+    assert [said in line for line, (*_, said) in zip(lines, cases, strict=True)] == [True] * len(cases), done.stdout
+    assert [line.startswith("ModelError pair.") for line in lines] == [True, True, True, True, False]
+    assert "HF_TOKEN" in lines[0] and "HF_TOKEN" in lines[1] and "HF_TOKEN" in lines[3]
+    assert {status for _, path, status in hub.asked if path.startswith("meta/base/resolve")} == {401, 403, 200}
