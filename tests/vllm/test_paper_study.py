@@ -1,11 +1,11 @@
 """studies/paper.yaml through every rule, with two small random models and small counts.
 
-Nothing else is changed, but for the address of the labelling model: there is no network here.
+Nothing else is changed, but for the address of the labelling model: there is no network here. The models bear the
+study's own hub names and revisions, on a hub on loopback that wants a token for the base model.
 """
 
 from __future__ import annotations
 
-import os
 import subprocess
 import sys
 from pathlib import Path
@@ -17,6 +17,7 @@ import torch
 import yaml
 from server import ROOT, python
 from tests.endpoint import KEY, serve
+from tests.hub import Hub, Repository
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
@@ -31,6 +32,7 @@ TEMPLATE = (
     "{% if add_generation_prompt %}<｜Assistant｜><think>\n{% endif %}"
 )
 LAYERS = 32
+TOKEN = "hf_canary-5d1e0b7a92"
 
 
 def make_tokenizer() -> PreTrainedTokenizerFast:
@@ -61,11 +63,10 @@ def make_model(folder: Path, seed: int, tokenizer: PreTrainedTokenizerFast) -> N
     tokenizer.save_pretrained(folder)
 
 
-def small_paper(folder: Path, url: str) -> dict[str, Any]:
-    """The published study with other models and counts."""
+def small_paper(url: str) -> dict[str, Any]:
+    """The published study with other counts; without the size of its models, because these are small."""
     study: dict[str, Any] = yaml.safe_load((ROOT / "studies" / "paper.yaml").read_text())
-    pair = {role: str(folder / role) for role in ("base", "reasoning")}
-    study["pair"] = {**pair, "dtype": study["pair"]["dtype"]}
+    del study["pair"]["parameters"]
     study["prompts"] |= {"train": 10, "heldout": 10}
     study["rollouts"] |= {"max_new_tokens": 160, "shards": 1}
     study["labels"]["steered_prompts"] = 2
@@ -77,19 +78,26 @@ def small_paper(folder: Path, url: str) -> dict[str, Any]:
     return study
 
 
-@pytest.fixture(scope="module")
-def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("paper")
-    tokenizer = make_tokenizer()
+def random_models(folder: Path) -> dict[str, Repository]:
+    """Small models under the names and commits of the study's."""
+    pair, tokenizer = small_paper("")["pair"], make_tokenizer()
     for seed, role in enumerate(("base", "reasoning")):
         make_model(folder / role, seed, tokenizer)
+    return {
+        pair[role]: Repository(folder / role, pair[f"{role}_revision"], gated=role == "base")
+        for role in ("base", "reasoning")
+    }
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder, models = tmp_path_factory.mktemp("paper"), tmp_path_factory.mktemp("models")
     command = [sys.executable, "-m", "snakemake", "--cores", "2", "-s", ROOT / "Snakefile", "--configfile"]
-    with serve(model="gpt-4o-2024-11-20") as endpoint:
-        (folder / "study.yaml").write_text(yaml.safe_dump(small_paper(folder, endpoint.url)))
+    with serve(model="gpt-4o-2024-11-20") as endpoint, Hub(random_models(models), TOKEN) as hub:
+        (folder / "study.yaml").write_text(yaml.safe_dump(small_paper(endpoint.url)))
         named = {"OPENAI_API_KEY": KEY, "REPURPOSE_PYTHON_VLLM": str(python())}
-        done = subprocess.run(
-            [*command, "study.yaml"], cwd=folder, env={**os.environ, **named}, capture_output=True, text=True
-        )
+        environment = {**hub.environment(models / "cache", TOKEN), **named}
+        done = subprocess.run([*command, "study.yaml"], cwd=folder, env=environment, capture_output=True, text=True)
     assert done.returncode == 0, done.stdout + done.stderr
     return folder
 
@@ -119,7 +127,8 @@ def test_the_site_is_the_published_one(finished: Path) -> None:
     assert '"layer": 10' in text and '"window_start": -13' in text and '"magnitude": 12.0' in text
 
 
-def test_the_key_stands_in_no_file(finished: Path) -> None:
+def test_key_and_token_stand_in_no_file(finished: Path) -> None:
     files = [path for path in finished.rglob("*") if path.is_file()]
     assert len(files) > 100
-    assert not [path for path in files if KEY.encode() in path.read_bytes()]
+    for secret in (KEY, TOKEN):
+        assert not [path for path in files if secret.encode() in path.read_bytes()]
