@@ -41,7 +41,7 @@ def make_steers(width: int, layers: int, norm: float) -> list[Steer]:
 
 
 def make_prompts(rows: int, vocabulary: int) -> list[Request]:
-    """Random ids; no row ends before its last token, because nothing stops it."""
+    """Random ids."""
     rng = np.random.default_rng(1)
     return [Request(rng.integers(8, vocabulary, rng.integers(*PROMPT)).tolist(), row) for row in range(rows)]
 
@@ -61,7 +61,14 @@ def check(engine: VllmEngine, pair: Pair, requests: Sequence[Request]) -> Parity
 def one_at_a_time(engine: Engine, requests: Sequence[Request], sampling: Sampling) -> None:
     """Each condition in batches of its own, as steering libraries do."""
     for number in range(VECTORS):
-        engine.generate(requests[number::VECTORS], sampling)
+        write_all(engine, requests[number::VECTORS], sampling)
+
+
+def write_all(engine: Engine, requests: Sequence[Request], sampling: Sampling) -> None:
+    """All rows in one call; no id stops a row, so each is as long as it may be, or the engines would not do alike."""
+    done = engine.generate(requests, sampling)
+    short = sum(len(generated.token_ids) != sampling.max_new_tokens for generated in done)
+    assert not short, f"{short} rows of {engine.name} ended before their last token"
 
 
 def best_seconds(calls: dict[str, Callable[[], object]], rounds: int) -> dict[str, float]:
@@ -99,10 +106,10 @@ def main() -> None:
     floor = "vLLM, unsteered"
     seconds = best_seconds(
         {
-            floor: lambda: vllm.generate(plain, sampling),
-            "vLLM, one vector": lambda: vllm.generate(one, sampling),
-            "vLLM, 16 vectors": lambda: vllm.generate(many, sampling),
-            "transformers, 16 vectors": lambda: ours.generate(many, sampling),
+            floor: lambda: write_all(vllm, plain, sampling),
+            "vLLM, one vector": lambda: write_all(vllm, one, sampling),
+            "vLLM, 16 vectors": lambda: write_all(vllm, many, sampling),
+            "transformers, 16 vectors": lambda: write_all(ours, many, sampling),
             "transformers, one condition at a time": lambda: one_at_a_time(ours, many, sampling),
         },
         arguments.rounds,

@@ -14,7 +14,7 @@ import pytest
 from tests.tiny import from_source
 
 from repurpose import cards
-from repurpose.cards import VISIBLE, CardError, lease_cards
+from repurpose.cards import LEASED, VISIBLE, CardError, lease_cards
 
 SCRIPT = (
     "import os, sys, time; from pathlib import Path; from repurpose.cards import lease_cards\n"
@@ -24,8 +24,8 @@ SCRIPT = (
 
 
 @contextmanager
-def job(count: int, there: int, folder: Path) -> Iterator[subprocess.Popen[str]]:
-    environment = {name: value for name, value in from_source().items() if name != VISIBLE}
+def job(count: int, there: int, folder: Path, **more: str) -> Iterator[subprocess.Popen[str]]:
+    environment = {name: value for name, value in from_source().items() if name not in (VISIBLE, LEASED)} | more
     command = [sys.executable, "-c", SCRIPT, str(count), str(there), str(folder)]
     with subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, text=True) as running:
         try:
@@ -48,16 +48,32 @@ def test_each_job_has_cards_of_its_own(tmp_path: Path) -> None:
 def test_a_job_waits_until_another_is_killed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv(VISIBLE, raising=False)
     with job(2, 2, tmp_path) as first:
-        assert said(first) == "[0, 1] 0,1"
+        assert said(first) == "['0', '1'] 0,1"
         with job(1, 2, tmp_path) as second:
             assert second.poll() is None
             first.send_signal(signal.SIGKILL)
-            assert said(second) == "[0] 0"
+            assert said(second) == "['0'] 0"
 
 
-def test_what_the_environment_names_is_left_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_cards_are_taken_from_those_that_the_environment_names(tmp_path: Path) -> None:
+    """As in one allocation of Slurm, in which several jobs run."""
+    named = {VISIBLE: "5, GPU-7f/3"}
+    with job(1, 2, tmp_path, **named) as first, job(1, 2, tmp_path, **named) as second:
+        assert {said(first), said(second)} == {"['5'] 5", "['GPU-7f/3'] GPU-7f/3"}
+
+
+def test_card_0_of_two_allocations_are_two_cards(tmp_path: Path) -> None:
+    with (
+        job(1, 1, tmp_path, **{VISIBLE: "0", "SLURM_JOB_ID": "7"}) as first,
+        job(1, 1, tmp_path, **{VISIBLE: "0", "SLURM_JOB_ID": "8"}) as second,
+    ):
+        assert said(first) == said(second) == "['0'] 0"
+
+
+def test_what_a_parent_has_leased_is_left_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv(VISIBLE, "5")
-    assert lease_cards(1, 2, tmp_path) == [] and os.environ[VISIBLE] == "5"
+    monkeypatch.setenv(LEASED, "5")
+    assert lease_cards(1, 1, tmp_path) == [] and os.environ[VISIBLE] == "5"
 
 
 def test_without_cards_nothing_is_leased(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -68,5 +84,5 @@ def test_without_cards_nothing_is_leased(tmp_path: Path, monkeypatch: pytest.Mon
 
 def test_more_cards_than_there_are_is_an_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv(VISIBLE, raising=False)
-    with pytest.raises(CardError, match="3 cards are needed, this machine has 2"):
+    with pytest.raises(CardError, match=r"vllm.tensor_parallel: 3 cards are asked for, this job may use 2"):
         lease_cards(3, 2, tmp_path)

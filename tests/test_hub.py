@@ -18,8 +18,8 @@ from repurpose.tables import PROMPTS, read_table, write_table
 
 BASE_COMMIT, REASONING_COMMIT = "a" * 40, "b" * 40
 TOKEN = "hf_has-accepted-the-licence"
-Rollouts = Callable[..., subprocess.CompletedProcess[str]]
-"""Runs the command of the first step on a pair of hub names: `rollouts(pair changes, token=...)`."""
+Command = Callable[..., subprocess.CompletedProcess[str]]
+"""Runs the command of a step on a pair of hub names: `command(step, *arguments, token=..., **changes of the pair)`."""
 
 
 @pytest.fixture
@@ -32,32 +32,51 @@ def hub(pair_folders: dict[str, str]) -> Iterator[Hub]:
 
 
 @pytest.fixture
-def rollouts(hub: Hub, make_step: StepMaker, tmp_path: Path, prompt_rows: list[dict[str, Any]]) -> Rollouts:
+def command(hub: Hub, make_step: StepMaker, tmp_path: Path, prompt_rows: list[dict[str, Any]]) -> Command:
     write_table(tmp_path / "prompts.parquet", prompt_rows, PROMPTS, {})
 
-    def run(token: str | None = None, **changes: Any) -> subprocess.CompletedProcess[str]:
-        values = {**make_step("rollouts", shard=0).values}
-        values["pair"] = {**values["pair"], "base": "meta/base", "reasoning": "deep/reasoning", **changes}
-        command = ["-m", "repurpose.rollouts", "--settings", json.dumps(values)]
-        command += ["--prompts", str(tmp_path / "prompts.parquet"), "--output", str(tmp_path / "0.parquet")]
+    def run(step: str, *more: str, token: str | None = None, **extra: Any) -> subprocess.CompletedProcess[str]:
+        sections = extra.pop("sections", {})
+        values = make_step(step, sections=sections, **extra).values
+        names = {"base": "meta/base", "reasoning": "deep/reasoning", **sections.get("pair", {})}
+        values = {**values, "pair": {**values["pair"], **names}}
+        arguments = ["-m", f"repurpose.{step}", "--settings", json.dumps(values)]
+        arguments += ["--prompts", str(tmp_path / "prompts.parquet"), *more]
         environment = hub.environment(tmp_path / "cache", token)
-        return subprocess.run([sys.executable, *command], env=environment, capture_output=True, text=True)
+        return subprocess.run([sys.executable, *arguments], env=environment, capture_output=True, text=True)
 
     return run
 
 
-def test_a_gated_base_model_is_named_before_the_reasoning_model_writes(hub: Hub, rollouts: Rollouts) -> None:
-    done = rollouts()
+def test_a_gated_base_model_is_named_before_the_reasoning_model_writes(hub: Hub, command: Command) -> None:
+    done = command("check_models")
     assert done.returncode == 1 and done.stderr.strip() == (
-        "repurpose rollouts: pair.base: cannot load meta/base: You are trying to access a gated repo. "
+        "repurpose check_models: pair.base: cannot load meta/base: You are trying to access a gated repo. "
         "Accept its licence on the hub, then name your token in the environment variable HF_TOKEN."
     )
     assert ("HEAD", f"meta/base/resolve/{BASE_COMMIT}/config.json", 401) in hub.asked
     assert not [path for _, path, _ in hub.asked if path.endswith(".safetensors")]
 
 
-def test_a_token_opens_it_and_is_written_nowhere(hub: Hub, rollouts: Rollouts, tmp_path: Path) -> None:
-    done = rollouts(TOKEN, reasoning_revision="v1")
+@pytest.mark.parametrize(
+    ("sections", "said"),
+    [
+        ({"activations": {"layers": [1, 3]}}, "activations.layers: layer 3 is not in the base model; 0 to 2 are"),
+        (
+            {"rollouts": {"max_new_tokens": 512}},
+            "pair.base: it reads at most 512 tokens and the longest",
+        ),
+    ],
+)
+def test_layers_and_lengths_of_hub_models_are_checked(command: Command, sections: dict[str, Any], said: str) -> None:
+    done = command("check_models", token=TOKEN, sections=sections)
+    assert done.returncode == 1 and f"repurpose check_models: {said}" in done.stderr
+    assert len(done.stderr.strip().splitlines()) == 1
+
+
+def test_a_token_opens_it_and_is_written_nowhere(hub: Hub, command: Command, tmp_path: Path) -> None:
+    at = {"pair": {"reasoning_revision": "v1"}}
+    done = command("rollouts", "--output", str(tmp_path / "0.parquet"), token=TOKEN, sections=at, shard=0)
     assert done.returncode == 0, done.stderr
     assert read_table(tmp_path / "0.parquet").height == 4  # half of the prompts
     weights = [asked for asked in hub.asked if asked[1].endswith(".safetensors") and asked[0] == "GET"]

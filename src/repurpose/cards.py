@@ -2,14 +2,15 @@
 
 Snakemake counts cards but assigns none, and where nobody set a limit it does not even count. So a process that needs
 cards leases them: it holds a lock on a file for each, which the kernel drops with the process, whatever its end, and
-names them in CUDA_VISIBLE_DEVICES before CUDA starts. Where that variable is set already (by Slurm, by the user, by a
-parent that leased), it is left alone.
+names them in CUDA_VISIBLE_DEVICES before CUDA starts. Where Slurm or the user has set that variable already, the cards
+are taken from those that it names; what a parent has leased is left alone.
 """
 
 from __future__ import annotations
 
 import fcntl
 import os
+import re
 import sys
 import tempfile
 import time
@@ -17,6 +18,10 @@ from pathlib import Path
 from typing import IO
 
 VISIBLE = "CUDA_VISIBLE_DEVICES"
+LEASED = "REPURPOSE_LEASED_CARDS"
+"""Set where this process, or one that started it, holds the cards of CUDA_VISIBLE_DEVICES."""
+ALLOCATIONS = ("SLURM_JOB_ID", "PBS_JOBID", "LSB_JOBID", "JOB_ID")
+"""A scheduler's name for what it gave: card 0 of one allocation may be another card than that of the next."""
 POLL = 2.0
 """Seconds between looks for a free card."""
 _HELD: list[IO[str]] = []
@@ -27,35 +32,45 @@ class CardError(RuntimeError):
     """More cards are asked for than there are; the message is one line."""
 
 
-def lease_cards(count: int, there: int, folder: Path | None = None, poll: float = POLL) -> list[int]:
+def lease_cards(count: int, there: int, folder: Path | None = None, poll: float = POLL) -> list[str]:
     """Wait for free cards and take them for the life of this process.
 
     Args:
-        count: how many are needed. there: how many the machine has; 0 takes none.
+        count: how many are needed. there: how many this process may use; 0 takes none.
         folder: where the locks lie; null: one folder of this user for all studies on the machine.
 
     Returns:
-        Their numbers; empty where the environment names cards already or there are none.
+        Their names, as CUDA_VISIBLE_DEVICES has them; empty where they are leased already or there are none.
 
     Raises:
         CardError: where there are fewer than are needed.
     """
-    if VISIBLE in os.environ or there == 0:
+    if LEASED in os.environ or there == 0:
         return []
-    if count > there:
-        raise CardError(f"{count} cards are needed, this machine has {there}")
+    check_count(count, there)
+    named = [name.strip() for name in os.environ.get(VISIBLE, "").split(",") if name.strip()]
     folder = folder or Path(tempfile.gettempdir(), f"repurpose-cards-{os.getuid()}")
     folder.mkdir(mode=0o700, exist_ok=True)
-    taken = _wait(count, there, folder, poll)
-    os.environ[VISIBLE] = ",".join(map(str, taken))
+    taken = _wait(count, named[:there] or [str(card) for card in range(there)], folder, poll)
+    os.environ[VISIBLE] = os.environ[LEASED] = ",".join(taken)
     return taken
 
 
-def _wait(count: int, there: int, folder: Path, poll: float) -> list[int]:
+def check_count(count: int, there: int) -> None:
+    """Refuse to share a model among more cards than there are.
+
+    Raises:
+        CardError: naming the setting and both numbers.
+    """
+    if count > there:
+        raise CardError(f"vllm.tensor_parallel: {count} cards are asked for, this job may use {there}")
+
+
+def _wait(count: int, cards: list[str], folder: Path, poll: float) -> list[str]:
     """Take all cards at once or none, so that two jobs never wait for one another."""
-    told = False
+    told, allocation = False, next((os.environ[name] for name in ALLOCATIONS if name in os.environ), "")
     while True:
-        files = {card: file for card in range(there) if (file := _lock(folder / str(card)))}
+        files = {card: file for card in cards if (file := _lock(folder / _file_name(allocation, card)))}
         chosen = dict(list(files.items())[:count]) if len(files) >= count else {}
         for card, file in files.items():
             if card not in chosen:
@@ -64,9 +79,13 @@ def _wait(count: int, there: int, folder: Path, poll: float) -> list[int]:
             _HELD.extend(chosen.values())
             return list(chosen)
         if not told:
-            sys.stderr.write(f"repurpose: waiting for {count} of {there} cards, which other jobs hold\n")
+            sys.stderr.write(f"repurpose: waiting for {count} of {len(cards)} cards, which other jobs hold\n")
             told = True
         time.sleep(poll)
+
+
+def _file_name(allocation: str, card: str) -> str:
+    return re.sub(r"[^A-Za-z0-9._-]", "_", f"{allocation}-{card}" if allocation else card)
 
 
 def _lock(path: Path) -> IO[str] | None:

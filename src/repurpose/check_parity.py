@@ -10,6 +10,7 @@ import json
 import os
 from collections.abc import Sequence
 from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
 from dataclasses import asdict, replace
 from multiprocessing import get_context
 
@@ -19,12 +20,11 @@ from numpy.typing import NDArray
 
 from repurpose.cards import lease_cards
 from repurpose.command import one_line_errors, read_arguments
-from repurpose.demand import card_megabytes, weight_bytes
 from repurpose.engines import Request, Sampling, row_seed
 from repurpose.engines.parity import TOLERANCES, Scored, compare, gate_steers
 from repurpose.engines.pool import leave_with
-from repurpose.engines.vllm_requirements import installed_version
-from repurpose.models import load_model, made_with, model_parameters
+from repurpose.engines.vllm_requirements import check_memory, installed_version
+from repurpose.models import ModelError, load_model, made_with
 from repurpose.rollouts import prompt_token_ids
 from repurpose.settings import Pair, Role, SettingsError, StepSettings, Vllm
 from repurpose.steering import Directions
@@ -70,13 +70,14 @@ def gate_requests(settings: StepSettings, prompts: Sequence[Row], directions: Di
     ]
 
 
-def gate_pair(pair: Pair, role: Role, options: Vllm) -> Pair:
+def gate_pair(pair: Pair, options: Vllm) -> Pair:
     """The pair in float32 where that fits the machine, otherwise as the study has it."""
-    if not torch.cuda.is_available():
-        return replace(pair, dtype="float32")
-    room = options.memory_share * torch.cuda.get_device_properties(0).total_memory / 1e6
-    needed = card_megabytes(weight_bytes(model_parameters(pair, role), "float32"), 1)
-    return replace(pair, dtype="float32") if needed < room else pair
+    single = replace(pair, dtype="float32")
+    try:
+        check_memory(single, options)
+    except ModelError:
+        return pair
+    return single
 
 
 def run_vllm(pair: Pair, role: Role, requests: Sequence[Request], tokens: int, options: Vllm) -> list[Scored]:
@@ -100,9 +101,15 @@ def main() -> None:
         requests = gate_requests(
             settings, read_table(arguments.prompts).to_dicts(), read_pair_directions(arguments.vectors)
         )
-        pair = gate_pair(settings.pair, role, options)
+        pair = gate_pair(settings.pair, options)
         with ProcessPoolExecutor(1, get_context("spawn"), leave_with, (os.getpid(),)) as other:
-            scored = other.submit(run_vllm, pair, role, requests, options.parity_tokens, options).result()
+            try:
+                scored = other.submit(run_vllm, pair, role, requests, options.parity_tokens, options).result()
+            except BrokenProcessPool as problem:
+                raise ModelError(
+                    "vLLM's process ended without a word, as one does that takes more memory than there is; give the "
+                    "job more, or lower vllm.parity_prompts"
+                ) from problem
         tolerance = options.parity_tolerance or TOLERANCES[pair.dtype]
         found = compare(load_model(pair, role), requests, scored, tolerance)
         said = {"target": role, "dtype": pair.dtype, "tolerance": tolerance, **asdict(found)}

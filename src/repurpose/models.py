@@ -180,6 +180,24 @@ def check_pair(pair: Pair) -> None:
         raise ModelError(f"pair.reasoning: the tokenizer of {pair.reasoning} has no chat template for the prompts")
 
 
+def check_context(pair: Pair, longest: int) -> None:
+    """Refuse texts that are longer than either model can read.
+
+    Args:
+        longest: tokens of the longest text, prompt included.
+
+    Raises:
+        ModelError: naming the model and both lengths.
+    """
+    for role in ROLES:
+        most = getattr(load_config(pair, role), "max_position_embeddings", None)
+        if most is not None and longest > most:
+            raise ModelError(
+                f"pair.{role}: it reads at most {most} tokens and the longest text may have {longest}, prompt "
+                "included; lower max_new_tokens"
+            )
+
+
 def check_same_ids(one: PreTrainedTokenizerBase, other: PreTrainedTokenizerBase) -> None:
     """Assert that two tokenizers give text the same ids.
 

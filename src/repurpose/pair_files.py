@@ -10,7 +10,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from repurpose.settings import Role, SettingsError, Study, locate
+from repurpose.settings import Activations, Role, SettingsError, Study, Sweep, locate
 
 ROLES: tuple[Role, Role] = ("base", "reasoning")
 SHAPE = {"num_hidden_layers": "layers", "hidden_size": "numbers in the residual stream", "vocab_size": "tokens"}
@@ -34,7 +34,7 @@ def check_models(study: Study) -> None:
     configs = {role: read_config(role, folder) for role, folder in folders.items()}
     for role, folder in folders.items():
         _check_files(role, folder)
-    _check_layers(study, configs)
+    check_layers(study.activations, study.sweeps, configs)
     if len(folders) == len(ROLES):
         check_shapes(configs["base"], configs["reasoning"])
         _check_tokenizers(folders["base"], folders["reasoning"])
@@ -107,9 +107,14 @@ def _weight_files(role: Role, folder: Path) -> list[str]:
         raise SettingsError(f"pair.{role}: {index} is no index of weights ({problem!r})") from problem
 
 
-def _check_layers(study: Study, configs: dict[Role, dict[str, Any]]) -> None:
-    asked: list[tuple[str, Any]] = [("activations.layers", study.activations.layers)]
-    asked += [(f"sweeps.{name}.layers", sweep.layers) for name, sweep in study.sweeps.items()]
+def check_layers(activations: Activations, sweeps: dict[str, Sweep], configs: dict[Role, dict[str, Any]]) -> None:
+    """Refuse layers that a model lacks.
+
+    Raises:
+        SettingsError: naming the setting, the layer and those that there are.
+    """
+    asked: list[tuple[str, Any]] = [("activations.layers", activations.layers)]
+    asked += [(f"sweeps.{name}.layers", sweep.layers) for name, sweep in sweeps.items()]
     for role, config in configs.items():
         count = config["num_hidden_layers"]
         for path, layers in asked:

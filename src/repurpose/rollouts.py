@@ -17,7 +17,7 @@ from repurpose.command import one_line_errors, read_arguments
 from repurpose.engines import Generated, Question, Request, Sampling, row_seed
 from repurpose.engines.choice import open_engine
 from repurpose.journal import Journal, journal_path, record_key
-from repurpose.models import ModelError, check_ids_fit, check_pair, load_tokenizer, made_with, model_digest
+from repurpose.models import ModelError, check_ids_fit, load_tokenizer, made_with, model_digest
 from repurpose.settings import Role, Rollouts, StepSettings
 from repurpose.tables import ROLLOUTS, provenance, read_table, write_table
 
@@ -152,7 +152,6 @@ def main() -> None:
     arguments = read_arguments(__doc__ or "", one=["prompts"])
     with one_line_errors("rollouts"):
         settings = StepSettings("rollouts", arguments.settings)
-        check_pair(settings.pair)  # the first step that costs something; the base model is wanted much later
         prompts = read_table(arguments.prompts).to_dicts()
         shard, output = settings.values["shard"], Path(arguments.output)
         rows = write_rollouts(settings, shard_of(prompts, shard, settings.rollouts.shards), output)

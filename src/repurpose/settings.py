@@ -316,6 +316,7 @@ STEP_SECTIONS: dict[str, tuple[str, ...]] = {
     "sentences": ("pair",),
     "labels": ("study", "labels"),
     "check_annotators": ("labels",),
+    "check_models": ("pair", "engine", "vllm", "rollouts", "sweeps", "activations"),
     "steered_labels": ("study", "vectors", "labels"),
     "compare_annotators": ("seed", "statistics"),
     "activations": ("pair", "activations"),
@@ -356,7 +357,7 @@ def canonical_json(value: Any) -> str:
 def step_settings(study: Study, step: str, **extra: Any) -> dict[str, Any]:
     """The sections of one step as plain values, plus what the rule adds (a shard, the name of a sweep or annotator)."""
     values = asdict(study)
-    if step != "check_parity":
+    if step not in ("check_models", "check_parity"):
         del values["pair"]["parameters"]  # decides what jobs ask for, and no result
     if "sweep" in extra:
         values["sweeps"] = {extra["sweep"]: values["sweeps"][extra["sweep"]]}

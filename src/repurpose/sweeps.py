@@ -192,7 +192,8 @@ def main() -> None:
         output = Path(arguments.output)
         conditions, missing = list_conditions(settings, directions, selection)
         for site in missing:
-            sys.stderr.write("repurpose sweeps: no vector {} of reader {}, layer {}, start {}\n".format(*site))
+            told = "repurpose sweeps: left out, no sentence gave a vector: {} of reader {}, layer {}, window start {}\n"
+            sys.stderr.write(told.format(*site))
         rows = run_sweep(settings, prompts.to_dicts(), directions, conditions, output)
         made = made_with(settings.pair, settings.values["target"])
         write_table(output, rows, SWEEPS, provenance(settings.values, left_out_sites=missing, **made))

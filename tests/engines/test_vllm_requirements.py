@@ -16,11 +16,14 @@ from repurpose.demand import card_megabytes, host_megabytes
 from repurpose.engines import vllm_requirements
 from repurpose.engines.vllm_requirements import (
     ARCHITECTURES,
+    VERSION,
     check_architectures,
     check_memory,
+    check_requirements,
     check_version,
     installed_version,
 )
+from repurpose.memory import memory_limit
 from repurpose.models import ModelError
 from repurpose.settings import Pair, Vllm
 from repurpose.tables import PROMPTS, write_table
@@ -93,9 +96,35 @@ def test_a_model_that_fits_no_single_card_is_refused_because_it_is_read_on_one(
 
 
 @pytest.mark.usefixtures("one_card")
-def test_more_cards_than_there_are_are_refused(pair_folders: dict[str, str]) -> None:
-    with pytest.raises(ModelError, match=r"vllm.tensor_parallel: 2 cards are asked for, this machine has 1"):
-        check_memory(Pair(**pair_folders), Vllm(tensor_parallel=2))
+def test_a_model_that_the_machine_cannot_hold_on_its_way_to_a_card_is_refused(
+    pair_folders: dict[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    limit = memory_limit()
+    monkeypatch.setattr(Card, "total_memory", 10 * limit)
+    too_many = limit / 2e9  # with what else a process needs, more than there is
+    with pytest.raises(ModelError, match=r"engine: the pair needs [0-9,]+ MB of memory, this job may take"):
+        check_memory(Pair(**pair_folders, dtype="bfloat16", parameters=too_many), Vllm())
+
+
+@pytest.mark.parametrize(
+    ("options", "longest", "said"),
+    [
+        (
+            Vllm(tensor_parallel=3),
+            100,
+            "vllm.tensor_parallel: 3 processes cannot share the 4 attention heads of pair",
+        ),
+        (Vllm(max_length=99), 100, "vllm.max_length: 99 tokens are too few for the longest text; raise it to 100 or"),
+        (Vllm(), 513, "pair.base: it reads at most 512 tokens and the longest text may have 513, prompt included"),
+    ],
+)
+def test_what_vllm_would_refuse_when_it_loads_is_refused_before(
+    pair_folders: dict[str, str], monkeypatch: pytest.MonkeyPatch, options: Vllm, longest: int, said: str
+) -> None:
+    monkeypatch.setattr(vllm_requirements, "installed_version", lambda: VERSION)
+    check_requirements(Pair(**pair_folders), Vllm(), 512)
+    with pytest.raises(ModelError, match=said):
+        check_requirements(Pair(**pair_folders), options, longest)
 
 
 LIMITED = """

@@ -40,7 +40,7 @@ def command(make_step: StepMaker, tmp_path: Path, prompt_rows: list[dict[str, An
     write_table(tmp_path / "prompts.parquet", prompt_rows, PROMPTS, {})
 
     def make(step: str, base: str, reasoning: str, output: str = "out", processes: int = 1, **more: Any) -> list[str]:
-        options = {**OPTIONS, "tensor_parallel": processes}
+        options = {**OPTIONS, "tensor_parallel": processes, "parity_tolerance": more.pop("parity_tolerance", None)}
         values = make_step(step, sections={"engine": "vllm", "vllm": options}, **more).values
         values = {**values, "pair": {**values["pair"], "base": base, "reasoning": reasoning}}
         files = ["--prompts", str(tmp_path / "prompts.parquet"), "--output", str(tmp_path / output)]
@@ -108,5 +108,15 @@ def test_sigterm_ends_the_gate_with_its_engine(
         assert run.wait(60) == -signal.SIGTERM
         assert wait_until(lambda: not group(run.pid), 20)
     assert not (tmp_path / "parity.json").exists()
-    subprocess.run(gate, env=from_source(), check=True)
-    assert json.loads((tmp_path / "parity.json").read_text())["rows"] == 2 * 20
+
+
+def test_a_gate_that_finds_a_difference_writes_no_proof(
+    folders: dict[str, str], command: Command, vector_files: list[str], tmp_path: Path
+) -> None:
+    """What sweeps wait for is not there, so none starts; engines that add in another order differ by some 1e-6."""
+    strict = command("check_parity", *folders.values(), "parity.json", target="reasoning", parity_tolerance=1e-12)
+    done = subprocess.run([*strict, "--vectors", *vector_files], env=from_source(), capture_output=True, text=True)
+    assert done.returncode == 1 and not (tmp_path / "parity.json").exists()
+    line = done.stderr.strip().splitlines()[-1]
+    assert line.startswith("repurpose check_parity: vLLM and transformers differ under condition "), done.stderr
+    assert line.endswith("(tolerance 1e-12); nothing was steered")

@@ -151,12 +151,17 @@ def test_compiled_layers_skip_the_hooks_and_the_run_fails(llama: Pair, requests:
             compiled.generate(requests[1:5], SAMPLED)
 
 
-def test_two_processes_that_share_a_model_steer_alike(
+def test_two_processes_that_share_a_model_steer_alike_and_end_with_an_exception(
     llama: Pair, requests: list[Request], wanted: dict[str, list[Generated]]
 ) -> None:
-    with open_vllm(llama, "base", options=Vllm(tensor_parallel=2)) as shared:
+    def fail(_batch: object) -> None:
+        raise ZeroDivisionError
+
+    two = Vllm(tensor_parallel=2)
+    with pytest.raises(ZeroDivisionError), open_vllm(llama, "base", options=two) as shared:
         assert len(children()) >= 2
         found = shared.generate(requests, GREEDY)
+        shared.generate(requests, GREEDY, fail)
     same = sum(one == other for one, other in zip(found, wanted["greedy"], strict=True))
     assert same >= len(requests) - 2  # sums in another order: a near tie may fall otherwise
     assert not children()

@@ -118,6 +118,7 @@ STEERS_IN_VLLM = STUDY.engine == "vllm"
 SAMPLES_IN_VLLM = STEERS_IN_VLLM and STUDY.rollouts.engine is None
 ENGINE_CONDA = "../../envs/vllm.yaml" if STEERS_IN_VLLM else "../../envs/main.yaml"
 ROLLOUTS_CONDA = "../../envs/vllm.yaml" if SAMPLES_IN_VLLM else "../../envs/main.yaml"
+SAMPLES_HERE = STUDY.rollouts.engine is None
 
 
 def find_vllm_python():
@@ -134,6 +135,9 @@ VLLM_PYTHON = find_vllm_python() if STEERS_IN_VLLM else ""
 
 def check_environment():
     """One line where jobs would need an environment that is not there; a plan (-n) needs none."""
+    named = os.environ.get("REPURPOSE_PYTHON_VLLM")
+    if STEERS_IN_VLLM and not VLLM_PYTHON and named:
+        sys.exit(f"engine: REPURPOSE_PYTHON_VLLM names {named}, which is not there; give vLLM's interpreter")
     if STEERS_IN_VLLM and not VLLM_PYTHON:
         sys.exit(
             "engine: vllm needs its own environment, which is not there; build it with `envs/create.sh vllm` (NVIDIA "
@@ -243,6 +247,20 @@ def check_of_annotators(wildcards, output):
     settings = canonical_json(step_settings(STUDY, "check_annotators"))
     command = shlex.join([MAIN_PYTHON, "-m", "repurpose.check_annotators", "--settings", settings])
     return f"{command} &&" if any(one.llm or one.file for one in ANNOTATORS.values()) else ""
+
+
+def check_of_models(wildcards, input, output):
+    """Commands to go before what is costly; empty where the plan has read the models' files and no engine is wanted.
+
+    It takes `output`, so that it is not recorded: other settings of a sweep replan no rollout.
+    """
+    settings = canonical_json(step_settings(STUDY, "check_models"))
+    command = ["-m", "repurpose.check_models", "--settings", settings, "--prompts", input.prompts]
+    command += ["--machine"] if SAMPLES_HERE else []  # a cluster sends what asks a server to where no cards are
+    reads = [MAIN_PYTHON, *command] if MODEL_GPUS or len(local_folders(STUDY)) < len(READERS) else []
+    found = SAMPLES_IN_VLLM or VLLM_PYTHON != "python"  # conda shows a job its own environment only
+    writes = [VLLM_PYTHON, *command, "--engine"] if STEERS_IN_VLLM and found else []
+    return " ".join(f"{shlex.join(one)} &&" for one in (reads, writes) if one)
 
 
 def steered_labels():

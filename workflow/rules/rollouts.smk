@@ -14,17 +14,18 @@ rule sample_rollouts:
         ROLLOUTS_CONDA
     threads: 1
     resources:
-        mem_mb=MODEL_MEMORY,
+        mem_mb=MODEL_MEMORY if SAMPLES_HERE else host_megabytes(0),
         runtime=MODEL_RUNTIME,
-        gpu=ENGINE_GPUS,
+        gpu=ENGINE_GPUS if SAMPLES_HERE else 0,
     params:
         settings=settings_of("rollouts", "shard"),
         python=rollouts_python,
         check=check_of_annotators,
+        models=check_of_models,
     message:
         "Sampling rollouts, shard {wildcards.shard}"
     shell:
-        "({params.check} {params.python:q} -m repurpose.rollouts"
+        "({params.check} {params.models} {params.python:q} -m repurpose.rollouts"
         " --settings {params.settings:q}"
         " --prompts {input.prompts:q}"
         " --output {output.rollouts:q})"

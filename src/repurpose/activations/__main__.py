@@ -9,11 +9,18 @@ from typing import Any
 import pyarrow as pa
 from tqdm import tqdm
 
-from repurpose.activations.hooks import decoder_layers
 from repurpose.activations.reader import TokenSequence, plan_windows, read_windows
 from repurpose.activations.store import spool, write_activations
 from repurpose.command import one_line_errors, read_arguments
-from repurpose.models import ModelError, check_ids_fit, check_same_ids, load_model, load_tokenizer, made_with
+from repurpose.models import (
+    ModelError,
+    check_ids_fit,
+    check_same_ids,
+    load_config,
+    load_model,
+    load_tokenizer,
+    made_with,
+)
 from repurpose.settings import StepSettings
 from repurpose.tables import provenance, read_table
 
@@ -24,13 +31,13 @@ def read_shard(settings: StepSettings, rollouts: Sequence[Row], sentences: Seque
     """Read all windows of a shard and write its ACTIVATIONS file."""
     chosen, reader = settings.activations, settings.values["reader"]
     check_same_ids(load_tokenizer(settings.pair, "base"), load_tokenizer(settings.pair, "reasoning"))
-    model = load_model(settings.pair, reader)
+    layers = asked_layers(chosen.layers, load_config(settings.pair, reader).num_hidden_layers)
     sequences = [TokenSequence(r["prompt_token_ids"] + r["token_ids"], len(r["prompt_token_ids"])) for r in rollouts]
     check_ids_fit([max(s.ids) for s in sequences], settings.pair, reader)
     index = {(r["prompt_id"], r["sample"]): (i, sequences[i]) for i, r in enumerate(rollouts)}
     _check_sentences(sentences, index)
     windows, keys, dropped = plan_windows(sentences, index, chosen.window_starts, chosen.window_length)
-    layers = asked_layers(chosen.layers, len(decoder_layers(model)))
+    model = load_model(settings.pair, reader)
     shape = (len(layers), len(keys), model.config.hidden_size)
     total = sum(len(s.ids) for s in sequences)
     with spool(output.parent, *shape, chosen.dtype) as vectors, tqdm(total=total, unit="token") as bar:

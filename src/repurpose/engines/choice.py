@@ -9,10 +9,11 @@ from functools import partial
 import torch
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
+from repurpose.cards import lease_cards
 from repurpose.engines import Engine
 from repurpose.engines.pool import PooledEngine
 from repurpose.engines.transformers import TransformersEngine
-from repurpose.engines.vllm_requirements import check_requirements
+from repurpose.engines.vllm_requirements import check_memory, check_requirements
 from repurpose.models import generation_stop_ids, load_model, load_tokenizer
 from repurpose.settings import EngineName, Pair, Role, Vllm
 
@@ -42,7 +43,9 @@ def open_engine(
     from repurpose.engines.vllm import VllmEngine, leave_on_sigterm
 
     assert options is not None  # every study with this engine has them
-    check_requirements(pair, options)
+    check_requirements(pair, options, max_length)
+    lease_cards(options.tensor_parallel, torch.cuda.device_count())
+    check_memory(pair, options)
     stop_ids = stop_token_ids(generation_stop_ids(pair, role), load_tokenizer(pair, role))
     compiled = options.compile_rollouts and not steered
     with leave_on_sigterm(), VllmEngine(pair, role, stop_ids, batch_size, options, max_length, compiled) as engine:

@@ -76,7 +76,10 @@ class VllmEngine:
 
         self.stop_ids, self.max_length = sorted(set(stop_ids)), options.max_length or max_length
         arguments = engine_arguments(pair, role, batch_size, options, self.max_length, compiled)
-        self._engine = LLMEngine.from_engine_args(EngineArgs(**{**arguments, **overrides}))
+        try:
+            self._engine = LLMEngine.from_engine_args(EngineArgs(**{**arguments, **overrides}))
+        except ValueError as problem:  # what vLLM knows of the machine and the model that was not asked before
+            raise ModelError(f"pair.{role}: vLLM cannot run {getattr(pair, role)}: {_one_line(problem)}") from problem
         self._width: int = self._engine.model_config.get_hidden_size()
         self._layers: int = self._engine.model_config.hf_text_config.num_hidden_layers
         self._calls = 0
@@ -190,6 +193,7 @@ class VllmEngine:
             max_tokens=sampling.max_new_tokens,
             seed=request.seed if sampling.temperature else None,
             stop_token_ids=self.stop_ids,
+            ignore_eos=True,  # or vLLM would add what the model's own settings name: both engines stop at `stop_ids`
             detokenize=False,
             logprobs=logprobs,
             output_kind=RequestOutputKind.FINAL_ONLY,
@@ -221,6 +225,13 @@ class VllmEngine:
         if answer.finish_reason not in ("stop", "length"):
             raise ModelError(f"vLLM ended a row with {answer.finish_reason!r}; stop or length were expected")
         return Generated(ids[:-1] if stopped else ids, answer.finish_reason, seen, wanted)
+
+
+def _one_line(problem: ValueError) -> str:
+    """What vLLM says; pydantic, with which it checks settings, says it among much else."""
+    listed = getattr(problem, "errors", None)
+    said = "; ".join(str(one["msg"]) for one in listed()) if listed is not None else str(problem)
+    return " ".join(said.split())
 
 
 def _let_torch_compile(wanted: bool) -> None:

@@ -11,10 +11,10 @@ from importlib import metadata
 
 import torch
 
-from repurpose.cards import lease_cards
+from repurpose.cards import check_count
 from repurpose.demand import SMALL_BYTES, card_megabytes, host_megabytes, weight_bytes
 from repurpose.memory import memory_limit
-from repurpose.models import ModelError, check_pair, load_config, model_parameters
+from repurpose.models import ModelError, check_context, check_pair, load_config, model_parameters
 from repurpose.pair_files import ROLES
 from repurpose.settings import Pair, Vllm
 
@@ -31,19 +31,25 @@ ARCHITECTURES = (
 """Those whose steering in vLLM is held against transformers by a test."""
 
 
-def check_requirements(pair: Pair, options: Vllm) -> None:
-    """Refuse what vLLM could not run, or could not steer; take the cards, before anything starts CUDA on them.
+def check_requirements(pair: Pair, options: Vllm, longest: int) -> None:
+    """Refuse what vLLM could not run, or could not steer, but for memory.
+
+    Args:
+        longest: tokens of the longest text, prompt included.
 
     Raises:
-        ModelError, SettingsError: in one line, what is missing and what to do.
+        ModelError, SettingsError, CardError: in one line, what is missing and what to do.
     """
     check_version()
     if options.compile_rollouts and " " in sys.prefix:
         raise ModelError(f"vllm.compile_rollouts: torch cannot compile in a path with spaces ({sys.prefix})")
     check_pair(pair)
     check_architectures(pair)
-    lease_cards(options.tensor_parallel, torch.cuda.device_count())
-    check_memory(pair, options)
+    check_heads(pair, options.tensor_parallel)
+    check_length(longest, options)
+    check_context(pair, longest)
+    if there := torch.cuda.device_count():  # does not start CUDA
+        check_count(options.tensor_parallel, there)
 
 
 def installed_version() -> str | None:
@@ -91,19 +97,53 @@ def check_architectures(pair: Pair) -> None:
             raise ModelError(f"pair.{role}: {name} with sliding-window attention cannot be steered in vLLM")
 
 
+def check_heads(pair: Pair, processes: int) -> None:
+    """Refuse to share a model among processes that cannot have equally many of its attention heads.
+
+    Raises:
+        ModelError: naming the setting and the number of heads.
+    """
+    for role in ROLES:
+        heads = load_config(pair, role).num_attention_heads
+        if heads % processes:
+            raise ModelError(
+                f"vllm.tensor_parallel: {processes} processes cannot share the {heads} attention heads of "
+                f"pair.{role}; give a divisor of {heads}"
+            )
+
+
+def check_length(longest: int, options: Vllm) -> None:
+    """Refuse a `max_length` that is too short.
+
+    Raises:
+        ModelError: saying what is needed.
+    """
+    if options.max_length is not None and options.max_length < longest:
+        raise ModelError(
+            f"vllm.max_length: {options.max_length} tokens are too few for the longest text; raise it to {longest} or "
+            "more, or leave it out"
+        )
+
+
 def check_memory(pair: Pair, options: Vllm) -> None:
-    """Refuse a machine that is too small for the pair.
+    """Refuse a machine that is too small for the pair. Starts CUDA, so cards are leased before.
 
     Raises:
         ModelError: saying how much is there and how much is needed.
     """
     weights = max(weight_bytes(model_parameters(pair, role), pair.dtype) for role in ROLES)
-    if not torch.cuda.is_available():
-        _check_host(weights, pair)
-        return
-    have, wanted = torch.cuda.device_count(), options.tensor_parallel
-    if have < wanted:
-        raise ModelError(f"vllm.tensor_parallel: {wanted} cards are asked for, this machine has {have}")
+    check_card(weights, pair.dtype)
+    there = torch.cuda.is_available()
+    if there:
+        _check_card_memory(weights, options)
+    room = memory_limit() // 1_000_000
+    # On the way to a card the whole model is in the machine's memory, and little more.
+    if room < (needed := card_megabytes(weights, 1) if there else host_megabytes(weights)):
+        raise ModelError(f"engine: the pair needs {needed:,} MB of memory, this job may take {room:,} MB")
+
+
+def _check_card_memory(weights: float, options: Vllm) -> None:
+    wanted = options.tensor_parallel
     needed = card_megabytes(weights, wanted)
     room = int(options.memory_share * torch.cuda.get_device_properties(0).total_memory / 1e6)
     if needed > room:
@@ -119,12 +159,18 @@ def check_memory(pair: Pair, options: Vllm) -> None:
         )
 
 
-def _check_host(weights: float, pair: Pair) -> None:
-    if weights > SMALL_BYTES:
+def check_card(weights: float, dtype: str) -> None:
+    """Refuse a model too large for a CPU where torch finds no card.
+
+    Args:
+        weights: bytes.
+
+    Raises:
+        ModelError: naming the environment, because a torch built for CPUs finds none, either.
+    """
+    if weights > SMALL_BYTES and not torch.cuda.is_available():
         raise ModelError(
-            f"engine: the pair has {weights / 1e9:.1f} GB of weights in {pair.dtype} and this machine has no NVIDIA "
-            "card that torch can use; run it where there is one, or choose a pair of at most 1 GB"
+            f"engine: the pair has {weights / 1e9:.1f} GB of weights in {dtype} and this machine has no NVIDIA card "
+            f"that torch {torch.__version__} in {sys.prefix} can use; run it where there is one (with a torch built "
+            "for CUDA), or choose a pair of at most 1 GB"
         )
-    room = memory_limit() // 1_000_000
-    if room < (needed := host_megabytes(weights)):
-        raise ModelError(f"engine: the pair needs {needed:,} MB of memory, this job may take {room:,} MB")
