@@ -122,3 +122,28 @@ def test_what_a_hub_refuses_or_has_not_is_named_in_a_line(hub: Hub, tmp_path: Pa
     assert [line.startswith("ModelError pair.") for line in lines] == [True, True, True, True, False]
     assert "HF_TOKEN" in lines[0] and "HF_TOKEN" in lines[1] and "HF_TOKEN" in lines[3]
     assert {status for _, path, status in hub.asked if path.startswith("meta/base/resolve")} == {401, 403, 200}
+
+
+DIGESTS = """
+from repurpose.models import load_model, model_digest
+from repurpose.settings import Pair
+pair = Pair("deep/reasoning", "deep/reasoning", base_revision="v1")
+print(model_digest(pair, "base"), model_digest(pair, "reasoning"))
+load_model(pair, "base")
+print(model_digest(pair, "base"), model_digest(pair, "reasoning"))
+"""
+
+
+def test_a_model_on_a_hub_is_its_commit_whatever_was_loaded_before(hub: Hub, tmp_path: Path) -> None:
+    """Or a killed job would find other keys in its journal than it wrote."""
+
+    def digests() -> list[str]:
+        command = [sys.executable, "-c", DIGESTS]
+        done = subprocess.run(command, env=hub.environment(tmp_path / "cache"), capture_output=True, text=True)
+        return done.stdout.splitlines()
+
+    before, loaded = digests()
+    assert before == loaded and len(set(before.split())) == 2
+    hub.repositories["deep/reasoning"].commit = "c" * 40
+    moved, _ = digests()
+    assert not set(moved.split()) & set(before.split())

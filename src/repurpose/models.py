@@ -138,8 +138,10 @@ def model_digest(pair: Pair, role: Role) -> str:
     name, revision = getattr(pair, role), getattr(pair, f"{role}_revision")
     folder = Path(name).expanduser()
     if not folder.is_dir():
+        load_config(pair, role)  # asks the hub which commit the revision is
         config = _loaded_file(pair, role, "config.json")
-        return _digest([name, str(revision), config.parent.name if config else ""])
+        assert config is not None, "the hub's cache holds what was just loaded"
+        return _digest([name, str(revision), config.parent.name])
     files = sorted(path for path in folder.iterdir() if path.suffix in {".json", ".safetensors", ".jinja"})
     if sum(path.stat().st_size for path in files) <= HASHED_BYTES:
         return _digest([part for path in files for part in (path.name, _file_digest(path))])
