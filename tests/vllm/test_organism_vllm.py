@@ -20,6 +20,7 @@ pytestmark = [pytest.mark.slow, pytest.mark.vllm]
 RECORD = ROOT / "resources" / "organism" / "seeds" / "0.json"
 """The default study of the shipped pair, as `python -m repurpose.organism.record` wrote it."""
 Claim = dict[str, Any]
+NUMBERS = ("estimate", "low", "high", "threshold")
 
 
 def test_it_is_the_default_study_but_for_the_engine() -> None:
@@ -41,18 +42,82 @@ def results(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_claims_agree_with_the_default_study_within_their_intervals(results: Path) -> None:
-    recorded = {claim["part"]: claim for claim in json.loads(RECORD.read_text())["claims"]}
+    recorded = read_record()
     found = {row["part"]: row for row in pl.read_csv(results / "claims.csv").iter_rows(named=True)}
     assert set(found) >= set(recorded)
     apart = {part: (found[part], claim) for part, claim in recorded.items() if not agree(found[part], claim)}
     assert not apart
 
 
+def read_record() -> dict[str, Claim]:
+    return {claim["part"]: claim for claim in json.loads(RECORD.read_text())["claims"]}
+
+
 def agree(one: Claim, other: Claim) -> bool:
-    """Whether two claims' intervals meet and no verdict says the opposite; a rank or a count has no interval."""
+    """Whether two claims' intervals meet and no verdict says the opposite; a part without a number agrees with none."""
+    if any(claim[name] is None for claim in (one, other) for name in NUMBERS):
+        return False
+    if not has_interval(one) and not has_interval(other):
+        # A percentile of the logit lens (4a) and a count of its best tokens (4b): one number of each study's vector,
+        # with no width to compare by. What they claim is a side of a fixed threshold, so they agree on the same one.
+        return one["verdict"] == other["verdict"] and side(one) == side(other)
     opposite = {one["verdict"], other["verdict"]} == {"supported", "not supported"}
-    none = one["low"] == one["high"] and other["low"] == other["high"]
-    return not opposite and (none or bool(one["low"] <= other["high"] and other["low"] <= one["high"]))
+    return not opposite and bool(one["low"] <= other["high"] and other["low"] <= one["high"])
+
+
+def has_interval(claim: Claim) -> bool:
+    return bool(claim["low"] < claim["high"])
+
+
+def side(claim: Claim) -> tuple[float, bool]:
+    """The threshold, and whether the estimate is below it."""
+    return claim["threshold"], claim["estimate"] < claim["threshold"]
+
+
+def moved(claim: Claim, by: float, **more: object) -> Claim:
+    return {**claim, **{name: claim[name] + by for name in ("estimate", "low", "high")}, **more}
+
+
+def test_parts_without_an_interval_are_those_of_the_logit_lens() -> None:
+    assert {part for part, claim in read_record().items() if not has_interval(claim)} == {"4a", "4b"}
+
+
+def test_a_claim_agrees_with_itself_and_with_none_whose_interval_is_elsewhere() -> None:
+    for part, claim in read_record().items():
+        assert agree(claim, claim), part
+        if has_interval(claim):
+            width = claim["high"] - claim["low"]
+            assert agree(claim, moved(claim, 0.9 * width)) and agree(moved(claim, -0.9 * width), claim), part
+            assert not agree(claim, moved(claim, 1.1 * width)) and not agree(moved(claim, -1.1 * width), claim), part
+
+
+@pytest.mark.parametrize(
+    ("part", "by", "verdict", "expected"),
+    [
+        ("4a", -0.03, "not supported", True),  # the 96th percentile: the same side
+        ("4a", -0.05, "supported", False),
+        ("4a", -0.05, "not supported", False),  # a verdict that its own number does not bear
+        ("4b", -2, "not supported", True),  # one token is one too many
+        ("4b", -3, "supported", False),
+        ("4b", -3, "not supported", False),
+        ("4b", 0, "cannot tell", False),
+    ],
+)
+def test_a_number_without_an_interval_agrees_on_its_side_of_the_threshold(
+    part: str, by: float, verdict: str, expected: bool
+) -> None:
+    recorded = read_record()[part]
+    other = moved(recorded, by, verdict=verdict)
+    assert agree(recorded, other) == agree(other, recorded) == expected
+
+
+def test_opposite_verdicts_and_missing_numbers_never_agree() -> None:
+    """With other thresholds two verdicts can be opposite though the intervals are the same."""
+    recorded = read_record()["1b"]
+    assert agree(recorded, {**recorded, "verdict": "cannot tell"})
+    assert not agree(recorded, {**recorded, "verdict": "not supported"})
+    undefined = {**recorded, **dict.fromkeys(NUMBERS)}
+    assert not agree(recorded, undefined) and not agree(undefined, undefined)
 
 
 def test_what_was_steered_was_steered_at_each_position(results: Path) -> None:
