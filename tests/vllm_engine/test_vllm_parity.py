@@ -53,16 +53,19 @@ def llama(tmp_path_factory: pytest.TempPathFactory) -> Pair:
 
 
 @pytest.mark.parametrize(
-    ("batch_size", "more"),
+    ("batch_size", "prompts", "more"),
     [
-        (1, {}),
-        (256, {}),
-        (256, {"enable_chunked_prefill": True, "max_num_batched_tokens": 64, "max_num_seqs": 64}),
+        (1, 4, {}),
+        (256, 9, {}),
+        (64, 4, {"enable_chunked_prefill": True, "max_num_batched_tokens": 64}),
     ],
     ids=["one row at a time", "all at once", "prompts in pieces"],
 )
-def test_batches_and_split_prompts_change_nothing(llama: Pair, batch_size: int, more: dict[str, object]) -> None:
-    requests = mixed_requests(llama, random_prompts(4, longest=120), NORMS["llama"])
+def test_batches_and_split_prompts_change_nothing(
+    llama: Pair, batch_size: int, prompts: int, more: dict[str, object]
+) -> None:
+    requests = mixed_requests(llama, random_prompts(prompts, longest=120), NORMS["llama"])
+    assert len(requests) >= batch_size  # as many as one batch may hold
     with open_vllm(llama, "base", batch_size, **more) as engine:
         parity = compare_with_transformers(engine, llama, "base", requests)
     assert parity.rows == len(requests) and parity.tokens > 40, parity
