@@ -11,10 +11,12 @@ import json
 import logging
 import os
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
+from typing import TypeVar
 
 from snakemake.api import SnakemakeApi
+from snakemake.dag import DAG
 from snakemake.settings.types import (
     ConfigSettings,
     DAGSettings,
@@ -23,6 +25,8 @@ from snakemake.settings.types import (
     ResourceSettings,
     StorageSettings,
 )
+
+Described = TypeVar("Described")
 
 
 @contextlib.contextmanager
@@ -47,19 +51,24 @@ def forget_code() -> None:
             function.cache_clear()
 
 
-def plan() -> list[str]:
-    """Return the jobs that would run, as rule[wildcards]."""
+def plan(describe: Callable[[DAG], Described], snakefile: Path = Path("Snakefile"), *studies: Path) -> Described:
+    """Plan the default study, or the one of a file, and return what is said of the graph of its jobs."""
     with SnakemakeApi(OutputSettings(quiet={Quietness.ALL})) as api:
         workflow = api.workflow(
             resource_settings=ResourceSettings(cores=2),
-            config_settings=ConfigSettings(),
+            config_settings=ConfigSettings(configfiles=list(studies)),
             storage_settings=StorageSettings(),
-            snakefile=Path("Snakefile"),
+            snakefile=snakefile,
         )
         dag = workflow.dag(DAGSettings())
         dag.execute_workflow(executor="dryrun")
-        jobs = workflow._workflow.dag.needrun_jobs(exclude_finished=False)
-        return sorted(f"{job.rule.name}[{','.join(job.wildcards)}]" for job in jobs)
+        return describe(workflow._workflow.dag)
+
+
+def name_jobs(dag: DAG) -> list[str]:
+    """Return the jobs that would run, as rule[wildcards]."""
+    jobs = dag.needrun_jobs(exclude_finished=False)
+    return sorted(f"{job.rule.name}[{','.join(job.wildcards)}]" for job in jobs)
 
 
 def main() -> None:
@@ -69,7 +78,7 @@ def main() -> None:
         with changed(files), contextlib.redirect_stdout(io.StringIO()):
             if any(name.endswith(".py") for name in files):
                 forget_code()
-            plans[name] = plan()
+            plans[name] = plan(name_jobs)
     json.dump(plans, sys.stdout)
 
 

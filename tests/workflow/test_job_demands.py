@@ -1,0 +1,116 @@
+"""What the jobs of shipped studies ask of a cluster and wait for, as Snakemake plans them."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from copied_project import ROOT
+
+pytestmark = pytest.mark.workflow
+
+Job = dict[str, Any]
+STUDIES = {file.stem: file for file in sorted((ROOT / "studies").glob("*.yaml"))}
+STEERED_IN_VLLM = [name for name, file in STUDIES.items() if yaml.safe_load(file.read_text())["engine"] == "vllm"]
+
+PAPER = {
+    "sample_rollouts": (52_180, 18, 1),
+    "read_activations": (52_180, 18, 1),
+    "check_parity": (104_360, 18, 1),
+    "steer_to_select site": (52_180, 18, 1),
+    "steer two_by_two": (52_180, 18, 1),
+    "steer baselines": (52_180, 27, 1),
+    "steer windows": (52_180, 18, 1),
+    "steer layers": (52_180, 20, 1),
+    "steer ablation": (52_180, 20, 1),
+    "measure_log_odds": (52_180, 18, 1),
+    "apply_lens": (52_180, 18, 1),
+    "project_tokens": (52_180, 18, 1),
+}
+"""Megabytes, minutes and cards of each job of studies/paper.yaml that loads a model.
+
+8.03 billion parameters x 2 bytes = 16.06 GB. Megabytes: 4,000 + 3 x 16,060; the check of parity holds two engines.
+Minutes: 15 + 1.5 x (16.06 GB / 0.2 GB/s = 80.3 s, and 8.03e9 / 3e13 s for each token) / 60, a started one counts:
+
+    rollouts    75 prompts x 500 tokens                                     =    37,500:  10.0 s, 17.3 minutes
+    site        (1 +  1 vector          x  1 magnitude)  x 10 prompts x 128 =     2,560:   0.7 s, 17.0
+    two_by_two  (1 +  2 readers         x 11 magnitudes) x 30 prompts x 128 =    88,320:  23.6 s, 17.6
+    baselines   (1 + 35 vectors         x 11 magnitudes) x 30 prompts x 128 = 1,482,240: 396.7 s, 26.9
+    windows     (1 +  2 readers x  6    x  7 magnitudes) x 10 prompts x 128 =   108,800:  29.1 s, 17.7
+    layers      (1 +  2 readers x 32    x  4 magnitudes) x 10 prompts x 128 =   328,960:  88.1 s, 19.2
+    ablation    (1 + 24 vectors, removed once)           x 30 prompts x 500 =   375,000: 100.4 s, 19.5
+"""
+READS = ("read_activations", "measure_log_odds", "apply_lens", "project_tokens")
+"""Rules that read a model with transformers, on one card however many vLLM takes."""
+
+
+@pytest.fixture(scope="module")
+def plans(tmp_path_factory: pytest.TempPathFactory) -> dict[str, list[Job]]:
+    """The jobs of each shipped study, and of the published one with two cards that share the model."""
+    folder = tmp_path_factory.mktemp("plans")
+    shared = {**yaml.safe_load(STUDIES["paper"].read_text()), "vllm": {"tensor_parallel": 2}}
+    (folder / "shared.yaml").write_text(yaml.safe_dump(shared))
+    files = {**STUDIES, "shared": folder / "shared.yaml"}
+    command = [sys.executable, Path(__file__).with_name("planned_jobs.py"), *files.values()]
+    done = subprocess.run(command, cwd=folder, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    found = json.loads(done.stdout)
+    return {name: found[str(file)] for name, file in files.items()}
+
+
+def name_of(job: Job) -> str:
+    """A job's rule, and its sweep where it steers."""
+    return f"{job['rule']} {job['wildcards']['sweep']}" if steers(job) else str(job["rule"])
+
+
+def steers(job: Job) -> bool:
+    """By what it writes, so that a new rule that steers is one of them."""
+    return any("/sweeps/" in file for file in job["output"])
+
+
+def asked(jobs: list[Job]) -> dict[str, set[tuple[int, int, int]]]:
+    """What jobs that ask for cards, be it for none, ask for; one demand a name unless jobs differ."""
+    found: dict[str, set[tuple[int, int, int]]] = {}
+    for job in jobs:
+        if job["resources"][2] is not None:
+            found.setdefault(name_of(job), set()).add(tuple(job["resources"]))
+    return found
+
+
+def test_jobs_of_the_published_study_ask_for_what_the_formula_says(plans: dict[str, list[Job]]) -> None:
+    assert asked(plans["paper"]) == {name: {demand} for name, demand in PAPER.items()}
+
+
+def test_cards_that_share_a_model_are_asked_for_by_the_jobs_that_vllm_runs(plans: dict[str, list[Job]]) -> None:
+    expected = {name: {(*demand[:2], 1 if name in READS else 2)} for name, demand in PAPER.items()}
+    assert asked(plans["shared"]) == expected
+
+
+def test_a_small_pair_asks_for_no_card_and_an_hour(plans: dict[str, list[Job]]) -> None:
+    demands = asked(plans["organism-vllm"])
+    assert {name.split()[0] for name in demands} == {name.split()[0] for name in PAPER}
+    assert {demand[1:] for found in demands.values() for demand in found} == {(60, 0)}
+
+
+def test_every_job_asks_for_memory_and_time(plans: dict[str, list[Job]]) -> None:
+    for name, jobs in plans.items():
+        without = [job["rule"] for job in jobs if job["rule"] != "all" and not all(job["resources"][:2])]
+        assert not without, name
+
+
+@pytest.mark.parametrize("name", STEERED_IN_VLLM)
+def test_nothing_is_steered_in_vllm_before_the_parity_of_its_own_target(name: str, plans: dict[str, list[Job]]) -> None:
+    study = yaml.safe_load(STUDIES[name].read_text())
+    steering = [job for job in plans[name] if steers(job)]
+    found = sorted((job["wildcards"]["sweep"], job["wildcards"]["target"]) for job in steering)
+    sweeps = study["sweeps"].items()
+    assert found == sorted((key, target) for key, sweep in sweeps for target in sweep.get("targets", ["reasoning"]))
+    for job in steering:
+        proof = f"results/{study['study']}/parity/{job['wildcards']['target']}.json"
+        gates = {file: rule for file, rule in job["waits_for"].items() if "/parity/" in file}
+        assert gates == {proof: "check_parity"}, name_of(job)
