@@ -18,13 +18,14 @@ RESOURCES = ("mem_mb", "runtime", "gpu")
 
 
 def describe_jobs(dag: DAG) -> list[dict[str, Any]]:
-    """Each job that would run: its rule and wildcards, its resources, its outputs, the files it waits for and who makes them."""
+    """Each job that would run: rule, wildcards, resources, outputs, command, what it waits for and who makes that."""
     return [
         {
             "rule": job.rule.name,
             "wildcards": dict(job.wildcards_dict),
             "resources": [job.resources.get(name) for name in RESOURCES],
             "output": sorted(job.output),
+            "command": job.shellcmd,
             "waits_for": {file: maker.rule.name for maker, files in dag.dependencies[job].items() for file in files},
         }
         for job in dag.needrun_jobs(exclude_finished=False)

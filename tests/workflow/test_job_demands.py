@@ -51,11 +51,14 @@ READS = ("read_activations", "measure_log_odds", "apply_lens", "project_tokens")
 
 @pytest.fixture(scope="module")
 def plans(tmp_path_factory: pytest.TempPathFactory) -> dict[str, list[Job]]:
-    """The jobs of each shipped study, and of the published one with two cards that share the model."""
+    """The jobs of each shipped study, and of the published one with two cards that share the model, or a server."""
     folder = tmp_path_factory.mktemp("plans")
-    shared = {**yaml.safe_load(STUDIES["paper"].read_text()), "vllm": {"tensor_parallel": 2}}
-    (folder / "shared.yaml").write_text(yaml.safe_dump(shared))
-    files = {**STUDIES, "shared": folder / "shared.yaml"}
+    paper = yaml.safe_load(STUDIES["paper"].read_text())
+    served = {**paper["rollouts"], "engine": "openai", "endpoint": {"model": "r1", "base_url": "http://127.0.0.1:9/v1"}}
+    changed = {"shared": {**paper, "vllm": {"tensor_parallel": 2}}, "served": {**paper, "rollouts": served}}
+    for name, study in changed.items():
+        (folder / f"{name}.yaml").write_text(yaml.safe_dump(study))
+    files = {**STUDIES, "default": ROOT / "config.yaml", **{name: folder / f"{name}.yaml" for name in changed}}
     command = [sys.executable, Path(__file__).with_name("planned_jobs.py"), *files.values()]
     done = subprocess.run(command, cwd=folder, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
@@ -89,6 +92,24 @@ def test_jobs_of_the_published_study_ask_for_what_the_formula_says(plans: dict[s
 def test_cards_that_share_a_model_are_asked_for_by_the_jobs_that_vllm_runs(plans: dict[str, list[Job]]) -> None:
     expected = {name: {(*demand[:2], 1 if name in READS else 2)} for name, demand in PAPER.items()}
     assert asked(plans["shared"]) == expected
+
+
+def test_rollouts_from_a_server_ask_for_no_card_and_little_memory(plans: dict[str, list[Job]]) -> None:
+    assert asked(plans["served"])["sample_rollouts"] == {(4_000, 18, 0)}
+
+
+def test_models_are_checked_where_they_will_run_before_rollouts(plans: dict[str, list[Job]]) -> None:
+    """In the environment that reads, for a hub's pair, and in vLLM's; what asks a server may run without cards."""
+
+    def checks(name: str) -> list[tuple[bool, bool]]:
+        command = next(job["command"] for job in plans[name] if job["rule"] == "sample_rollouts")
+        before = command.partition("-m repurpose.rollouts ")[0].split("-m repurpose.check_models ")[1:]
+        return [("--engine" in one, "--machine" in one) for one in before]
+
+    assert checks("default") == []
+    assert checks("organism-vllm") == [(True, True)]
+    assert checks("paper") == checks("qwen-1.5b") == [(False, True), (True, True)]
+    assert checks("served") == [(False, False), (True, False)]
 
 
 def test_a_small_pair_asks_for_no_card_and_an_hour(plans: dict[str, list[Job]]) -> None:
