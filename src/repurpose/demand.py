@@ -8,8 +8,8 @@ With P parameters, w bytes each (4 in float32, 2 in half precision) and t cards 
     minutes          = 15 + 1.5 x (weights / 0.2 GB/s + tokens x P / 3e13 per second) / 60
 
 The rate of 3e13 parameter tokens a second is a cautious one for one A100 with full batches (3,750 tokens a second of an
-8 B model). Half as much again, because a cluster kills a job that asked for too little. Models below 1 GB ask for an
-hour and no card.
+8 B model). Half as much again, because a cluster kills a job that asked for too little. Models of at most 1 GiB ask
+for an hour and no card.
 """
 
 from __future__ import annotations
