@@ -13,7 +13,6 @@ import torch
 from tests.tiny import StepMaker, from_source
 
 from repurpose.demand import card_megabytes, host_megabytes
-from repurpose.engines import vllm_requirements
 from repurpose.engines.vllm_requirements import (
     ARCHITECTURES,
     VERSION,
@@ -119,9 +118,14 @@ def test_a_model_that_the_machine_cannot_hold_on_its_way_to_a_card_is_refused(
     ],
 )
 def test_what_vllm_would_refuse_when_it_loads_is_refused_before(
-    pair_folders: dict[str, str], monkeypatch: pytest.MonkeyPatch, options: Vllm, longest: int, said: str
+    pair_folders: dict[str, str],
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+    options: Vllm,
+    longest: int,
+    said: str,
 ) -> None:
-    monkeypatch.setattr(vllm_requirements, "installed_version", lambda: VERSION)
+    install(monkeypatch, tmp_path, VERSION)
     check_requirements(Pair(**pair_folders), Vllm(), 512)
     with pytest.raises(ModelError, match=said):
         check_requirements(Pair(**pair_folders), options, longest)
@@ -152,11 +156,23 @@ def test_the_formula_is_the_one_that_is_documented() -> None:
     assert card_megabytes(weights, 2) == 4_000 + 1.2 * 16_000 / 2
 
 
-@pytest.mark.parametrize(("found", "said"), [(None, "is not installed"), ("0.31.0", "vLLM 0.31.0 is installed, st")])
-def test_a_missing_or_another_vllm_is_refused(monkeypatch: pytest.MonkeyPatch, found: str | None, said: str) -> None:
-    monkeypatch.setattr(vllm_requirements, "installed_version", lambda: found)
-    with pytest.raises(ModelError, match=said + r".*envs/create.sh vllm"):
+def install(monkeypatch: pytest.MonkeyPatch, folder: Path, version: str) -> None:
+    """Put what an installer writes of a release of vLLM on the path, before what is there."""
+    written = folder / f"vllm-{version}.dist-info"
+    written.mkdir()
+    (written / "METADATA").write_text(f"Metadata-Version: 2.1\nName: vllm\nVersion: {version}\n")
+    monkeypatch.syspath_prepend(folder)
+
+
+def test_another_vllm_is_refused(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    install(monkeypatch, tmp_path, "0.31.0")
+    with pytest.raises(ModelError, match=r"vLLM 0.31.0 is installed, steering needs 0.32.0; .*envs/create.sh vllm"):
         check_version()
+
+
+def test_a_build_for_cuda_is_the_same_release(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    install(monkeypatch, tmp_path, f"{VERSION}+cu130")
+    check_version()
 
 
 @pytest.mark.skipif(installed_version() is not None, reason="says what an environment without vLLM says")

@@ -124,6 +124,12 @@ def test_a_text_that_is_too_long_is_refused(engine: VllmEngine, wanted: dict[str
         engine.generate([Request([0] * 390, 0)], GREEDY)
 
 
+def test_what_vllm_refuses_when_it_starts_is_one_line(llama: Pair) -> None:
+    with pytest.raises(ModelError, match=r"^pair.base: vLLM cannot run .*max_model_len \(2000\)") as refused:
+        open_vllm(llama, "base", length=2000)
+    assert "\n" not in str(refused.value)
+
+
 def test_rows_that_are_pushed_out_and_computed_again_are_the_same(
     llama: Pair, crowd: list[Request], wanted: dict[str, list[Generated]]
 ) -> None:
