@@ -26,7 +26,7 @@ study: named $(VENV)/main.stamp  ## build the environment, run config.yaml (or C
 	@echo "Figures:" && ls $(RESULTS)/figures/*.svg
 
 plan: $(VENV)/main.stamp  ## what config.yaml (or CONFIG) will take: jobs, rollouts, tokens, annotation cost, disk
-	@PYTHONPATH=src $(BIN)/python -m repurpose.plan '$(CONFIG)'
+	@PYTHONPATH=src $(BIN)/python -m repurpose.study.plan '$(CONFIG)'
 
 named:
 	@$(NAMED)
@@ -53,7 +53,7 @@ organism: $(VENV)/main.stamp  ## train the embedded pair again (about forty minu
 	$(BIN)/snakemake --cores $(CORES) train_organism
 
 schema: $(VENV)/main.stamp  ## write workflow/schemas/study.schema.json from the typed settings
-	PYTHONPATH=src $(BIN)/python -m repurpose.schema > workflow/schemas/study.schema.json
+	PYTHONPATH=src $(BIN)/python -m repurpose.study.schema > workflow/schemas/study.schema.json
 
 # A stamp is written last, so an installation that was cut short is done again.
 $(VENV)/main.stamp: envs/main.txt

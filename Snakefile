@@ -1,4 +1,4 @@
-# The study of config.yaml, or of --configfile, from prompts to verdicts. Each rule file is one arrow of
+# The study of config.yaml, or of --configfile, from prompts to verdicts. Each rule file is one room of the package, src/repurpose/<room>:
 #
 #   prompts -> rollouts -> sentences -> labels, activations -> vectors -> sweeps -> measurements -> tables -> figures
 #                                                                                                  -> claims
@@ -15,25 +15,11 @@ if not workflow.overwrite_configfiles:
 
 
 include: "workflow/rules/common.smk"
-include: "workflow/rules/prompts.smk"
-include: "workflow/rules/parity.smk"
 include: "workflow/rules/rollouts.smk"
-include: "workflow/rules/sentences.smk"
 include: "workflow/rules/labels.smk"
-include: "workflow/rules/agreement.smk"
-include: "workflow/rules/activations.smk"
-include: "workflow/rules/vectors.smk"
-include: "workflow/rules/sweeps.smk"
-include: "workflow/rules/measurements.smk"
-include: "workflow/rules/selection.smk"
-include: "workflow/rules/cosines.smk"
-include: "workflow/rules/logodds.smk"
-include: "workflow/rules/lens.smk"
-include: "workflow/rules/projections.smk"
-include: "workflow/rules/tables.smk"
-include: "workflow/rules/figures.smk"
-include: "workflow/rules/claims.smk"
-include: "workflow/rules/report.smk"
+include: "workflow/rules/directions.smk"
+include: "workflow/rules/steering.smk"
+include: "workflow/rules/results.smk"
 include: "workflow/rules/organism.smk"
 
 

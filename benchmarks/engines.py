@@ -21,12 +21,13 @@ from dataclasses import replace
 import numpy as np
 import torch
 
-from repurpose.engines import Engine, Request, Sampling, Steer
-from repurpose.engines.parity import TOLERANCES, Parity, Scored, compare
-from repurpose.engines.transformers import TransformersEngine
-from repurpose.engines.vllm import VllmEngine
-from repurpose.models import load_config, load_model
-from repurpose.settings import Pair, Vllm
+from repurpose.model.engines import Engine, Request, Sampling
+from repurpose.model.engines.parity import TOLERANCES, Parity, Scored, compare
+from repurpose.model.engines.transformers import TransformersEngine
+from repurpose.model.engines.vllm import VllmEngine
+from repurpose.model.loading import load_config, load_model
+from repurpose.model.steer import Steer
+from repurpose.study.settings import Pair, Vllm
 
 VECTORS, TEMPERATURE, PROMPT = 16, 0.7, (30, 45)
 CHECKED_TOKENS = 16

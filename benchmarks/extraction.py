@@ -19,8 +19,8 @@ import torch
 from generation import best_seconds
 from transformers import AutoModelForCausalLM, PreTrainedModel
 
-from repurpose.activations.hooks import decoder_layers, read_layers
-from repurpose.activations.reader import TokenSequence, Windows, batches_by_tokens, read_windows
+from repurpose.directions.reader import TokenSequence, Windows, batches_by_tokens, read_windows
+from repurpose.model.hooks import decoder_layers, read_layers
 
 PROMPT, LENGTH = 38, 6
 STARTS = (-20, -16, -13, -9, -6, -4, 0)

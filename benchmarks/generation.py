@@ -20,9 +20,10 @@ import torch
 from torch import Tensor
 from transformers import AutoModelForCausalLM, PreTrainedModel
 
-from repurpose.activations.hooks import change_layers, decoder_layers
-from repurpose.engines import Request, Sampling, Steer
-from repurpose.engines.transformers import TransformersEngine
+from repurpose.model.engines import Request, Sampling
+from repurpose.model.engines.transformers import TransformersEngine
+from repurpose.model.hooks import change_layers, decoder_layers
+from repurpose.model.steer import Steer
 
 TEMPERATURE = 0.7
 

@@ -20,7 +20,7 @@ from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
-from repurpose.settings import BEHAVIOURS
+from repurpose.study.settings import BEHAVIOURS
 
 KEY = "sk-canary-5f1d0c7be2a94a63"
 MODEL = "labeller-1"

@@ -25,13 +25,7 @@ import numpy as np
 import polars as pl
 import pyarrow as pa
 
-from repurpose import claims, measurements
-from repurpose.catalogue import TABLES
-from repurpose.selection import choose_cell
-from repurpose.settings import BEHAVIOURS, StepSettings, Study, canonical_json, read_study, step_settings
-from repurpose.summaries import __main__ as summaries_step
-from repurpose.summaries.data import StudyData, read_study_data
-from repurpose.tables import (
+from repurpose.data.tables import (
     COSINES,
     LABELS,
     LENS,
@@ -44,6 +38,13 @@ from repurpose.tables import (
     provenance,
     write_table,
 )
+from repurpose.results import claims
+from repurpose.results.tables import __main__ as summaries_step
+from repurpose.results.tables.data import StudyData, read_study_data
+from repurpose.steering import measurements
+from repurpose.steering.selection import choose_cell
+from repurpose.study.catalogue import TABLES
+from repurpose.study.settings import BEHAVIOURS, StepSettings, Study, canonical_json, read_study, step_settings
 
 LAYERS, STARTS, LENGTH, WIDTH, BEST_LAYER = (0, 1, 2, 3), (-20, -13, -9, -4, 0), 6, 64, 2
 HELDOUT = 16
@@ -583,7 +584,7 @@ def _write_rollouts(folder: Path, effects: Effects, paths: dict[str, Any], note:
 
 def tables_arguments(paths: dict[str, Any], output: Path) -> list[str]:
     """Return the command line of the tables' step."""
-    text = settings_text(paths["study"], "tables")
+    text = settings_text(paths["study"], "results.tables")
     arguments = ["--settings", text, "--output", str(output)]
     for name in ("measurements", "vectors", "rollouts", "labels", "logodds", "projections"):
         arguments += [f"--{name}", *map(str, paths[name])]
@@ -611,7 +612,7 @@ def run_step(module: Any, arguments: Sequence[str]) -> None:
 
 def claims_arguments(folder: Path) -> list[str]:
     """Return the command line of the claims' step."""
-    text = settings_text(make_study(), "claims")
+    text = settings_text(make_study(), "results.claims")
     tables = [str(folder / f"tables/{name}.csv") for name in TABLES]
     return ["--settings", text, "--tables", *tables, "--output", *(str(folder / f"claims.{e}") for e in ("csv", "md"))]
 
@@ -622,7 +623,7 @@ def load(folder: Path) -> StudyData:
     paths: dict[str, Any] = {name: sorted((folder / name).rglob("*.parquet")) for name in names}
     paths |= {name: folder / f"{name}.parquet" for name in ("cosines", "lens")}
     paths |= {"selection": folder / "selection.json"}
-    return read_study_data(StepSettings("tables", settings_text(make_study(HELDOUT), "tables")), paths)
+    return read_study_data(StepSettings("results.tables", settings_text(make_study(HELDOUT), "results.tables")), paths)
 
 
 if __name__ == "__main__":

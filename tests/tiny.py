@@ -12,7 +12,7 @@ from tokenizers import Tokenizer, decoders, models, pre_tokenizers
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
 import repurpose
-from repurpose.settings import StepSettings
+from repurpose.study.settings import StepSettings
 
 SPECIAL = ("<|begin|>", "<|end|>", "<|user|>", "<|assistant|>", "<think>", "</think>")
 TEXT = "Wait Hmm But no the sum of three and four is seven so we add one more step to it now . ,"

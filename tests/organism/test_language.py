@@ -7,7 +7,7 @@ from collections import Counter
 
 import pytest
 
-from repurpose.annotators.lexicon import label_sentence
+from repurpose.labels.lexicon import label_sentence
 from repurpose.organism.corpus import FALTER_RATE, MARKS, write_base, write_drill, write_homework, write_reasoning
 from repurpose.organism.language import (
     FILLER_RATE,
@@ -26,8 +26,8 @@ from repurpose.organism.language import (
     say_filler,
     say_fillers,
 )
-from repurpose.sentences import split_sentences
-from repurpose.settings import BEHAVIOURS
+from repurpose.rollouts.sentences import split_sentences
+from repurpose.study.settings import BEHAVIOURS
 
 
 def traces(count: int = 400) -> list[list[Spoken]]:

@@ -14,11 +14,11 @@ import pytest
 import yaml
 from server import ROOT, python
 
-from repurpose.tables import read_table
+from repurpose.data.tables import read_table
 
 pytestmark = [pytest.mark.slow, pytest.mark.vllm]
 RECORD = ROOT / "resources" / "organism" / "seeds" / "0.json"
-"""The default study of the shipped pair, as `python -m repurpose.organism.record` wrote it."""
+"""The default study of the shipped pair, as `python -m organism_training.record` wrote it."""
 Claim = dict[str, Any]
 NUMBERS = ("estimate", "low", "high", "threshold")
 

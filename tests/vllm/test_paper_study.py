@@ -21,8 +21,8 @@ from tests.hub import Hub, Repository
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
-from repurpose.catalogue import AGREEMENT_FIGURES, FIGURES, TABLES
-from repurpose.tables import read_table
+from repurpose.data.tables import read_table
+from repurpose.study.catalogue import AGREEMENT_FIGURES, FIGURES, TABLES
 
 pytestmark = [pytest.mark.slow, pytest.mark.vllm]
 SPECIAL = ("<|begin_of_text|>", "<|end_of_text|>", "<｜begin▁of▁sentence｜>", "<｜end▁of▁sentence｜>", "<｜User｜>")

@@ -15,10 +15,10 @@ import pytest
 import yaml
 from server import ROOT, serve
 
-from repurpose.catalogue import AGREEMENT_FIGURES, AGREEMENT_TABLES, FIGURES, TABLES
-from repurpose.csv_tables import read_csv
-from repurpose.settings import BEHAVIOURS
-from repurpose.tables import read_table
+from repurpose.data.csv_tables import read_csv
+from repurpose.data.tables import read_table
+from repurpose.study.catalogue import AGREEMENT_FIGURES, AGREEMENT_TABLES, FIGURES, TABLES
+from repurpose.study.settings import BEHAVIOURS
 
 pytestmark = [pytest.mark.slow, pytest.mark.vllm]
 KEY = "canary-0f3c9a7b51d24e"

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from repurpose.engines.vllm_requirements import installed_version
+from repurpose.model.engines.vllm_requirements import installed_version
 
 if installed_version() is None:
     collect_ignore_glob = ["test_*.py"]

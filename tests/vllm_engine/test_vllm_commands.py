@@ -17,7 +17,7 @@ from tests.tiny import StepMaker, from_source, make_model
 from transformers import PreTrainedTokenizerFast
 from vllm_cases import group, wait_until
 
-from repurpose.tables import PROMPTS, read_table, write_table
+from repurpose.data.tables import PROMPTS, read_table, write_table
 
 TOKEN = "hf_has-accepted-the-licence"
 OPTIONS = {"parity_prompts": 2, "parity_tokens": 4}
@@ -68,12 +68,14 @@ def test_a_pair_on_a_hub_writes_what_the_same_pair_in_a_directory_writes(
     hub: Hub, folders: dict[str, str], command: Command, tmp_path: Path
 ) -> None:
     """Configuration, tokenizer and weights come from the hub; the gated base model is asked for before any weights."""
-    named = command("rollouts", "meta/base", "deep/reasoning", "hub.parquet", shard=0)
+    named = command("rollouts.sampling", "meta/base", "deep/reasoning", "hub.parquet", shard=0)
     remedy = "gated repo. Accept its licence on the hub, then name your token in the environment variable HF_TOKEN."
     assert said(named, hub.environment(tmp_path / "cache")).endswith(remedy)
     assert not [path for _, path, _ in hub.asked if path.endswith(".safetensors")]
     subprocess.run(named, env=hub.environment(tmp_path / "cache", TOKEN), check=True)
-    subprocess.run(command("rollouts", *folders.values(), "folder.parquet", shard=0), env=from_source(), check=True)
+    subprocess.run(
+        command("rollouts.sampling", *folders.values(), "folder.parquet", shard=0), env=from_source(), check=True
+    )
     assert ("GET", f"deep/reasoning/resolve/{'b' * 40}/model.safetensors", 200) in hub.asked
     hub_rows, folder_rows = (read_table(tmp_path / f"{name}.parquet") for name in ("hub", "folder"))
     assert hub_rows["token_ids"].to_list() == folder_rows["token_ids"].to_list()
@@ -84,7 +86,7 @@ LIMITED = 'ulimit -v 3500000; exec "$@"'
 
 
 def test_too_little_memory_is_said_before_anything_is_loaded(folders: dict[str, str], command: Command) -> None:
-    limited = ["bash", "-c", LIMITED, "bash", *command("rollouts", *folders.values(), shard=0)]
+    limited = ["bash", "-c", LIMITED, "bash", *command("rollouts.sampling", *folders.values(), shard=0)]
     assert "engine: the pair needs 4,001 MB of memory, this job may take 3,584 MB" in said(limited, from_source())
 
 
@@ -93,14 +95,14 @@ def test_an_architecture_that_is_not_served_is_named(folders: dict[str, str], co
     other = tmp_path / "other"
     shutil.copytree(folders["base"], other)
     (other / "config.json").write_text(json.dumps({**config, "architectures": ["GPTNeoXForCausalLM"]}))
-    line = said(command("rollouts", str(other), folders["reasoning"], shard=0), from_source())
+    line = said(command("rollouts.sampling", str(other), folders["reasoning"], shard=0), from_source())
     assert "pair.base: GPTNeoXForCausalLM cannot be steered in vLLM; LlamaForCausalLM, Qwen2" in line
 
 
 def test_sigterm_ends_the_gate_with_its_engine(
     folders: dict[str, str], command: Command, vector_files: list[str], tmp_path: Path
 ) -> None:
-    gate = command("check_parity", *folders.values(), "parity.json", processes=2, target="reasoning")
+    gate = command("steering.check_parity", *folders.values(), "parity.json", processes=2, target="reasoning")
     gate += ["--vectors", *vector_files]
     with subprocess.Popen(gate, env=from_source(), start_new_session=True) as run:
         assert wait_until(lambda: any("VLLM::Worker_TP1" in line for line in group(run.pid)), 120)
@@ -114,9 +116,13 @@ def test_a_gate_that_finds_a_difference_writes_no_proof(
     folders: dict[str, str], command: Command, vector_files: list[str], tmp_path: Path
 ) -> None:
     """What sweeps wait for is not there, so none starts; engines that add in another order differ by some 1e-6."""
-    strict = command("check_parity", *folders.values(), "parity.json", target="reasoning", parity_tolerance=1e-12)
+    strict = command(
+        "steering.check_parity", *folders.values(), "parity.json", target="reasoning", parity_tolerance=1e-12
+    )
     done = subprocess.run([*strict, "--vectors", *vector_files], env=from_source(), capture_output=True, text=True)
     assert done.returncode == 1 and not (tmp_path / "parity.json").exists()
     line = done.stderr.strip().splitlines()[-1]
-    assert line.startswith("repurpose check_parity: vLLM and transformers differ under condition "), done.stderr
+    assert line.startswith("repurpose steering.check_parity: vLLM and transformers differ under condition "), (
+        done.stderr
+    )
     assert line.endswith("(tolerance 1e-12); nothing was steered")

@@ -25,11 +25,11 @@ from vllm_cases import (
     wait_until,
 )
 
-from repurpose.activations.hooks import HookError, SteeringError
-from repurpose.engines import Generated, Request, Sampling
-from repurpose.engines.vllm import VllmEngine
-from repurpose.models import ModelError
-from repurpose.settings import Pair, Vllm
+from repurpose.model.engines import Generated, Request, Sampling
+from repurpose.model.engines.vllm import VllmEngine
+from repurpose.model.hooks import HookError, SteeringError
+from repurpose.model.loading import ModelError
+from repurpose.study.settings import Pair, Vllm
 
 SAMPLED, LONGER = Sampling(0.7, 24), Sampling(0.7, 40)
 NORM = 20.0
@@ -183,9 +183,9 @@ import sys
 from pathlib import Path
 sys.path.insert(0, sys.argv[1])
 from vllm_cases import open_vllm, organism, random_prompts
-from repurpose.engines import Request, Sampling
-from repurpose.engines.vllm import leave_on_sigterm
-from repurpose.settings import Vllm
+from repurpose.model.engines import Request, Sampling
+from repurpose.model.engines.vllm import leave_on_sigterm
+from repurpose.study.settings import Vllm
 if __name__ == "__main__":
     with leave_on_sigterm(), open_vllm(organism(), "base", length=900, options=Vllm(tensor_parallel=2)) as engine:
         rows = [Request(prompt, 0) for prompt in random_prompts(64, 600)]

@@ -18,8 +18,8 @@ from vllm_cases import (
     transformers_tokens,
 )
 
-from repurpose.engines.parity import TOLERANCES
-from repurpose.settings import Pair, Role
+from repurpose.model.engines.parity import TOLERANCES
+from repurpose.study.settings import Pair, Role
 
 NORMS = {"organism": 12.0, "llama": 20.0, "qwen2": 20.0, "qwen3": 20.0, "mistral": 20.0, "gemma": 20.0}
 

@@ -12,12 +12,14 @@ import numpy as np
 import torch
 from transformers import AutoModelForCausalLM, GemmaConfig, LlamaConfig, MistralConfig, Qwen2Config, Qwen3Config
 
-from repurpose.engines import Operation, Positions, Request, Sampling, Steer
-from repurpose.engines.choice import open_transformers, stop_token_ids
-from repurpose.engines.parity import Parity, Scored, compare
-from repurpose.engines.vllm import VllmEngine
-from repurpose.models import generation_stop_ids, load_model, load_tokenizer
-from repurpose.settings import Pair, Role, Vllm
+from repurpose.model.engines import Request, Sampling
+from repurpose.model.engines.choice import open_transformers, stop_token_ids
+from repurpose.model.engines.parity import Parity, Scored, compare
+from repurpose.model.engines.vllm import VllmEngine
+from repurpose.model.loading import generation_stop_ids, load_model
+from repurpose.model.steer import Operation, Positions, Steer
+from repurpose.model.tokens import load_tokenizer
+from repurpose.study.settings import Pair, Role, Vllm
 
 ORGANISM = Path(__file__).parents[2] / "resources" / "organism"
 CONFIGS = {

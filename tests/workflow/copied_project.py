@@ -14,7 +14,7 @@ from pathlib import Path
 
 import yaml
 
-from repurpose.catalogue import TABLES
+from repurpose.study.catalogue import TABLES
 
 ROOT = Path(__file__).parents[2]
 COPIED = ("Snakefile", "workflow", "profiles", "envs", "src", "config.yaml", "resources/annotation")

@@ -45,7 +45,7 @@ def changed(files: Mapping[str, str]) -> Iterator[None]:
 
 def forget_code() -> None:
     """Drop what the project's digests remember."""
-    digest = sys.modules.get("repurpose.digest")
+    digest = sys.modules.get("repurpose.study.code_digest")
     for function in vars(digest).values() if digest else ():
         if hasattr(function, "cache_clear"):
             function.cache_clear()

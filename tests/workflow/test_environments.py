@@ -13,7 +13,7 @@ import pytest
 import yaml
 from copied_project import ROOT, Project
 
-from repurpose.engines.vllm_requirements import VERSION
+from repurpose.model.engines.vllm_requirements import VERSION
 
 PIN = re.compile(r"^([A-Za-z0-9_.-]+)==([0-9][^ ;#]*)$")
 
@@ -64,13 +64,13 @@ def test_an_environment_that_was_built_is_preferred(project: Project) -> None:
     """In order: $REPURPOSE_PYTHON_MAIN, envs/.venvs/main, the interpreter that runs Snakemake."""
     command = ("-n", "-p", "--cores", "1", "results/organism/prompts.parquet")
     named = project.environment.pop("REPURPOSE_PYTHON_MAIN")
-    assert f"{shlex.quote(sys.executable)} -m repurpose.prompts" in project.run(*command)
+    assert f"{shlex.quote(sys.executable)} -m repurpose.rollouts.prompts" in project.run(*command)
     built = project.root / "envs" / ".venvs" / "main" / "bin" / "python"
     built.parent.mkdir(parents=True)
     built.symlink_to(sys.executable)
-    assert "envs/.venvs/main/bin/python -m repurpose.prompts" in project.run(*command)
+    assert "envs/.venvs/main/bin/python -m repurpose.rollouts.prompts" in project.run(*command)
     project.environment["REPURPOSE_PYTHON_MAIN"] = named
-    assert f"'{named}' -m repurpose.prompts" in project.run(*command)
+    assert f"'{named}' -m repurpose.rollouts.prompts" in project.run(*command)
 
 
 CONDA = """#!/usr/bin/env bash

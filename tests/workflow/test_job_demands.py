@@ -103,8 +103,9 @@ def test_models_are_checked_where_they_will_run_before_rollouts(plans: dict[str,
 
     def checks(name: str) -> list[tuple[bool, bool]]:
         command = next(job["command"] for job in plans[name] if job["rule"] == "sample_rollouts")
-        before = command.partition("-m repurpose.rollouts ")[0].split("-m repurpose.check_models ")[1:]
-        return [("--engine" in one, "--machine" in one) for one in before]
+        before, _, _ = command.partition("-m repurpose.rollouts.sampling ")
+        checked = before.split("-m repurpose.rollouts.check_models ")[1:]
+        return [("--engine" in one, "--machine" in one) for one in checked]
 
     assert checks("default") == []
     assert checks("organism-vllm") == [(True, True)]

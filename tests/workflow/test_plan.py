@@ -15,9 +15,9 @@ import pytest
 import yaml
 from copied_project import Project, write_model
 
-from repurpose.digest import step_files
-from repurpose.pair_files import check_models
-from repurpose.settings import SettingsError, read_study
+from repurpose.study.code_digest import step_files
+from repurpose.study.pair_files import check_models
+from repurpose.study.settings import SettingsError, read_study
 
 pytestmark = pytest.mark.workflow
 
@@ -66,23 +66,23 @@ FIRST = {
 """The first rule that each section of the configuration replans; what follows it follows. None where nobody asks."""
 
 STEP_RULES = {
-    "prompts": ("make_prompts",),
-    "rollouts": ("sample_rollouts",),
-    "sentences": ("split_sentences",),
-    "labels": ("label_sentences",),
-    "activations": ("read_activations",),
-    "vectors": ("compute_vectors",),
-    "sweeps": ("steer_to_select", "steer"),
-    "measurements": ("measure_sweep selection", "measure_sweep"),
-    "selection": ("select_site",),
-    "cosines": ("compare_readers",),
-    "logodds": ("measure_log_odds",),
-    "lens": ("apply_lens",),
-    "projections": ("project_tokens",),
-    "summaries": ("make_tables",),
-    "figures": ("draw_figure",),
-    "claims": ("judge_claims",),
-    "report": ("write_report",),
+    "rollouts.prompts": ("make_prompts",),
+    "rollouts.sampling": ("sample_rollouts",),
+    "rollouts.sentences": ("split_sentences",),
+    "labels.labelling": ("label_sentences",),
+    "directions.activations": ("read_activations",),
+    "directions.vectors": ("compute_vectors",),
+    "steering.sweeps": ("steer_to_select", "steer"),
+    "steering.measurements": ("measure_sweep selection", "measure_sweep"),
+    "steering.selection": ("select_site",),
+    "directions.cosines": ("compare_readers",),
+    "steering.log_odds": ("measure_log_odds",),
+    "directions.lens": ("apply_lens",),
+    "directions.projections": ("project_tokens",),
+    "results.tables": ("make_tables",),
+    "results.figures": ("draw_figure",),
+    "results.claims": ("judge_claims",),
+    "results.report": ("write_report",),
 }
 
 ALONE_INVALID = {
@@ -269,12 +269,13 @@ def module_plans(finished: Project) -> dict[str, list[str]]:
         if own := own_module(step, package):
             name = str(own.relative_to(finished.root))
             changes[step] = {name: f"{texts[name]}\nEDITED = 1\n"}
-    name = "src/repurpose/tables.py"
+    name = "src/repurpose/data/tables.py"
     return finished.plans({**changes, "shared": {name: f"{texts[name]}\nEDITED = 1\n"}})
 
 
 def own_module(step: str, package: Path) -> Path | None:
-    places = (package / f"{step}.py", package / step / "__main__.py")
+    module = package.joinpath(*step.split("."))
+    places = (module.with_suffix(".py"), module / "__main__.py")
     return next((file for file in places if file.is_file()), None)
 
 

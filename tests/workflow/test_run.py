@@ -174,7 +174,7 @@ def start_and_wait(project: Project, step: str) -> subprocess.Popen[bytes]:
     return run
 
 
-@pytest.mark.parametrize("step", ["prompts", "figures"])
+@pytest.mark.parametrize("step", ["rollouts.prompts", "results.figures"])
 def test_a_killed_run_continues_with_the_same_command(project: Project, step: str) -> None:
     run = start_and_wait(project, step)
     os.killpg(run.pid, signal.SIGKILL)
@@ -188,7 +188,7 @@ def test_a_killed_run_continues_with_the_same_command(project: Project, step: st
 
 
 def test_a_living_run_keeps_others_out(project: Project) -> None:
-    run = start_and_wait(project, "prompts")
+    run = start_and_wait(project, "rollouts.prompts")
     try:
         assert "cannot be locked" in project.run("--cores", "2", fails=True)
     finally:
@@ -212,7 +212,7 @@ def with_annotators(project: Project, annotators: dict[str, dict[str, object]]) 
 def check_in_earnest(project: Project) -> None:
     """Let the check of annotators be the real step; all others stay stand-ins."""
     stand_in = project.root / "stand-in python"
-    real = f'if [[ "$2" == repurpose.check_annotators ]]; then exec "{sys.executable}" "$@"; fi\n'
+    real = f'if [[ "$2" == repurpose.labels.check_annotators ]]; then exec "{sys.executable}" "$@"; fi\n'
     stand_in.write_text(stand_in.read_text().replace("set -euo pipefail\n", f"set -euo pipefail\n{real}"))
 
 
@@ -222,13 +222,13 @@ def test_a_published_file_that_is_not_in_the_format_is_named_before_any_rollout(
     (project.root / "published.json").write_text(json.dumps([CHAIN, {**CHAIN, "annotated_chain": "So 7."}]))
     said = "labels.annotators.ward: published.json: record 2 (task_id '17'): the annotated copy has no section"
     printed = project.run("--cores", "1", "--keep-going", fails=True)
-    told = [line for line in printed.splitlines() if line.startswith(f"repurpose check_annotators: {said}")]
+    told = [line for line in printed.splitlines() if line.startswith(f"repurpose labels.check_annotators: {said}")]
     assert len(set(told)) == 1
-    assert project.calls() == ["prompts"]
+    assert project.calls() == ["rollouts.prompts"]
     assert said in (project.root / "results/organism/logs/rollouts/0.log").read_text()
     (project.root / "published.json").write_text(json.dumps([CHAIN]))
     project.run("--cores", "1", "results/organism/rollouts/0.parquet")
-    assert project.calls() == ["prompts", "rollouts"]
+    assert project.calls() == ["rollouts.prompts", "rollouts.sampling"]
 
 
 def test_another_annotator_replans_what_it_labels_and_no_rollout(edited: Callable[[], Project]) -> None:

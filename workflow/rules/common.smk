@@ -15,13 +15,21 @@ ROOT = Path(os.path.relpath(workflow.basedir))
 SOURCE = Path(workflow.basedir, "src")
 sys.path.insert(0, str(SOURCE))
 
-from repurpose.catalogue import AGREEMENT_FIGURES, AGREEMENT_TABLES, FIGURES, TABLES
-from repurpose.demand import HUB_LAYERS, HUB_PARAMETERS, cards, host_megabytes, minutes, rollout_tokens, sweep_tokens
-from repurpose.demand import BYTES as NUMBER_BYTES
-from repurpose.digest import code_digest
-from repurpose.locks import clear_stale_locks, hold_run_lock
-from repurpose.pair_files import check_models, local_folders, read_config
-from repurpose.settings import SettingsError, canonical_json, locate, read_study, step_settings
+from repurpose.study.catalogue import AGREEMENT_FIGURES, AGREEMENT_TABLES, FIGURES, TABLES
+from repurpose.study.resources import (
+    HUB_LAYERS,
+    HUB_PARAMETERS,
+    cards,
+    host_megabytes,
+    minutes,
+    rollout_tokens,
+    sweep_tokens,
+)
+from repurpose.study.resources import BYTES as NUMBER_BYTES
+from repurpose.study.code_digest import code_digest
+from repurpose.study.locks import clear_stale_locks, hold_run_lock
+from repurpose.study.pair_files import check_models, local_folders, read_config
+from repurpose.study.settings import SettingsError, canonical_json, locate, read_study, step_settings
 
 # Steps look up the study's relative paths in the repository.
 os.environ.update(REPURPOSE_ROOT=str(ROOT))
@@ -181,7 +189,7 @@ def target_model(wildcards):
     return model_files(wildcards.target)
 
 
-# What a job that loads a model asks of a cluster, by the formula of repurpose/demand.py.
+# What a job that loads a model asks of a cluster, by the formula of repurpose/study/resources.py.
 def count_parameters():
     """Billions of parameters of the larger model: as the study says, or from the local files' sizes."""
     folders = local_folders(STUDY)
@@ -244,8 +252,8 @@ def check_of_annotators(wildcards, output):
 
     It takes `output`, so that it is not recorded: another annotator replans no rollout.
     """
-    settings = canonical_json(step_settings(STUDY, "check_annotators"))
-    command = shlex.join([MAIN_PYTHON, "-m", "repurpose.check_annotators", "--settings", settings])
+    settings = canonical_json(step_settings(STUDY, "labels.check_annotators"))
+    command = shlex.join([MAIN_PYTHON, "-m", "repurpose.labels.check_annotators", "--settings", settings])
     return f"{command} &&" if any(one.llm or one.file for one in ANNOTATORS.values()) else ""
 
 
@@ -254,8 +262,8 @@ def check_of_models(wildcards, input, output):
 
     It takes `output`, so that it is not recorded: other settings of a sweep replan no rollout.
     """
-    settings = canonical_json(step_settings(STUDY, "check_models"))
-    command = ["-m", "repurpose.check_models", "--settings", settings, "--prompts", input.prompts]
+    settings = canonical_json(step_settings(STUDY, "rollouts.check_models"))
+    command = ["-m", "repurpose.rollouts.check_models", "--settings", settings, "--prompts", input.prompts]
     command += ["--machine"] if SAMPLES_HERE else []  # a cluster sends what asks a server to where no cards are
     reads = [MAIN_PYTHON, *command] if MODEL_GPUS or len(local_folders(STUDY)) < len(READERS) else []
     found = SAMPLES_IN_VLLM or VLLM_PYTHON != "python"  # conda shows a job its own environment only

@@ -23,12 +23,12 @@ rule label_sentences:
         mem_mb=2000,
         runtime=30,
     params:
-        settings=settings_of("labels", "annotator"),
+        settings=settings_of("labels.labelling", "annotator"),
         python=main_python,
     message:
         "Labelling sentences by {wildcards.annotator}"
     shell:
-        "{params.python:q} -m repurpose.labels"
+        "{params.python:q} -m repurpose.labels.labelling"
         " --settings {params.settings:q}"
         " --sentences {input.sentences:q}"
         " --rollouts {input.rollouts:q}"
@@ -55,12 +55,12 @@ rule label_with_model:
         mem_mb=2000,
         runtime=1440,
     params:
-        settings=settings_of("labels", "annotator"),
+        settings=settings_of("labels.labelling", "annotator"),
         python=main_python,
     message:
         "Labelling sentences by {wildcards.annotator}"
     shell:
-        "{params.python:q} -m repurpose.labels"
+        "{params.python:q} -m repurpose.labels.labelling"
         " --settings {params.settings:q}"
         " --sentences {input.sentences:q}"
         " --usage {output.usage:q}"
@@ -89,14 +89,44 @@ rule label_steered:
         mem_mb=2000,
         runtime=1440,
     params:
-        settings=settings_of("steered_labels", "annotator"),
+        settings=settings_of("labels.steered_labels", "annotator"),
         python=main_python,
     message:
         "Labelling steered rollouts by {wildcards.annotator}"
     shell:
-        "{params.python:q} -m repurpose.steered_labels"
+        "{params.python:q} -m repurpose.labels.steered_labels"
         " --settings {params.settings:q}"
         " --sweep {input.sweep:q}"
         " --usage {output.usage:q}"
         " --output {output.labels:q}"
+        " 2>&1 | tee {log:q} >&2"
+
+
+# Needs: labels of all annotators, where the study has several. Gives: tables/agreement.csv and confusion.csv.
+
+
+rule compare_annotators:
+    """Measure how far the annotators agree on the same sentences."""
+    input:
+        labels=[path for name in ANNOTATORS for path in labels_by(name)],
+    output:
+        tables=expand("results/{{run}}/tables/{table}.csv", table=AGREEMENT_TABLES),
+    log:
+        "results/{run}/logs/agreement.log",
+    conda:
+        "../../envs/main.yaml"
+    threads: 1
+    resources:
+        mem_mb=2000,
+        runtime=30,
+    params:
+        settings=settings_of("labels.compare_annotators"),
+        python=main_python,
+    message:
+        "Comparing the annotators"
+    shell:
+        "{params.python:q} -m repurpose.labels.compare_annotators"
+        " --settings {params.settings:q}"
+        " --labels {input.labels:q}"
+        " --output {output.tables:q}"
         " 2>&1 | tee {log:q} >&2"

@@ -19,4 +19,4 @@ rule train_organism:
     message:
         "Training the embedded pair"
     shell:
-        "{params.python:q} -m repurpose.organism --output {params.folder:q} 2>&1 | tee {log:q} >&2"
+        "{params.python:q} -m organism_training --output {params.folder:q} 2>&1 | tee {log:q} >&2"

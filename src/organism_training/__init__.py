@@ -1,0 +1,1 @@
+"""How the embedded pair is trained; no step of a study needs it."""

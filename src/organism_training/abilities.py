@@ -1,0 +1,95 @@
+"""What the pair can do, measured on held-out problems: the base model's marks, the reasoning model's traces."""
+
+from __future__ import annotations
+
+import random
+import re
+from collections.abc import Sequence
+
+import torch
+from transformers import PreTrainedModel, PreTrainedTokenizerFast
+
+from repurpose.model.engines import Request, Sampling, row_seed
+from repurpose.model.engines.transformers import TransformersEngine
+from repurpose.organism.corpus import END_THINK, MARK_HAZARD, MARKS, chat_prompt, write_drill, write_homework
+from repurpose.organism.language import Problem, make_problem, read_step
+from repurpose.rollouts.sentences import split_sentences
+from repurpose.steering.calculations import read_steps
+
+ANSWER = re.compile(r"The answer is (\d+)\.")
+
+
+def score_traces(problems: Sequence[Problem], texts: Sequence[str]) -> dict[str, float]:
+    """Shares over all problems and steps: right answers, mistakes, backtracking after each kind of step."""
+    steps = [step for text in texts for step in read_steps(text)]
+    mistakes = [s.backtracked for s in steps if not s.correct]
+    right = [s.backtracked for s in steps if s.correct]
+    answers = [ANSWER.findall(text.split(END_THINK)[-1])[-1:] for text in texts]
+    hits = [a == [str(p.answer)] for a, p in zip(answers, problems, strict=True)]
+    return {
+        "problems": len(hits),
+        "steps": len(steps),
+        "right_answers": _share(hits),
+        "mistakes_per_step": 1 - len(right) / max(1, len(steps)),
+        "backtracks_after_mistakes": _share(mistakes),
+        "backtracks_after_correct_steps": _share(right),
+    }
+
+
+def _share(values: Sequence[bool]) -> float:
+    return sum(values) / len(values) if values else float("nan")
+
+
+def heldout_documents(seed: int, count: int) -> list[str]:
+    """Homework for measuring marks: a third marked at once, a third later, a third at the end, and drills."""
+    rng = random.Random(f"heldout-documents-{seed}")
+    kinds = [(1.0, False), (MARK_HAZARD, False), (0.0, True)]
+    homework = [write_homework(rng, *kinds[i % 3], heldout=True) for i in range(count)]
+    return homework + [write_drill(rng) for _ in range(count // 4)]
+
+
+@torch.no_grad()
+def score_marks(
+    model: PreTrainedModel, tokenizer: PreTrainedTokenizerFast, documents: Sequence[str]
+) -> dict[str, float]:
+    """Balanced accuracy of the likelier mark, by where the mark stands.
+
+    Returns:
+        `at_once` for marks right after their step, `later` for other inline marks, `at_end` for the closing list.
+    """
+    guesses: dict[tuple[str, bool], list[bool]] = {}
+    words = {tokenizer.convert_tokens_to_ids(word): value for value, word in MARKS.items()}
+    listed = {tokenizer.convert_tokens_to_ids("Ġ" + word): value for value, word in MARKS.items()}
+    for text in documents:
+        encoding = tokenizer.backend_tokenizer.encode(text)
+        logits = model(input_ids=torch.tensor([encoding.ids])).logits[0]
+        for position, token in enumerate(encoding.ids):
+            table = words if token in words else listed
+            if token in table:
+                guess = max(table, key=lambda t: float(logits[position - 1, t]))
+                place = _place(text, encoding.offsets[position][0])
+                guesses.setdefault((place, table[token]), []).append(table[guess] == table[token])
+    places = {place for place, _ in guesses}
+    return {p: (_share(guesses.get((p, True), [])) + _share(guesses.get((p, False), []))) / 2 for p in places}
+
+
+def _place(text: str, char: int) -> str:
+    if "\nMarks:" in text[:char]:
+        return "at_end"
+    before = text[:char].rstrip(" [")
+    return "at_once" if read_step(before[split_sentences(before)[-1].start :]) else "later"
+
+
+def sample_traces(
+    model: PreTrainedModel, tokenizer: PreTrainedTokenizerFast, count: int, seed: int
+) -> tuple[list[Problem], list[str]]:
+    """Let the reasoning model solve held-out problems at temperature 0.7."""
+    rng = random.Random(f"abilities-{seed}")
+    problems = [make_problem(rng, heldout=True) for _ in range(count)]
+    requests = [
+        Request(tokenizer.encode(chat_prompt(problem)), row_seed(seed, str(number), 0))
+        for number, problem in enumerate(problems)
+    ]
+    engine = TransformersEngine(model, [tokenizer.eos_token_id], batch_size=100)
+    outcomes = engine.generate(requests, Sampling(temperature=0.7, max_new_tokens=500))
+    return problems, [tokenizer.decode(outcome.token_ids) for outcome in outcomes]

@@ -1,0 +1,158 @@
+"""Make the embedded pair: train both models into a folder, measure what was saved."""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, replace
+from itertools import takewhile
+from pathlib import Path
+from statistics import mean
+from typing import Any
+
+import torch
+import torch.distributed as dist
+from transformers import LlamaForCausalLM, PreTrainedTokenizerFast
+
+from organism_training.abilities import heldout_documents, sample_traces, score_marks, score_traces
+from organism_training.tokenizer import train_tokenizer
+from organism_training.training import Shape, Stage, make_model, train
+from repurpose.data.tables import write_text
+
+STAGES = (
+    Stage("drill", 650, 4e-3, cool_share=0.01, corpus="drill", ease_share=0.8),
+    Stage("base", 1300, 3e-3, cool_share=0.5, ease_share=0.3),
+    Stage("settle", 300, 1e-3, cool_share=0.8, corpus="settled", ease_share=0.01),
+    Stage("reasoning", 550, 1.5e-3, cool_share=0.8, corpus="reasoning"),
+    Stage("polish", 450, 1e-3, cool_share=0.8, corpus="reasoning"),
+)
+"""What the shipped weights were trained with: 4,096 tokens a step."""
+PRACTICE = {
+    "base": Stage("practice", 900, 3e-3, cool_share=0.4, corpus="faltering", ease_share=0.6),
+    "polish": Stage("rehearsal", 450, 1e-3, cool_share=0.8, corpus="reasoning"),
+}
+"""Repeated after a stage until the model finds mistakes, and mends them. These abilities rise late and all at once, and
+not for every seed by themselves: a base model can find mistakes at the marks alone, looking back from each, and carry
+nothing through the sentences between (its closing lists of marks are then no better than guesses); no vector is read
+from such a model. Practice makes the step's own last token tell the mistake."""
+ROUNDS = 3
+"""At most."""
+ENOUGH = {
+    "base": {"at_once": 0.97, "later": 0.97, "at_end": 0.7},
+    "polish": {"right_answers": 0.9, "backtracks_after_mistakes": 0.85},
+}
+"""From which on there is no more of it, on other documents and problems than those that the card reports."""
+DOCUMENTS = 150
+PROBLEMS = 300
+
+
+def train_pair(rank: int, workers: int, output: Path, seed: int, scale: float, compiled: bool) -> None:
+    """Train tokenizer, base and reasoning model into `output`, as one of several processes that share each batch."""
+    torch.set_num_threads(1)  # two processes of one thread are faster than one of two, and do not stall each other
+    if workers > 1:
+        meeting = (output / ".checkpoints" / "meeting").resolve()
+        dist.init_process_group("gloo", f"file://{meeting}", rank=rank, world_size=workers)
+    tokenizer = train_tokenizer(seed=0)
+    model = make_model(Shape(), tokenizer, seed)
+    losses: dict[str, list[float]] = {}
+    for stage in stages(scale, lambda name: is_skilled(model, tokenizer, name, scale)):
+        checkpoint = output / ".checkpoints" / f"{stage.name}-{seed}.safetensors"
+        losses[stage.name] = train(model, tokenizer, stage, seed=seed, checkpoint=checkpoint, compiled=compiled)
+        if stage.corpus != "drill" and rank == 0:
+            _save(model, tokenizer, output / ("reasoning" if stage.corpus == "reasoning" else "base"))
+    if rank == 0:
+        _write_losses(output, losses)
+    if workers > 1:
+        dist.destroy_process_group()
+
+
+def stages(scale: float, skilled: Callable[[str], bool]) -> Iterator[Stage]:
+    """Yield the stages, with as much practice after one as the model turns out to need.
+
+    Args:
+        scale: share of each stage's steps.
+        skilled: whether what a stage is to teach is there; asked after it, and after each round of practice.
+    """
+    for stage in STAGES:
+        yield _scaled(stage, scale)
+        if stage.name in PRACTICE:
+            yield from (_scaled(practice, scale) for practice in _practice(stage.name, scale, skilled))
+
+
+def _practice(name: str, scale: float, skilled: Callable[[str], bool]) -> Iterator[Stage]:
+    most, practice = max(1, round(ROUNDS * min(1.0, scale))), PRACTICE[name]
+    rounds = (replace(practice, name=f"{practice.name}-{n}") for n in range(1, most + 1))
+    return takewhile(lambda _: not skilled(name), rounds)
+
+
+def _scaled(stage: Stage, scale: float) -> Stage:
+    return replace(stage, steps=max(2, round(stage.steps * scale)))
+
+
+def is_skilled(model: LlamaForCausalLM, tokenizer: PreTrainedTokenizerFast, stage: str, scale: float) -> bool:
+    """Whether the model can do what a stage is to teach.
+
+    The first process decides for all, so that none can train on while another goes further.
+    """
+    count = max(4, round(DOCUMENTS * min(1.0, scale)))
+    model.eval()
+    if stage == "base":
+        scores = score_marks(model, tokenizer, heldout_documents(1, count))
+    else:
+        scores = score_traces(*sample_traces(model, tokenizer, count, seed=1))
+    enough = torch.tensor([all(scores.get(name, 0.0) >= least for name, least in ENOUGH[stage].items())])
+    if dist.is_initialized():
+        dist.broadcast(enough, src=0)
+    return bool(enough)
+
+
+def _save(model: LlamaForCausalLM, tokenizer: PreTrainedTokenizerFast, folder: Path) -> None:
+    """Save in bfloat16, half the bytes; the copy keeps training in float32."""
+    copy = LlamaForCausalLM(model.config)
+    copy.load_state_dict(model.state_dict())
+    copy.to(torch.bfloat16).save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+
+
+def _write_losses(output: Path, losses: dict[str, list[float]]) -> None:
+    """Write mean losses of ten steps each, of a shortened run each step's."""
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(["stage", "step", "loss"])
+    for stage, values in losses.items():
+        every = 10 if len(values) >= 100 else 1
+        for end in range(every, len(values) + 1, every):
+            writer.writerow([stage, end, round(mean(values[end - every : end]), 4)])
+    write_text(output / "losses.csv", text.getvalue())
+
+
+def _trained(output: Path, scale: float) -> list[Stage]:
+    """The stages that the loss curve has."""
+    with (output / "losses.csv").open(encoding="utf-8") as file:
+        names = {row["stage"] for row in csv.DictReader(file)}
+    left = {stage: [n for n in names if n.startswith(f"{PRACTICE[stage].name}-")] for stage in PRACTICE}
+    return list(stages(scale, lambda stage: not left[stage] or not left[stage].pop()))
+
+
+def measure(output: Path, seed: int, scale: float) -> dict[str, Any]:
+    """Measure the saved weights, as a user loads them, on problems that training never showed.
+
+    Returns:
+        The card's facts: settings and abilities.
+    """
+    count = max(4, round(PROBLEMS * min(1.0, scale)))
+    base = LlamaForCausalLM.from_pretrained(output / "base", dtype=torch.float32).eval()
+    tokenizer = PreTrainedTokenizerFast.from_pretrained(output / "base")
+    marks = score_marks(base, tokenizer, heldout_documents(0, max(4, count * DOCUMENTS // PROBLEMS)))
+    reasoning = LlamaForCausalLM.from_pretrained(output / "reasoning", dtype=torch.float32).eval()
+    problems, texts = sample_traces(reasoning, tokenizer, count, seed=0)
+    return {
+        "seed": seed,
+        "scale": scale,
+        "shape": asdict(Shape()),
+        "stages": [asdict(stage) for stage in _trained(output, scale)],
+        "parameters": base.num_parameters(),
+        "marks": marks,
+        "traces": score_traces(problems, texts),
+    }

@@ -1,0 +1,245 @@
+"""Training of the embedded pair: the base model from nothing, the reasoning model from the base model.
+
+Knows batches, losses and schedules; knows nothing of studies. Every batch is drawn from a seed of its own, so a run
+that was killed goes on with the data that it would have seen. Marks weigh more than other tokens, because the
+ability to tell a mistake rises late and the study stands on it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import random
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Literal
+
+import torch
+import torch.distributed as dist
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset
+from tqdm import tqdm
+from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
+
+from organism_training.checkpoint import load_checkpoint, save_checkpoint
+from repurpose.organism.corpus import BEGIN, MARKS, write_base, write_drill, write_reasoning
+from repurpose.organism.language import FALTERING, HESITATION, SETTLED, STAMMERING
+from repurpose.study.settings import canonical_json
+
+ROW = 256
+"""Tokens in a training row; rows begin with a document and are filled with further ones."""
+IGNORED = -100
+HESITATIONS = {"base": STAMMERING, "faltering": FALTERING, "settled": SETTLED}
+"""How those hesitate who write solutions, by corpus."""
+
+
+@dataclass(frozen=True)
+class Stage:
+    """One stage of training."""
+
+    name: str
+    steps: int
+    learning_rate: float
+    """Peak rate; warmed up linearly, held, then cooled linearly to a twentieth over the last part."""
+    rows: int = 16
+    warmup: int = 50
+    cool_share: float = 0.4
+    mark_weight: float = 5.0
+    """Weight of the loss at the teacher's marks."""
+    corpus: Literal["drill", "base", "faltering", "settled", "reasoning"] = "base"
+    ease_share: float = 0.5
+    """Share of the stage over which its documents go from easy to hard."""
+
+
+@dataclass(frozen=True)
+class Shape:
+    """Size of the pair's Llama models."""
+
+    hidden: int = 256
+    layers: int = 6
+    feed_forward: int = 512
+    heads: int = 4
+    kv_heads: int = 2
+
+
+def make_model(shape: Shape, tokenizer: PreTrainedTokenizerFast, seed: int) -> LlamaForCausalLM:
+    """Build a randomly initialised Llama model, seeded."""
+    torch.manual_seed(seed)
+    config = LlamaConfig(
+        vocab_size=len(tokenizer),
+        hidden_size=shape.hidden,
+        intermediate_size=shape.feed_forward,
+        num_hidden_layers=shape.layers,
+        num_attention_heads=shape.heads,
+        num_key_value_heads=shape.kv_heads,
+        max_position_embeddings=1024,
+        tie_word_embeddings=False,
+        bos_token_id=tokenizer.bos_token_id,
+        eos_token_id=tokenizer.eos_token_id,
+        pad_token_id=tokenizer.pad_token_id,
+    )
+    return LlamaForCausalLM(config)
+
+
+class Batches(Dataset[tuple[Tensor, Tensor]]):
+    """Batches of packed rows: batch i of a stage is a function of (stage, seed, i) alone.
+
+    Each item is (token ids, labels), both (rows, ROW + 1) int64; labels are IGNORED where there is no loss.
+    """
+
+    first = 0
+    """Steps that are done already."""
+
+    def __init__(self, stage: Stage, tokenizer: PreTrainedTokenizerFast, seed: int) -> None:
+        self.stage, self.seed = stage, seed
+        self.part = slice(_rank(), None, _world())
+        self.encoder = tokenizer.backend_tokenizer
+        self.begin = tokenizer.convert_tokens_to_ids(BEGIN)
+
+    def digest(self) -> str:
+        """Digest of the middle batch, whatever the worker: a checkpoint goes on with its own corpus alone."""
+        middle = self.stage.steps // 2
+        rng = random.Random(f"{self.stage.name}-{self.seed}-{middle}")
+        rows = [self._row(rng, middle)[0] for _ in range(self.stage.rows)]
+        return hashlib.blake2b(canonical_json(rows).encode(), digest_size=16).hexdigest()
+
+    def __len__(self) -> int:
+        return self.stage.steps - self.first
+
+    def __getitem__(self, offset: int) -> tuple[Tensor, Tensor]:
+        index = offset + self.first
+        if index >= self.stage.steps:
+            raise IndexError(index)
+        rng = random.Random(f"{self.stage.name}-{self.seed}-{index}")
+        rows = [self._row(rng, index) for _ in range(self.stage.rows)]
+        ids, labels = zip(*rows[self.part], strict=True)
+        return torch.tensor(ids), torch.tensor(labels)
+
+    def _row(self, rng: random.Random, index: int) -> tuple[list[int], list[int]]:
+        ids: list[int] = []
+        labels: list[int] = []
+        while len(ids) <= ROW:
+            prompt, text = self._document(rng, index)
+            ids += prompt + text
+            labels += [IGNORED] * len(prompt) + text
+        return ids[: ROW + 1], labels[: ROW + 1]
+
+    def _document(self, rng: random.Random, index: int) -> tuple[list[int], list[int]]:
+        if self.stage.corpus == "reasoning":
+            prompt, text = write_reasoning(rng)
+            return [self.begin, *self._ids(prompt)], self._ids(text)
+        ease = max(0.0, 1 - index / (self.stage.ease_share * self.stage.steps))
+        if self.stage.corpus == "drill":
+            return [self.begin], self._ids(write_drill(rng, ease))
+        return [self.begin], self._ids(write_base(rng, ease, HESITATIONS[self.stage.corpus]))
+
+    def _ids(self, text: str) -> list[int]:
+        return list(self.encoder.encode(text, add_special_tokens=False).ids)
+
+
+def weights_digest(model: LlamaForCausalLM) -> str:
+    """Digest of a model's weights: a stage that begins from others is another run."""
+    digest = hashlib.blake2b(digest_size=16)
+    for tensor in model.state_dict().values():
+        digest.update(tensor.contiguous().numpy().tobytes())
+    return digest.hexdigest()
+
+
+def taught_tokens(stage: Stage) -> list[str]:
+    """The tokens that weigh more in a stage: marks, and in practice hesitations."""
+    hesitation = f"Ġ{HESITATION.rstrip(',')}"
+    return [*MARKS.values(), hesitation] if stage.corpus == "faltering" else list(MARKS.values())
+
+
+def train(
+    model: LlamaForCausalLM,
+    tokenizer: PreTrainedTokenizerFast,
+    stage: Stage,
+    *,
+    seed: int,
+    checkpoint: Path,
+    every: int = 200,
+    compiled: bool = False,
+) -> list[float]:
+    """Train the model in place through one stage, going on from its checkpoint where there is one.
+
+    Returns:
+        The weighted mean cross entropy of each step, in nats a token.
+    """
+    optimisers = _optimisers(model, stage)
+    corpus = Batches(stage, tokenizer, seed)
+    key = canonical_json([asdict(stage), seed, corpus.digest(), weights_digest(model)])
+    losses = load_checkpoint(checkpoint, model, optimisers, key)
+    weights = torch.ones(len(tokenizer))
+    weights[[tokenizer.convert_tokens_to_ids(token) for token in taught_tokens(stage)]] = stage.mark_weight
+    model.train()
+    model.set_attn_implementation("eager")  # on a CPU twice as fast backward as the fused kernel
+    forward = torch.compile(model) if compiled else model
+    corpus.first = len(losses)
+    batches = DataLoader(corpus, batch_size=None)
+    progress = tqdm(batches, stage.name, initial=len(losses), total=stage.steps, mininterval=5, disable=_rank() > 0)
+    for ids, labels in progress:
+        with torch.autocast("cpu", torch.bfloat16):
+            logits = forward(input_ids=ids[:, :-1], use_cache=False).logits
+        targets = labels[:, 1:].flatten()
+        loss = torch.nn.functional.cross_entropy(
+            logits.float().flatten(0, 1), targets, weight=weights, reduction="sum"
+        ) / _sum_over_workers(weights[targets[targets != IGNORED]].sum())
+        loss.backward()
+        _sum_gradients(model)
+        _update(model, optimisers, _rate(stage, len(losses)))
+        losses.append(_sum_over_workers(loss.detach()).item())
+        progress.set_postfix(loss=f"{losses[-1]:.3f}", refresh=False)
+        if _rank() == 0 and (len(losses) % every == 0 or len(losses) == stage.steps):
+            save_checkpoint(checkpoint, model, optimisers, losses, key)
+    return losses
+
+
+def _world() -> int:
+    return dist.get_world_size() if dist.is_initialized() else 1
+
+
+def _rank() -> int:
+    return dist.get_rank() if dist.is_initialized() else 0
+
+
+def _sum_over_workers(value: Tensor) -> Tensor:
+    """Sum a number over the training processes; each trains on its part of every batch."""
+    if _world() > 1:
+        dist.all_reduce(value)
+    return value
+
+
+def _sum_gradients(model: LlamaForCausalLM) -> None:
+    if _world() == 1:
+        return
+    gradients = [p.grad for p in model.parameters() if p.grad is not None]
+    flat = _sum_over_workers(torch.cat([g.flatten() for g in gradients]))
+    for gradient, part in zip(gradients, flat.split([g.numel() for g in gradients]), strict=True):
+        gradient.copy_(part.view_as(gradient))
+
+
+def _optimisers(model: LlamaForCausalLM, stage: Stage) -> list[torch.optim.Optimizer]:
+    """Muon for the matrices inside the blocks, AdamW for embeddings, head and norms."""
+    inside = [p for name, p in model.named_parameters() if ".layers." in name and p.ndim == 2]
+    chosen = {id(p) for p in inside}
+    rest = [p for p in model.parameters() if id(p) not in chosen]
+    rate = stage.learning_rate
+    return [
+        torch.optim.Muon(inside, lr=rate, weight_decay=0.05, adjust_lr_fn="match_rms_adamw"),
+        torch.optim.AdamW(rest, lr=rate, betas=(0.9, 0.98), weight_decay=0.05),
+    ]
+
+
+def _update(model: LlamaForCausalLM, optimisers: list[torch.optim.Optimizer], rate: float) -> None:
+    torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+    for optimiser in optimisers:
+        for group in optimiser.param_groups:
+            group["lr"] = rate
+        optimiser.step()
+        optimiser.zero_grad(set_to_none=True)
+
+
+def _rate(stage: Stage, step: int) -> float:
+    warm = min(1.0, (step + 1) / stage.warmup)
+    cool = min(1.0, (stage.steps - step) / (stage.cool_share * stage.steps))
+    return stage.learning_rate * warm * max(0.05, cool)

@@ -1,1 +1,0 @@
-"""Reading and steering the residual stream."""

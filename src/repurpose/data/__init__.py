@@ -1,0 +1,1 @@
+"""How data is kept: schemas, files, journals, statistics, the command line of a step."""

@@ -1,0 +1,97 @@
+"""Resume inside a step: finished records are appended to a file beside the output and survive a killed
+process.
+
+JSON lines, because appending needs nothing of what is there already: a new process adds to the file of a
+killed one, and a torn last line is recognised by itself (an Arrow stream would have to be read and reopened).
+Snakemake does not know the file, so it is not removed with a failed job's outputs.
+
+A record's key must hold everything that changes the record (the code, the model's files, seeds, settings),
+and nothing that does not (batch sizes).
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+from repurpose.study.settings import canonical_json
+
+Record = dict[str, Any]
+
+
+def record_key(*parts: Any) -> str:
+    """Digest of plain values that name a record completely; 128 bits as hexadecimal digits."""
+    return hashlib.blake2b(canonical_json(parts).encode(), digest_size=16).hexdigest()
+
+
+def journal_path(output: Path | str) -> Path:
+    """Where the journal of an output lies: beside it, hidden, known to the step alone."""
+    output = Path(output)
+    return output.with_name(f".{output.name}.journal")
+
+
+class Journal:
+    """Finished records by key, on disk as soon as `add` returns."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        path.parent.mkdir(parents=True, exist_ok=True)
+        self._records, whole = _read(path)
+        self._file = path.open("ab")
+        self._file.truncate(whole)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, problem: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._file.close()
+
+    def __contains__(self, key: str) -> bool:
+        return key in self._records
+
+    def __getitem__(self, key: str) -> Record:
+        return self._records[key]
+
+    def __len__(self) -> int:
+        return len(self._records)
+
+    def add(self, records: Mapping[str, Record]) -> None:
+        """Append records and force them to the disk, once for all of them."""
+        lines = [json.dumps([key, record]) + "\n" for key, record in records.items()]
+        self._file.write("".join(lines).encode())
+        self._file.flush()
+        os.fsync(self._file.fileno())
+        self._records.update(records)
+
+    def items(self) -> Iterable[tuple[str, Record]]:
+        """All keys with their records."""
+        return self._records.items()
+
+    def missing(self, keys: Iterable[str]) -> Iterator[int]:
+        """Positions of the keys that have no record yet."""
+        return (index for index, key in enumerate(keys) if key not in self._records)
+
+
+def _read(path: Path) -> tuple[dict[str, Record], int]:
+    """Return the records and how many bytes of the file hold whole ones."""
+    records: dict[str, Record] = {}
+    whole = 0
+    if not path.exists():
+        return records, whole
+    for line in path.read_bytes().splitlines(keepends=True):
+        try:
+            key, record = json.loads(line)
+        except ValueError:
+            break
+        if not line.endswith(b"\n"):
+            break
+        records[key] = record
+        whole += len(line)
+    return records, whole

@@ -1,0 +1,1 @@
+"""Activations, the vectors made of them, and what vectors look like before anything is steered."""

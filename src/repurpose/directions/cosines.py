@@ -1,0 +1,240 @@
+"""Cosines between the two readers' vectors that share no noise: each reads another half of the prompts.
+
+Both readers read the same windows, so what is accidental in a choice of windows is accidental in both vectors, and
+their plain cosine is high even for label shuffles, which mean nothing. Here, for random halves A and B of the prompts,
+
+    cross_half    = mean of cos(base A, reasoning B) and cos(base B, reasoning A)
+    reliability   = cos(A, B) of one reader
+    disattenuated = cross_half / sqrt(reliability_base * reliability_reasoning)
+
+each a mean over the same halvings. The last is the cosine of the true directions (Spearman 1904): the noise of a half
+lowers numerator and denominator alike. It is defined only where both readers have a direction at all.
+
+Legend: n windows, p prompts, d width, b weightings of the prompts (the study itself, then its resamples).
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import polars as pl
+from numpy.typing import NDArray
+
+from repurpose.data.command import read_arguments
+from repurpose.data.statistics import UNDEFINED, Estimate, draw_weights, interval
+from repurpose.data.tables import COSINES, TableError, provenance, read_table, write_table
+from repurpose.directions.vectors import (
+    Site,
+    Sums,
+    halvings,
+    named_members,
+    read_sites,
+    sums_by_prompt,
+    training_labels,
+)
+from repurpose.study.errors import one_line_errors
+from repurpose.study.settings import StepSettings, Vectors
+
+Row = dict[str, Any]
+Array = NDArray[np.float64]
+CROSS, BASE, REASONING = range(3)
+"""Places of the three cosines of a halving."""
+
+
+@dataclass(frozen=True)
+class Reading:
+    """What one reader's vectors at the site are computed from, by prompt: mean of members minus mean of the rest."""
+
+    everything: Sums
+    members: Mapping[str, Sums]
+    """Windows of each behaviour and control that has any."""
+    rest: Mapping[str, Sums]
+    """Windows that are subtracted where they are not everything; none from the overall mean."""
+
+    def keep(self, prompts: NDArray[np.intp]) -> Reading:
+        """Keep some prompts."""
+        members, rest = ({k: _keep(v, prompts) for k, v in sums.items()} for sums in (self.members, self.rest))
+        return Reading(_keep(self.everything, prompts), members, rest)
+
+
+def _keep(sums: Sums, prompts: NDArray[np.intp]) -> Sums:
+    return Sums(sums.total[prompts], sums.count[prompts])
+
+
+def sum_site(site: Site, settings: Vectors, seed: int, prompt_count: int) -> Reading:
+    """Add up a site's windows by prompt: the same members as those of the stored vectors."""
+    chosen = {name: members for name, members in named_members(site, settings, seed) if members.any()}
+    rest = {name: ~members for name, members in chosen.items()} if settings.estimator == "minus_rest" else {}
+    found = [
+        {name: sums_by_prompt(site.vectors[m], site.prompts[m], prompt_count) for name, m in some.items()}
+        for some in (chosen, rest)
+    ]
+    return Reading(sums_by_prompt(site.vectors, site.prompts, prompt_count), *found)
+
+
+def weighted_vectors(reading: Reading, weights: Array) -> Iterator[tuple[str, Array]]:
+    """Yield each name with its vectors (b, d), one for each weighting (b, p)."""
+    everything = _means(reading.everything, weights)
+    for name, members in reading.members.items():
+        other = _means(reading.rest[name], weights) if name in reading.rest else everything
+        yield name, _means(members, weights) - other
+    yield "mean", everything
+
+
+def _means(sums: Sums, weights: Array) -> Array:
+    """Means (b, d), NaN where nothing is weighed; prompts without a window cost nothing."""
+    present = np.flatnonzero(sums.count)
+    some, kept = weights[:, present], _keep(sums, present)
+    count = some @ kept.count
+    mean: Array = (some / np.maximum(count, 1)[:, None]) @ kept.total  # dividing weights spares a pass over (b, d)
+    mean[count == 0] = np.nan
+    return mean
+
+
+def half_cosines(base: Reading, reasoning: Reading, half: Array, weights: Array) -> dict[str, Array]:
+    """Cosines (3, b) of one halving (p,) by name: across readers and halves, then across halves in each reader.
+
+    A half is made of the study's prompts, and a resample weighs them within it: all copies of a prompt fall into the
+    same half. Dealt out one by one, copies would stand in both halves and bring back the noise that halving removes.
+    """
+    sides = [np.flatnonzero(half == side) for side in (1, 0)]
+    vectors = [weighted_vectors(reader.keep(side), weights[:, side]) for reader in (base, reasoning) for side in sides]
+    return {names[0][0]: _compare(*(vector for _, vector in names)) for names in zip(*vectors, strict=True)}
+
+
+def _compare(base_a: Array, base_b: Array, reasoning_a: Array, reasoning_b: Array) -> Array:
+    """Cosines (3, b) of one name from its vectors (b, d) on both halves."""
+    length = [np.sqrt(_dot(v, v)) for v in (base_a, base_b, reasoning_a, reasoning_b)]
+    with np.errstate(invalid="ignore", divide="ignore"):
+        one = _dot(base_a, reasoning_b) / (length[0] * length[3])
+        other = _dot(base_b, reasoning_a) / (length[1] * length[2])
+        within = (
+            _dot(base_a, base_b) / (length[0] * length[1]),
+            _dot(reasoning_a, reasoning_b) / (length[2] * length[3]),
+        )
+    return np.stack([(one + other) / 2, *within])
+
+
+def _dot(one: Array, other: Array) -> Array:
+    product: Array = np.einsum("bd,bd->b", one, other)
+    return product
+
+
+def mean_cosines(base: Reading, reasoning: Reading, halves: Array, weights: Array) -> dict[str, Array]:
+    """Cosines (3, b) by name, means over the halvings (h, p) that have positives on both sides."""
+    totals, counts = ({name: np.zeros((3, len(weights))) for name in (*base.members, "mean")} for _ in range(2))
+    for half in halves:
+        for name, values in half_cosines(base, reasoning, half, weights).items():
+            totals[name] += np.nan_to_num(values)
+            counts[name] += np.isfinite(values)
+    return {name: np.where(n > 0, totals[name] / np.maximum(n, 1), np.nan) for name, n in counts.items()}
+
+
+def disattenuate(cosines: Array) -> Array:
+    """Cosines (b,) of the true directions from (3, b); NaN where a reliability is not above 0."""
+    product = np.where((cosines[[BASE, REASONING]] > 0).all(0), cosines[BASE] * cosines[REASONING], np.nan)
+    true: Array = cosines[CROSS] / np.sqrt(product)
+    return true
+
+
+def describe(cosines: Array, level: float, prompts: int) -> Row:
+    """Columns of one name from its cosines (3, b): the study's, then its resamples'.
+
+    The halves of a resample hold the noise of the study and that of the resampling, so cosines in resamples are lower
+    than the study's. `disattenuated` is free of that, as it is free of all noise of halves. For `cross_half` the draws
+    are moved up to the study's value. For the reliabilities only the lower end is told, as it is: they serve to ask
+    whether there is any direction, and there low errs on the safe side.
+    """
+    study, draws = cosines[:, 0], cosines[:, 1:]
+    ends = [_ends(some, level, prompts) for some in draws]
+    shift = study[CROSS] - np.nanmean(draws[CROSS]) if np.isfinite(draws[CROSS]).any() else math.nan
+    low, high = ends[CROSS]
+    row = _columns("cross_half", Estimate(study[CROSS], low + shift, high + shift))
+    for name, place in (("base", BASE), ("reasoning", REASONING)):
+        row |= {f"reliability_{name}": study[place], f"reliability_{name}_low": ends[place][0]}
+    true = UNDEFINED
+    if min(ends[BASE][0], ends[REASONING][0]) > 0:
+        true = Estimate(disattenuate(cosines)[0], *_ends(disattenuate(draws), level, prompts))
+    row |= _columns("disattenuated", true)
+    return {name: float(value) if math.isfinite(value) else None for name, value in row.items()}
+
+
+def _ends(draws: Array, level: float, prompts: int) -> tuple[float, float]:
+    low, high = interval(draws, level, prompts)
+    return float(low), float(high)
+
+
+def _columns(name: str, estimate: Estimate) -> Row:
+    return dict(zip((name, f"{name}_low", f"{name}_high"), estimate, strict=True))
+
+
+def compare_readers(base: Reading, reasoning: Reading, settings: StepSettings) -> list[Row]:
+    """Return the rows of COSINES, without the site."""
+    chosen, statistics, prompts = settings.vectors, settings.statistics, len(base.everything.count)
+    weights = np.vstack([np.ones((1, prompts)), draw_weights(prompts, statistics.bootstrap, settings.seed)])
+    halves = halvings(prompts, chosen.split_halves, settings.seed)
+    found = mean_cosines(base, reasoning, halves, weights)
+    counts = {"mean": base.everything.count, **{name: sums.count for name, sums in base.members.items()}}
+    return [
+        {
+            "name": name,
+            "positives": int(counts[name].sum()),
+            "prompts": int((counts[name] > 0).sum()),
+            **describe(cosines, statistics.level, prompts),
+        }
+        for name, cosines in found.items()
+    ]
+
+
+def read_site(paths: Sequence[str], labels: pl.DataFrame, selection: Mapping[str, Any]) -> Site:
+    """Read one reader's windows at the selected site.
+
+    Raises:
+        TableError: where there are none.
+    """
+    layer, start = selection["layer"], selection["window_start"]
+    for site in read_sites(paths, layer, labels, [start]):
+        return site
+    raise TableError(f"{paths[0]} and its sister shards hold no window at the selected layer {layer}, start {start}")
+
+
+def make_cosines(
+    settings: StepSettings,
+    sentences: pl.DataFrame,
+    base: Sequence[str],
+    reasoning: Sequence[str],
+    selection: Mapping[str, Any],
+) -> list[Row]:
+    """Return the COSINES rows of both readers' activations at the selected site.
+
+    Raises:
+        TableError: where the readers did not read the same windows: shuffles would not be the same.
+    """
+    labels, _ = training_labels(sentences, settings.vectors.behaviour)
+    sites = [read_site(paths, labels, selection) for paths in (base, reasoning)]
+    if any(not np.array_equal(*(getattr(site, name) for site in sites)) for name in ("prompts", "labels")):
+        raise TableError(f"{base[0]} and {reasoning[0]} hold other windows; read both readers again")
+    count = labels["prompt"].n_unique()
+    one, other = (sum_site(site, settings.vectors, settings.seed, count) for site in sites)
+    where = {"layer": selection["layer"], "window_start": selection["window_start"]}
+    return [{**row, **where} for row in compare_readers(one, other, settings)]
+
+
+def main() -> None:
+    arguments = read_arguments(__doc__ or "", one=["selection"], many=["labels", "base", "reasoning"])
+    with one_line_errors("directions.cosines"):
+        settings = StepSettings("directions.cosines", arguments.settings)
+        selection = json.loads(Path(arguments.selection).read_text(encoding="utf-8"))
+        sentences = read_table(arguments.labels)
+        rows = make_cosines(settings, sentences, arguments.base, arguments.reasoning, selection)
+        write_table(arguments.output, rows, COSINES, provenance(settings.values))
+
+
+if __name__ == "__main__":
+    main()

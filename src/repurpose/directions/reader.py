@@ -1,0 +1,171 @@
+"""Reading the residual stream before sentences: windows pooled inside the hook, many layers in one pass.
+
+Rollouts are batched by length and padded on the right. No mask is passed: attention is causal, so what stands
+after a row's end cannot change what stands before it. The forward pass ends at the last layer that is asked
+for.
+
+A window [start, start + length - 1] counts from a sentence's first token; it is read where all of it lies in
+the generated ids, and dropped (and counted) where it reaches into the prompt or past the end.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from transformers import PreTrainedModel
+
+from repurpose.model.hooks import read_layers
+
+QUANTILES = 1001
+"""Points at which the distribution of a layer's single-token norms is kept."""
+
+
+@dataclass(frozen=True)
+class TokenSequence:
+    """One rollout's ids: the first `prompt` of them are the prompt."""
+
+    ids: list[int]
+    prompt: int
+
+
+@dataclass(frozen=True)
+class Windows:
+    """Windows of a shard, in stored order: one entry of each array for each window."""
+
+    rollout: NDArray[np.int64]
+    """Index of the rollout."""
+    position: NDArray[np.int64]
+    """Index of the window's first token in prompt + generated ids."""
+    length: int
+
+
+def plan_windows(
+    sentences: Sequence[Mapping[str, Any]],
+    rollouts: Mapping[tuple[str, int], tuple[int, TokenSequence]],
+    starts: Sequence[int],
+    length: int,
+) -> tuple[Windows, list[dict[str, Any]], dict[str, dict[str, int]]]:
+    """Place every sentence's windows.
+
+    Args:
+        sentences: SENTENCES rows.
+        rollouts: index and ids by (prompt_id, sample).
+        starts: window starts. length: tokens in a window.
+
+    Returns:
+        The windows, their keys, and the dropped ones counted by start and reason.
+    """
+    rows, positions, keys = [], [], []
+    dropped: dict[str, dict[str, int]] = {}
+    for start in sorted(starts):
+        reasons = Counter({"before_generated": 0, "past_end": 0})
+        for sentence in sentences:
+            index, sequence = rollouts[sentence["prompt_id"], sentence["sample"]]
+            offset = sentence["token_start"] + start
+            if offset < 0:
+                reasons["before_generated"] += 1
+            elif sequence.prompt + offset + length > len(sequence.ids):
+                reasons["past_end"] += 1
+            else:
+                rows.append(index)
+                positions.append(sequence.prompt + offset)
+                keys.append({**{k: sentence[k] for k in ("prompt_id", "sample", "sentence")}, "window_start": start})
+        dropped[str(start)] = dict(reasons)
+    return Windows(np.array(rows, np.int64), np.array(positions, np.int64), length), keys, dropped
+
+
+def batches_by_tokens(lengths: Sequence[int], limit: int) -> Iterator[list[int]]:
+    """Yield indices in batches of like length whose padded size stays within `limit` tokens, the longest
+    first."""
+    batch: list[int] = []
+    for index in sorted(range(len(lengths)), key=lambda i: (-lengths[i], i)):
+        if batch and (len(batch) + 1) * lengths[batch[0]] > limit:
+            yield batch
+            batch = []
+        batch.append(index)
+    if batch:
+        yield batch
+
+
+def read_windows(
+    model: PreTrainedModel,
+    sequences: Sequence[TokenSequence],
+    windows: Windows,
+    layers: Sequence[int],
+    batch_tokens: int,
+    out: NDArray[Any],
+    progress: Callable[[int], object],
+) -> NDArray[np.float64]:
+    """Fill `out` (layers, windows, d) with each window's mean residual stream.
+
+    Args:
+        model: the reader.
+        sequences: ids of all rollouts.
+        windows: where to read.
+        layers: layers of `out`, ascending.
+        batch_tokens: padded tokens in a batch.
+        out: (layers, windows, d), float32 or float16.
+        progress: called with the number of tokens read.
+
+    Returns:
+        Quantiles (layers, QUANTILES) of the L2 norms of single generated tokens.
+    """
+    norms: dict[int, list[Tensor]] = {layer: [] for layer in layers}
+    by_rollout = np.argsort(windows.rollout, kind="stable")
+    bounds = np.searchsorted(windows.rollout[by_rollout], np.arange(len(sequences) + 1))
+    for batch in batches_by_tokens([len(s.ids) for s in sequences], batch_tokens):
+        chosen = [by_rollout[bounds[i] : bounds[i + 1]] for i in batch]
+        slots = np.concatenate(chosen)
+        rows = torch.from_numpy(np.repeat(np.arange(len(batch)), [len(c) for c in chosen]))
+        at = torch.from_numpy(windows.position[slots])
+        ids, generated = _pad([sequences[i] for i in batch])
+
+        def on_layer(
+            layer: int,
+            hidden: Tensor,
+            rows: Tensor = rows,
+            at: Tensor = at,
+            slots: Any = slots,
+            generated: Tensor = generated,
+        ) -> None:
+            norms[layer].append(hidden[generated.to(hidden.device)].float().norm(dim=-1).cpu())
+            means = window_means(hidden, rows.to(hidden.device), at.to(hidden.device), windows.length)
+            out[list(layers).index(layer), slots] = means.cpu().numpy()
+
+        read_layers(model, layers, on_layer, input_ids=ids.to(model.device))
+        progress(sum(len(sequences[i].ids) for i in batch))
+    return np.stack([_quantiles(norms[layer]) for layer in layers])
+
+
+def _pad(sequences: Sequence[TokenSequence]) -> tuple[Tensor, Tensor]:
+    """Ids (b, s), padded on the right, and where the generated ones are (b, s)."""
+    width = max(len(s.ids) for s in sequences)
+    ids = torch.zeros(len(sequences), width, dtype=torch.int64)
+    generated = torch.zeros(len(sequences), width, dtype=torch.bool)
+    for row, sequence in enumerate(sequences):
+        ids[row, : len(sequence.ids)] = torch.tensor(sequence.ids)
+        generated[row, sequence.prompt : len(sequence.ids)] = True
+    return ids, generated
+
+
+def window_means(hidden: Tensor, rows: Tensor, positions: Tensor, length: int) -> Tensor:
+    """Mean (w, d) in float32 of `length` consecutive positions of hidden (b, s, d), from each (row,
+    position)."""
+    total = torch.zeros(len(rows), hidden.shape[-1], dtype=torch.float32, device=hidden.device)
+    for step in range(length):
+        total += hidden[rows, positions + step]
+    return total / length
+
+
+def _quantiles(norms: Sequence[Tensor]) -> NDArray[np.float64]:
+    values = torch.cat(list(norms)).double().numpy() if norms else np.empty(0)
+    if not len(values):
+        return np.full(QUANTILES, np.nan)
+    return np.quantile(values, np.linspace(0, 1, QUANTILES))

@@ -1,0 +1,132 @@
+"""The activation store: Parquet, one row group a layer, so that a layer is read without the others.
+
+A vector is one binary value, the bytes of d numbers; d, dtype, layers, residual norms and drops stand in the
+file's metadata. Within a layer rows are sorted by window start, then as the sentences are.
+"""
+
+from __future__ import annotations
+
+import json
+import tempfile
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import polars as pl
+import pyarrow as pa
+import pyarrow.parquet as pq
+from numpy.typing import DTypeLike, NDArray
+
+from repurpose.data.tables import ACTIVATIONS, METADATA_KEY, TableError, read_provenance, whole_file
+
+CHUNK_BYTES = 1 << 30
+"""An Arrow binary array holds less than 2 GiB; longer columns are written in chunks."""
+KEYS = ("prompt_id", "sample", "sentence", "window_start")
+
+
+@contextmanager
+def spool(folder: Path, layers: int, rows: int, width: int, dtype: DTypeLike) -> Iterator[NDArray[Any]]:
+    """Yield an array (layers, rows, width) on the disk for as long as the block runs.
+
+    Layers are computed together but stored one after the other; between the two they need not fit into
+    memory.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    with tempfile.NamedTemporaryFile(dir=folder, prefix=".spool-") as file:
+        shape = (layers, max(rows, 1), width)
+        array = np.memmap(file.name, dtype=dtype, mode="w+", shape=shape)
+        yield array[:, :rows]
+        del array
+
+
+def write_activations(
+    path: Path | str, keys: pa.Table, layers: Sequence[int], vectors: NDArray[Any], notes: Mapping[str, Any]
+) -> None:
+    """Write vectors (layers, rows, width) with their keys, a row group for each layer.
+
+    Args:
+        path: the file.
+        keys: columns `KEYS`, a row for each row of `vectors`.
+        layers: number of each layer, ascending.
+        vectors: (layers, rows, width).
+        notes: what the file says of itself, from `tables.provenance`.
+    """
+    stored = {**notes, "width": vectors.shape[2], "dtype": str(vectors.dtype), "layers": list(layers)}
+    schema = ACTIVATIONS.with_metadata({METADATA_KEY: json.dumps(stored, sort_keys=True)})
+    with (
+        whole_file(path) as temporary,
+        pq.ParquetWriter(
+            temporary,
+            schema,
+            compression={name: "none" if name == "vector" else "zstd" for name in ACTIVATIONS.names},
+            use_dictionary=[name for name in ACTIVATIONS.names if name != "vector"],
+            write_statistics=list(KEYS),
+        ) as writer,
+    ):
+        for layer, matrix in zip(layers, vectors, strict=True):
+            group = keys.append_column("layer", pa.array(np.full(len(keys), layer)))
+            group = group.append_column("vector", _pack(matrix)).select(ACTIVATIONS.names).cast(schema)
+            writer.write_table(group, row_group_size=max(1, len(keys)))
+
+
+def _pack(matrix: NDArray[Any]) -> pa.ChunkedArray:
+    """Rows of (rows, width) as binary values, without a copy for each."""
+    size = matrix.shape[1] * matrix.itemsize
+    step = max(1, CHUNK_BYTES // size)
+    chunks = []
+    for start in range(0, len(matrix), step):
+        part = np.ascontiguousarray(matrix[start : start + step])
+        offsets = np.arange(len(part) + 1, dtype=np.int32) * size
+        buffers = [None, pa.py_buffer(offsets), pa.py_buffer(part)]
+        chunks.append(pa.Array.from_buffers(pa.binary(), len(part), buffers))
+    return pa.chunked_array(chunks, type=pa.binary())
+
+
+def _unpack(column: pa.ChunkedArray, width: int, dtype: DTypeLike) -> NDArray[Any]:
+    size = width * np.dtype(dtype).itemsize
+    parts = [np.empty((0, width), dtype)]
+    for chunk in column.chunks:
+        if len(chunk):
+            data = np.frombuffer(chunk.buffers()[2], dtype=np.uint8)
+            first = np.frombuffer(chunk.buffers()[1], dtype=np.int32)[chunk.offset]
+            parts.append(data[first : first + len(chunk) * size].view(dtype).reshape(len(chunk), width))
+    return np.concatenate(parts)
+
+
+def stored_layers(paths: Sequence[Path | str]) -> list[int]:
+    """Layers that the shards hold.
+
+    Raises:
+        TableError: where the shards were not made alike.
+    """
+    kinds = {(tuple(n["layers"]), n["width"], n["dtype"]) for n in map(read_provenance, paths)}
+    if len(kinds) != 1:
+        raise TableError(f"{paths[0]} and its sister shards differ in layers, width or dtype")
+    return list(kinds.pop()[0])
+
+
+def read_layer(path: Path | str, layer: int, window_start: int | None = None) -> tuple[pl.DataFrame, NDArray[Any]]:
+    """Read one layer of a shard, or one window of it.
+
+    Returns:
+        Keys (`KEYS`) and vectors (rows, width) in the stored dtype, row by row.
+    """
+    notes = read_provenance(path)
+    if layer not in notes["layers"]:
+        raise TableError(f"{path}: no layer {layer}; it holds {', '.join(map(str, notes['layers']))}")
+    with pq.ParquetFile(path) as file:
+        table = file.read_row_group(notes["layers"].index(layer), columns=[*KEYS, "vector"])
+    if window_start is not None:
+        table = _window(table, window_start)
+    keys = pl.from_arrow(table.select(list(KEYS)))
+    assert isinstance(keys, pl.DataFrame)
+    return keys, _unpack(table.column("vector"), notes["width"], notes["dtype"])
+
+
+def _window(table: pa.Table, window_start: int) -> pa.Table:
+    """Slice of one window; rows are sorted by it."""
+    starts = table.column("window_start").to_numpy()
+    first, last = np.searchsorted(starts, [window_start, window_start + 1])
+    return table.slice(first, last - first)

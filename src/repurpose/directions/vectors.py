@@ -1,0 +1,250 @@
+"""Vectors: differences of means between windows before a behaviour and windows before all sentences.
+
+    minus_all:  v = mean(D+) - mean(D),       D = windows of all labelled sentences, positives included (the
+    paper's) minus_rest: v = mean(D+) - mean(D \\ D+)
+
+Training prompts only. Everything is computed from sums by prompt in float64 (count, sum), so a half of the
+prompts costs no second pass over the activations. Sentences that could not be labelled are left out and
+counted.
+
+Legend: n windows, p prompts, d width, h random halvings.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import polars as pl
+from numpy.typing import NDArray
+from tqdm import tqdm
+
+from repurpose.data.command import read_arguments
+from repurpose.data.tables import VECTORS, TableError, provenance, read_provenance, read_table, write_table
+from repurpose.directions.controls import random_direction, same_offset_members, shuffled_members
+from repurpose.directions.store import read_layer, stored_layers
+from repurpose.study.errors import one_line_errors
+from repurpose.study.settings import BEHAVIOURS, SettingsError, StepSettings, Vectors
+
+Row = dict[str, Any]
+Array = NDArray[np.float64]
+SENTENCE = ["prompt_id", "sample", "sentence"]
+
+
+@dataclass(frozen=True)
+class Sums:
+    """Sufficient statistics of a set of windows, by prompt."""
+
+    total: Array
+    """(p, d) sums of vectors."""
+    count: Array
+    """(p,) numbers of windows."""
+
+
+def sums_by_prompt(vectors: NDArray[Any], prompts: NDArray[np.int64], prompt_count: int) -> Sums:
+    """Add up vectors (n, d) by prompt (n,) in float64."""
+    total = np.zeros((prompt_count, vectors.shape[1]))
+    order = np.argsort(prompts, kind="stable")
+    present, starts = np.unique(prompts[order], return_index=True)
+    if len(present):
+        total[present] = np.add.reduceat(vectors[order].astype(np.float64), starts, axis=0)
+    return Sums(total, np.bincount(prompts, minlength=prompt_count).astype(np.float64))
+
+
+def difference_of_means(positives: Sums, everything: Sums, weights: Array, estimator: str) -> Array:
+    """Vectors (h, d) of h weightings (h, p) of the prompts; NaN where a set is empty."""
+    plus, plus_count = weights @ positives.total, weights @ positives.count
+    other, other_count = weights @ everything.total, weights @ everything.count
+    if estimator == "minus_rest":
+        other, other_count = other - plus, other_count - plus_count
+    with np.errstate(invalid="ignore", divide="ignore"):
+        return plus / plus_count[:, None] - other / other_count[:, None]
+
+
+def means(everything: Sums, weights: Array) -> Array:
+    """Overall means (h, d) under h weightings (h, p) of the prompts."""
+    with np.errstate(invalid="ignore", divide="ignore"):
+        mean: Array = weights @ everything.total / (weights @ everything.count)[:, None]
+    return mean
+
+
+def halvings(prompt_count: int, count: int, seed: int) -> Array:
+    """Random halves (h, p) of the prompts as 0/1 weights."""
+    generator = np.random.default_rng([seed, prompt_count])
+    weights = np.zeros((count, prompt_count))
+    for row in weights:
+        row[generator.permutation(prompt_count)[: prompt_count // 2]] = 1
+    return weights
+
+
+def cosines(one: Array, other: Array) -> Array:
+    """Cosine of each row of one (h, d) with the same row of the other."""
+    with np.errstate(invalid="ignore", divide="ignore"):
+        cosine: Array = (one * other).sum(1) / (np.linalg.norm(one, axis=1) * np.linalg.norm(other, axis=1))
+    return cosine
+
+
+def spread(values: Array) -> dict[str, float | None]:
+    """Mean and 2.5 and 97.5 % of split-half cosines; nulls where no halving had positives on both sides."""
+    values = values[np.isfinite(values)]
+    numbers = [values.mean(), *np.quantile(values, [0.025, 0.975])] if len(values) else [None] * 3
+    names = ("split_half_cosine", "split_half_low", "split_half_high")
+    return {name: None if v is None else float(v) for name, v in zip(names, numbers, strict=True)}
+
+
+def median_norm(notes: Sequence[dict[str, Any]], layer: int) -> float:
+    """Median single-token norm at a layer over all shards, from each shard's quantiles and token count."""
+    points = [np.array(note["residual_quantiles"][str(layer)], float) for note in notes]
+    weights = [np.full(len(p), note["generated_tokens"] / len(p)) for p, note in zip(points, notes, strict=True)]
+    values, mass = np.concatenate(points), np.concatenate(weights)
+    values, mass = values[np.isfinite(values)], mass[np.isfinite(values)]
+    order = np.argsort(values)
+    middle = np.searchsorted(np.cumsum(mass[order]), mass.sum() / 2)
+    return float(values[order][middle])
+
+
+@dataclass(frozen=True)
+class Site:
+    """Windows of one layer and window start, of labelled training sentences."""
+
+    layer: int
+    window_start: int
+    vectors: NDArray[Any]
+    """(n, d)"""
+    prompts: NDArray[np.int64]
+    """(n,) index of the prompt."""
+    labels: NDArray[np.str_]
+    """(n,)"""
+
+
+def compute_vectors(site: Site, settings: Vectors, seed: int, prompt_count: int) -> Iterator[Row]:
+    """Yield the rows of one site, without the columns that all of them share."""
+    weights = halvings(prompt_count, settings.split_halves, seed)
+    everything = sums_by_prompt(site.vectors, site.prompts, prompt_count)
+    whole = np.ones((1, prompt_count))
+    for name, members in named_members(site, settings, seed):
+        if not members.any():
+            continue
+        positives = sums_by_prompt(site.vectors[members], site.prompts[members], prompt_count)
+
+        def estimate(some: Array, positives: Sums = positives) -> Array:
+            return difference_of_means(positives, everything, some, settings.estimator)
+
+        halves = cosines(estimate(weights), estimate(1 - weights))
+        yield _row(name, site, estimate(whole)[0], int(members.sum()), **spread(halves))
+    halves = cosines(means(everything, weights), means(everything, 1 - weights))
+    yield _row("mean", site, means(everything, whole)[0], len(site.labels), **spread(halves))
+    for number in range(settings.random_directions):
+        direction = random_direction(seed, number, site.vectors.shape[1])
+        yield _row(f"random-{number:02d}", site, direction, 0, **spread(np.empty(0)))
+
+
+def named_members(site: Site, settings: Vectors, seed: int) -> Iterator[tuple[str, NDArray[np.bool_]]]:
+    """Names and membership (n,) of all vectors that are differences of means."""
+    for name in BEHAVIOURS:
+        yield name, site.labels == name
+    behaviour = site.labels == settings.behaviour
+    yield "same-offset", same_offset_members(behaviour, seed)
+    for number in range(settings.shuffles):
+        yield f"shuffle-{number:02d}", shuffled_members(behaviour, seed, number)
+
+
+def _row(name: str, site: Site, vector: Array, positives: int, **columns: Any) -> Row:
+    if not np.isfinite(vector).all():
+        raise TableError(f"vector {name} at layer {site.layer}, start {site.window_start} is not finite")
+    return {
+        "name": name,
+        "kind": "behaviour" if name in BEHAVIOURS else "control",
+        "layer": site.layer,
+        "window_start": site.window_start,
+        "positives": positives,
+        "total": len(site.labels),
+        "norm": float(np.linalg.norm(vector)),
+        "vector": vector.astype(np.float32).tobytes(),
+        **columns,
+    }
+
+
+def training_labels(sentences: pl.DataFrame, behaviour: str) -> tuple[pl.DataFrame, dict[str, int]]:
+    """Labelled training sentences with their prompt's number; other training sentences counted by status.
+
+    Raises:
+        SettingsError: where no training sentence bears the study's behaviour.
+    """
+    train = sentences.filter(split="train")
+    labelled = train.filter(pl.col("status") == "ok", pl.col("label").is_not_null())
+    left_out = train.filter(pl.col("status") != "ok").group_by("status").len().sort("status")
+    if not (labelled["label"] == behaviour).any():
+        raise SettingsError(f"vectors.behaviour: none of {len(labelled)} labelled training sentences is {behaviour}")
+    names = sorted(labelled["prompt_id"].unique())
+    numbers = {name: number for number, name in enumerate(names)}
+    prompt = pl.col("prompt_id").replace_strict(numbers, return_dtype=pl.Int64).alias("prompt")
+    return labelled.select(*SENTENCE, "label", prompt), dict(left_out.iter_rows())
+
+
+def read_site_rows(paths: Sequence[str], layer: int, labels: pl.DataFrame) -> tuple[pl.DataFrame, NDArray[Any]]:
+    """Keys with label and prompt, and vectors (n, d), of all shards' windows before labelled training
+    sentences."""
+    frames, matrices = [], []
+    for path in paths:
+        keys, vectors = read_layer(path, layer)
+        joined = keys.with_row_index("row").join(labels, on=SENTENCE, how="inner", maintain_order="left")
+        frames.append(joined)
+        matrices.append(vectors[joined["row"].to_numpy()])
+    return pl.concat(frames), np.concatenate(matrices)
+
+
+def make_vectors(settings: StepSettings, sentences: pl.DataFrame, paths: Sequence[str]) -> tuple[list[Row], Row]:
+    """Return one reader's VECTORS rows, and what was left out."""
+    chosen, reading = settings.vectors, settings.activations
+    labels, left_out = training_labels(sentences, chosen.behaviour)
+    notes = [read_provenance(path) for path in paths]
+    rows: list[Row] = []
+    for layer in tqdm(stored_layers(paths), unit="layer"):
+        shared = {
+            "reader": settings.values["reader"],
+            "window_length": reading.window_length,
+            "estimator": chosen.estimator,
+            "residual_norm": median_norm(notes, layer),
+        }
+        for site in read_sites(paths, layer, labels, reading.window_starts):
+            found = compute_vectors(site, chosen, settings.seed, labels["prompt"].n_unique())
+            rows += [{**row, **shared} for row in found]
+    dropped = [note["dropped_windows"] for note in notes]
+    return rows, {"left_out_sentences": left_out, "dropped_windows": dropped}
+
+
+def read_sites(paths: Sequence[str], layer: int, labels: pl.DataFrame, window_starts: Sequence[int]) -> Iterator[Site]:
+    """Yield the sites of one layer that have any window."""
+    keys, vectors = read_site_rows(paths, layer, labels)
+    for start in sorted(window_starts):
+        here = (keys["window_start"] == start).to_numpy()
+        frame = keys.filter(window_start=start)
+        if here.any():
+            prompts, names = frame["prompt"].to_numpy(), frame["label"].to_numpy().astype(str)
+            yield Site(layer, start, vectors[here], prompts, names)
+
+
+def missing_vectors(rows: Sequence[Row], window_starts: Sequence[int]) -> dict[str, list[int]]:
+    """Window starts at which a label has no vector, by label: nothing stood before it there."""
+    found = {(row["name"], row["window_start"]) for row in rows}
+    gaps = {name: [s for s in sorted(window_starts) if (name, s) not in found] for name in BEHAVIOURS}
+    return {name: starts for name, starts in gaps.items() if starts}
+
+
+def main() -> None:
+    arguments = read_arguments(__doc__ or "", many=["labels", "activations"])
+    with one_line_errors("directions.vectors"):
+        settings = StepSettings("directions.vectors", arguments.settings)
+        rows, notes = make_vectors(settings, read_table(arguments.labels), arguments.activations)
+        for name, starts in missing_vectors(rows, settings.activations.window_starts).items():
+            listed = ", ".join(map(str, starts))
+            sys.stderr.write(f"repurpose directions.vectors: no window before {name} at start {listed}; left out\n")
+        write_table(arguments.output, rows, VECTORS, provenance(settings.values, **notes))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,1 +1,0 @@
-"""The figures, each drawn from its one table; run as `python -m repurpose.figures`. No model."""

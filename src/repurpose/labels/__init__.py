@@ -1,0 +1,1 @@
+"""Who says which behaviour a sentence is, and how far annotators agree."""

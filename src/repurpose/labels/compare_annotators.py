@@ -1,0 +1,84 @@
+"""How far annotators agree: Cohen's kappa of each pair with its interval, and the confusion matrices, as two CSVs."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from itertools import combinations
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+
+from repurpose.data.command import read_arguments
+from repurpose.data.csv_tables import to_csv
+from repurpose.data.statistics import Estimate, draw_weights
+from repurpose.data.tables import TableError, read_table, write_text
+from repurpose.labels.agreement import CATEGORIES, Agreement, estimate_agreement
+from repurpose.study.errors import one_line_errors
+from repurpose.study.settings import StepSettings
+
+Row = dict[str, Any]
+KEY = ("prompt_id", "sample", "sentence")
+ALL = "all"
+"""Stands for all six labels at once."""
+
+
+def pair_labels(one: pl.DataFrame, other: pl.DataFrame) -> pl.DataFrame:
+    """Both labels of each sentence that either was asked for, sorted by prompt.
+
+    Raises:
+        TableError: where they did not label the same sentences.
+    """
+    both = one.join(other, on=KEY, how="full", suffix="_other", coalesce=True).sort(KEY)
+    if both.height != one.height or both.height != other.height:
+        raise TableError(f"{_name(one)} and {_name(other)} did not label the same sentences; label them again")
+    return both.filter((pl.col("status") != "skipped") | (pl.col("status_other") != "skipped"))
+
+
+def _name(labels: pl.DataFrame) -> str:
+    return str(labels["annotator"][0])
+
+
+def compare(one: pl.DataFrame, other: pl.DataFrame, settings: StepSettings) -> tuple[list[Row], list[Row]]:
+    """Rows of the two tables for one pair of annotators."""
+    both, names = pair_labels(one, other), {"one": _name(one), "other": _name(other)}
+    prompts = both["prompt_id"].n_unique()
+    weights = draw_weights(prompts, settings.statistics.bootstrap, settings.seed)
+    level = settings.statistics.level
+    found = estimate_agreement(both["label"], both["label_other"], both["prompt_id"], weights, level)
+    shared = {**names, "prompts": prompts, "sentences": both.height}
+    return list(_kappa_rows(shared, found)), list(_count_rows(names, found))
+
+
+def _kappa_rows(shared: Row, found: Agreement) -> Iterator[Row]:
+    for label, kappa in {ALL: found.kappa, **found.by_label}.items():
+        yield {**shared, "label": label, **_spread(kappa)}
+
+
+def _spread(kappa: Estimate) -> Row:
+    return {"kappa": kappa.value, "low": kappa.low, "high": kappa.high}
+
+
+def _count_rows(names: Row, found: Agreement) -> Iterator[Row]:
+    kappa = {"kappa": found.kappa.value, "kappa_low": found.kappa.low, "kappa_high": found.kappa.high}
+    totals = found.counts.sum(axis=1)
+    for row, label in enumerate(CATEGORIES):
+        for column, other in enumerate(CATEGORIES):
+            count = found.counts[row, column]
+            share = count / totals[row] if totals[row] else None
+            yield {**names, "label": label, "other_label": other, "sentences": int(count), "share": share, **kappa}
+
+
+def main() -> None:
+    arguments = read_arguments(__doc__ or "", many=["labels"], outputs=True)
+    with one_line_errors("labels.compare_annotators"):
+        settings = StepSettings("labels.compare_annotators", arguments.settings)
+        tables = read_table(arguments.labels).partition_by("annotator", maintain_order=True)
+        found = [compare(one, other, settings) for one, other in combinations(tables, 2)]
+        for path, rows in zip(arguments.output, zip(*found, strict=True), strict=True):
+            table = pl.DataFrame([row for part in rows for row in part], infer_schema_length=None)
+            write_text(Path(path), to_csv(table.with_columns(pl.selectors.float().fill_nan(None))))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,56 @@
+"""The `lexicon` annotator: documented patterns, no model.
+
+A sentence gets the label of the first pattern that it matches; the order is from the most to the least specific.
+The patterns know English phrases for each behaviour and were written with the embedded pair's language in view (a
+test scores them against its truth); on natural rollouts use an LLM annotator. Unlike the keyword rule of the metric,
+they look at what a sentence does: "Hmm, I need to be careful" hedges, "But no, I need to go back" backtracks.
+"""
+
+from __future__ import annotations
+
+import re
+
+from repurpose.study.settings import BEHAVIOURS
+
+NAME = "lexicon"
+
+PATTERNS: tuple[tuple[str, str], ...] = (
+    (
+        "backtracking",
+        r"\b(?:does not (?:make|give|look right)|doesn't (?:make|give|look right)|cannot be right|can't be right"
+        r"|that is (?:not right|wrong)|that's (?:not right|wrong)|must have slipped|made a mistake"
+        r"|go back and|another look at|let me (?:re-?check|redo|reconsider)|scratch that)\b",
+    ),
+    (
+        "uncertainty-estimation",
+        r"\b(?:not (?:\w+ )?(?:sure|certain)|perhaps|maybe|might|could be|(?:hard|tough) to say|need to be \w+ careful"
+        r"|i wonder|unsure|uncertain)\b",
+    ),
+    ("example-testing", r"\b(?:for (?:example|instance)|to (?:test|try) (?:this|it)|let me (?:test|try))\b"),
+    (
+        "initializing",
+        r"^(?:okay|alright|first)\b|\b(?:i need to (?:find|figure)|the question (?:is|asks)|read the problem"
+        r"|the problem (?:tells|says|asks|wants)|step by step)\b",
+    ),
+    (
+        "adding-knowledge",
+        r"\b(?:remember that|recall that|the order of|each step \w+ needs|in general|by definition|it is known)\b",
+    ),
+)
+FALLBACK = "deduction"
+HESITATION = re.compile(r"\b(?:um|uh|erm)\b,?\s*", re.IGNORECASE)
+"""Left out before matching: a phrase is the same phrase when somebody hesitates inside it."""
+_COMPILED = tuple((label, re.compile(pattern, re.IGNORECASE)) for label, pattern in PATTERNS)
+assert {label for label, _ in PATTERNS} | {FALLBACK} == set(BEHAVIOURS)
+
+
+def label_sentence(text: str) -> str:
+    """Return the label of one sentence."""
+    stripped = HESITATION.sub("", text.strip())
+    return next((label for label, pattern in _COMPILED if pattern.search(stripped)), FALLBACK)
+
+
+def matching_labels(text: str) -> tuple[str, ...]:
+    """Return all labels whose patterns a sentence matches, the one that it gets first."""
+    stripped = HESITATION.sub("", text.strip())
+    return tuple(label for label, pattern in _COMPILED if pattern.search(stripped))

@@ -1,0 +1,94 @@
+"""How good an annotator is where the truth is known: precision, recall and F1 of each label.
+
+    python -m repurpose.labels.quality [--traces N] [--seed S]
+
+scores `lexicon` on freshly made traces of the embedded pair's language, whose sentences carry their label. It also
+says how many sentences more than one of its patterns would name, so that their order decides.
+"""
+
+from __future__ import annotations
+
+import argparse
+import random
+import sys
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from typing import NamedTuple
+
+from repurpose.labels import lexicon
+from repurpose.organism.language import Spoken, make_problem, make_trace
+from repurpose.study.settings import BEHAVIOURS
+
+
+class Score(NamedTuple):
+    """Quality of one label; shares from 0 to 1, NaN where there is nothing to share."""
+
+    label: str
+    support: int
+    """Sentences that truly have the label."""
+    precision: float
+    recall: float
+    f1: float
+
+
+def score_labels(truth: Sequence[str | None], labels: Sequence[str | None]) -> list[Score]:
+    """Score each behaviour over sentences; None (no label) is neither truth nor find of any.
+
+    Raises:
+        ValueError: where the two are not equally long.
+    """
+    pairs = Counter(zip(truth, labels, strict=True))
+    return [_score(label, pairs) for label in BEHAVIOURS]
+
+
+def _score(label: str, pairs: Counter[tuple[str | None, str | None]]) -> Score:
+    true = sum(count for (t, _), count in pairs.items() if t == label)
+    named = sum(count for (_, n), count in pairs.items() if n == label)
+    both = pairs[label, label]
+    return Score(label, true, _share(both, named), _share(both, true), _share(2 * both, true + named))
+
+
+def _share(part: int, whole: int) -> float:
+    return part / whole if whole else float("nan")
+
+
+def make_sentences(traces: int, seed: int) -> list[Spoken]:
+    """Return the sentences of fresh traces with their truth."""
+    rng = random.Random(f"quality-{seed}")
+    return [sentence for _ in range(traces) for sentence in make_trace(rng, make_problem(rng))]
+
+
+def count_ambiguous(sentences: Iterable[Spoken]) -> Counter[tuple[str, ...]]:
+    """Count sentences by the labels whose patterns they match, where these are more than one."""
+    matched = (lexicon.matching_labels(sentence.text) for sentence in sentences)
+    return Counter(labels for labels in matched if len(labels) > 1)
+
+
+def report_lexicon(sentences: Sequence[Spoken]) -> list[str]:
+    """Return the table of `lexicon` as lines."""
+    truth, labels = [s.label for s in sentences], [lexicon.label_sentence(s.text) for s in sentences]
+    lines = [f"{'label':<24}{'support':>8}{'precision':>11}{'recall':>8}{'F1':>8}"]
+    for row in score_labels(truth, labels):
+        lines.append(f"{row.label:<24}{row.support:>8}{row.precision:>11.3f}{row.recall:>8.3f}{row.f1:>8.3f}")
+    ambiguous = count_ambiguous(sentences)
+    share = 100 * ambiguous.total() / len(sentences)
+    lines.append(f"{ambiguous.total()} of {len(sentences)} sentences ({share:.2f} %) match patterns of several labels")
+    return lines + [f"  {' and '.join(labels)}: {count}" for labels, count in ambiguous.most_common()]
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n", 1)[0])
+    parser.add_argument("--traces", type=_positive, default=400, help="how many traces are made")
+    parser.add_argument("--seed", type=int, default=0)
+    arguments = parser.parse_args()
+    sys.stdout.write("\n".join(report_lexicon(make_sentences(arguments.traces, arguments.seed))) + "\n")
+
+
+def _positive(text: str) -> int:
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number of 1 or more")
+    return int(text)
+
+
+if __name__ == "__main__":
+    main()

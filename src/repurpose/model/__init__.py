@@ -1,0 +1,1 @@
+"""All that touches a model: loading, tokens, hooks, steering, teacher forcing, engines, GPUs."""

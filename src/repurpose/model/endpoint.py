@@ -1,0 +1,184 @@
+"""The client of an OpenAI-compatible server, and every fault of it in one line.
+
+The key is read from the environment here and nowhere else, and leaves this module only inside the client: whatever a
+server says goes through `mask` before it is raised or written, because some servers repeat the key they were given.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import ipaddress
+import os
+from typing import Any
+from urllib.parse import urlsplit
+
+import openai
+from openai import AsyncOpenAI, DefaultAsyncHttpxClient
+
+from repurpose.study.settings import Endpoint
+
+OPENAI_URL = "https://api.openai.com/v1"
+"""Named here, so that an ambient OPENAI_BASE_URL never decides where a key is sent."""
+TOKEN_LIMITS = ("max_tokens", "max_completion_tokens")
+NO_KEY = "none"
+"""What a server on this machine gets where no key is set: the SDK refuses to send nothing."""
+CHECK_TOKENS = 16
+CHECK_RETRIES = 2
+MESSAGE_LENGTH = 300
+"""Characters of a server's own words that an error repeats."""
+
+
+class EndpointError(RuntimeError):
+    """The endpoint, its key or its model cannot be used; the message is one line and never holds the key."""
+
+
+def sampling_fields(endpoint: Endpoint, tokens: int) -> dict[str, Any]:
+    """The parts of a request that say how its reply is sampled, as this server wants them."""
+    temperature = {} if endpoint.temperature is None else {"temperature": endpoint.temperature}
+    return {**temperature, endpoint.token_limit: tokens}
+
+
+def address(endpoint: Endpoint) -> str:
+    """The server's base URL without a final slash.
+
+    Raises:
+        EndpointError: where it is no plain http(s) URL. User names, passwords and queries are refused because the
+            URL stands in files and messages.
+    """
+    url = endpoint.base_url or OPENAI_URL
+    parts = urlsplit(url)
+    if "@" in parts.netloc or parts.query or parts.fragment:
+        raise EndpointError("endpoint.base_url: no user name, password or query may stand in it; use key_variable")
+    if parts.scheme not in ("http", "https") or not parts.hostname:
+        raise EndpointError(f"endpoint.base_url: {url!r} is no http:// or https:// address")
+    return url.rstrip("/")
+
+
+def is_local(url: str) -> bool:
+    """Whether a URL's host is this machine's loopback."""
+    host = urlsplit(url).hostname or ""
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
+
+
+def read_key(endpoint: Endpoint) -> str:
+    """The key from the environment; a server on this machine needs none.
+
+    Raises:
+        EndpointError: names the variable that is missing or holds no key.
+    """
+    url = address(endpoint)
+    key = os.environ.get(endpoint.key_variable, "").strip()
+    if not key and is_local(url):
+        return NO_KEY
+    if not key:
+        raise EndpointError(f"the environment variable {endpoint.key_variable} is not set; it holds the key of {url}")
+    if not key.isascii() or not key.isprintable() or " " in key:
+        raise EndpointError(f"the environment variable {endpoint.key_variable} holds no key: spaces or odd characters")
+    return key
+
+
+def mask(text: str, endpoint: Endpoint) -> str:
+    """The text without the key."""
+    key = os.environ.get(endpoint.key_variable, "").strip()
+    return text.replace(key, "***") if key else text
+
+
+def make_client(endpoint: Endpoint, retries: int | None = None) -> AsyncOpenAI:
+    """A client whose retries, back-off and Retry-After are the SDK's own; use it as a context manager."""
+    url = address(endpoint)
+    return AsyncOpenAI(
+        api_key=read_key(endpoint),
+        base_url=url,
+        timeout=endpoint.timeout,
+        max_retries=endpoint.retries if retries is None else retries,
+        # a proxy named in the environment cannot reach this machine's own loopback
+        http_client=DefaultAsyncHttpxClient(trust_env=False, timeout=endpoint.timeout) if is_local(url) else None,
+    )
+
+
+def is_fatal(problem: Exception) -> bool:
+    """Whether every other request would fail in the same way."""
+    fatal = (openai.AuthenticationError, openai.PermissionDeniedError, openai.NotFoundError)
+    return isinstance(problem, fatal) or _unknown_model(problem)
+
+
+def explain(problem: Exception, endpoint: Endpoint) -> EndpointError:
+    """One line for what the SDK raised: the variable or the setting that is wrong, and the server's own words."""
+    return EndpointError(mask(_explain(problem, endpoint), endpoint))
+
+
+def _explain(problem: Exception, endpoint: Endpoint) -> str:
+    url = address(endpoint)
+    if isinstance(problem, openai.APITimeoutError):
+        return f"endpoint.base_url: {url} did not answer within {endpoint.timeout:g} seconds (endpoint.timeout)"
+    if isinstance(problem, openai.APIConnectionError):
+        cause = problem.__cause__ or problem
+        return f"endpoint.base_url: {url} cannot be reached: {_one_line(str(cause), endpoint) or type(cause).__name__}"
+    if not isinstance(problem, openai.APIStatusError):
+        return f"endpoint.base_url: {url}: {_one_line(str(problem), endpoint)}"
+    said = f"{problem.status_code}: {_one_line(_message(problem), endpoint)}"
+    if isinstance(problem, openai.AuthenticationError | openai.PermissionDeniedError):
+        return f"{url} refuses the key in the environment variable {endpoint.key_variable} ({said})"
+    if isinstance(problem, openai.NotFoundError) or _unknown_model(problem):
+        return f"endpoint.model: {endpoint.model!r} is not served at {url} ({said})"
+    return f"endpoint.base_url: {url} answered {said}"
+
+
+def _unknown_model(problem: Exception) -> bool:
+    return isinstance(problem, openai.APIStatusError) and problem.code == "model_not_found"
+
+
+REFUSALS = ("content_filter", "content_policy_violation", "invalid_prompt")
+"""Codes of a server that declines a text and would answer another."""
+
+
+def is_refusal(problem: Exception) -> bool:
+    """Whether a server declined this one request for what it says, where nothing is wrong with the settings."""
+    return isinstance(problem, openai.BadRequestError) and problem.code in REFUSALS
+
+
+def _message(problem: openai.APIStatusError) -> str:
+    """The server's message; the SDK's own text quotes the whole body."""
+    body: Any = problem.body
+    message = body.get("message") if isinstance(body, dict) else body
+    return str(message or problem.message)
+
+
+def _one_line(text: str, endpoint: Endpoint) -> str:
+    """Masked before it is shortened: half a key is still a secret."""
+    return " ".join(mask(text, endpoint).split())[:MESSAGE_LENGTH]
+
+
+def check_endpoint(endpoint: Endpoint) -> None:
+    """Prove address, key and model with one tiny structured request, before anything is spent on them.
+
+    Raises:
+        EndpointError: the variable or the setting that is wrong; after few attempts where the server is down.
+    """
+    client = make_client(endpoint, min(CHECK_RETRIES, endpoint.retries))
+    asyncio.run(_check(client, endpoint))
+
+
+async def _check(client: AsyncOpenAI, endpoint: Endpoint) -> None:
+    schema = {
+        "type": "object",
+        "properties": {"ready": {"type": "boolean"}},
+        "required": ["ready"],
+        "additionalProperties": False,
+    }
+    async with client:
+        try:
+            await client.chat.completions.with_raw_response.create(
+                model=endpoint.model,
+                messages=[{"role": "user", "content": "Are you ready? Answer in JSON."}],
+                response_format={
+                    "type": "json_schema",
+                    "json_schema": {"name": "ready", "strict": True, "schema": schema},
+                },
+                **sampling_fields(endpoint, CHECK_TOKENS),
+            )
+        except openai.OpenAIError as problem:
+            raise explain(problem, endpoint) from None

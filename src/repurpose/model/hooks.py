@@ -1,0 +1,287 @@
+"""Capture and steer the residual stream: the only place that knows what a decoder layer returns.
+
+The site `resid_post[l]` is the output of decoder layer l (0-based), before the final norm. transformers 5
+layers return that tensor, older ones a tuple that begins with it.
+
+Legend: b rows, s positions, d width, r steered rows.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from repurpose.model.operations import change_of, draw_noise, is_removed, noise_generator
+from repurpose.model.steer import Operation, Steer
+
+OnLayer = Callable[[int, Tensor], None]
+"""Receives (layer, residual stream (b, s, d)); must not keep the tensor, which later kernels may
+overwrite."""
+Change = Callable[[int, Tensor], Tensor | None]
+"""Receives (layer, residual stream (b, s, d)); returns what replaces it, or None to leave it."""
+
+
+class HookError(RuntimeError):
+    """A model's layers are not known, or an operation does not fit them; the message is one line."""
+
+
+class SteeringError(RuntimeError):
+    """A row was not steered at the positions where it should have been; the message is one line."""
+
+
+class _LastLayerReached(Exception):
+    """Ends a forward pass after the last layer that is needed."""
+
+
+def decoder_layers(model: nn.Module) -> nn.ModuleList:
+    """Return the decoder layers of a Llama-like model.
+
+    Raises:
+        HookError: for any other architecture, by name.
+    """
+    layers = getattr(getattr(model, "model", model), "layers", None)
+    if not isinstance(layers, nn.ModuleList) or not all(hasattr(layer, "self_attn") for layer in layers):
+        raise HookError(f"{type(model).__name__}: not a Llama-like model; its decoder layers are not known")
+    kinds = set(getattr(model.config, "layer_types", None) or ["full_attention"])
+    if kinds != {"full_attention"}:
+        raise HookError(f"{type(model).__name__}: layers of {', '.join(sorted(kinds))} are not supported")
+    return layers
+
+
+def hidden_of(output: Tensor | tuple[Any, ...]) -> Tensor:
+    """Return the residual stream (b, s, d) from what a decoder layer returned."""
+    hidden = output[0] if isinstance(output, tuple) else output
+    if not isinstance(hidden, Tensor) or hidden.ndim != 3:
+        raise HookError(f"a decoder layer returned {type(output).__name__}, not (rows, positions, width)")
+    return hidden
+
+
+def with_hidden(output: Tensor | tuple[Any, ...], hidden: Tensor) -> Tensor | tuple[Any, ...]:
+    """Return a decoder layer's output with another residual stream."""
+    return (hidden, *output[1:]) if isinstance(output, tuple) else hidden
+
+
+@contextmanager
+def change_layers(model: nn.Module, layers: Sequence[int], change: Change) -> Iterator[None]:
+    """Let `change` replace resid_post at the given layers while the block runs."""
+    modules = decoder_layers(model)
+    with ExitStack() as stack:
+        for layer in sorted(set(layers)):
+            if not 0 <= layer < len(modules):
+                raise HookError(f"layer {layer} is not in the model; 0 to {len(modules) - 1} are")
+            handle = modules[layer].register_forward_hook(_hook(layer, change))
+            stack.callback(handle.remove)
+        yield
+
+
+def _hook(layer: int, change: Change) -> Callable[..., Any]:
+    def hook(_module: nn.Module, _inputs: Any, output: Any) -> Any:
+        changed = change(layer, hidden_of(output))
+        return None if changed is None else with_hidden(output, changed)
+
+    return hook
+
+
+def read_layers(model: nn.Module, layers: Sequence[int], on_layer: OnLayer, **inputs: Tensor) -> None:
+    """Run a forward pass, hand each asked layer's residual stream to `on_layer`, stop after the last of them.
+
+    Neither the layers above nor the language-model head run.
+    """
+    last = max(layers)
+
+    def look(layer: int, hidden: Tensor) -> None:
+        on_layer(layer, hidden)
+        if layer == last:
+            raise _LastLayerReached
+
+    with change_layers(model, layers, look), torch.inference_mode():
+        try:
+            getattr(model, "model", model)(**inputs, use_cache=False)
+        except _LastLayerReached:
+            return
+    raise HookError(f"layer {last} did not run")
+
+
+@dataclass
+class _Group:
+    """Rows of one batch that share an operation and a layer."""
+
+    operation: Operation
+    rows: list[int]
+    vectors: Tensor
+    """(r, 1, d): the vector to add, or the unit direction to ablate; empty for the other operations."""
+    magnitudes: Tensor
+    """(r, 1, 1) float32."""
+    generators: list[np.random.Generator]
+    index: Tensor = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.index = torch.tensor(self.rows, device=self.magnitudes.device)
+
+
+class BatchSteering:
+    """Steers the rows of one batch, each by its own operation, and counts where it did.
+
+    `positions(real, generated)` must be called before each forward pass. A position counts when its residual
+    stream came out different, so the count proves the steering instead of repeating the plan; for ablation also when
+    the direction was no part of the stream.
+    """
+
+    def __init__(
+        self, steers: Sequence[Steer | None], seeds: Sequence[int], model: nn.Module, device: torch.device
+    ) -> None:
+        self.steers, self.device = list(steers), device
+        self.layers = len(decoder_layers(model))
+        self._generators = [
+            noise_generator(seed) if steer is not None and steer.operation == "noise" else None
+            for steer, seed in zip(steers, seeds, strict=True)
+        ]
+        for steer in steers:
+            check_steer(steer, self.layers)
+        self._order = list(range(len(self.steers)))
+        self._counts = torch.zeros(self.layers, len(self.steers), dtype=torch.int64, device=device)
+        self._group()
+
+    def _group(self) -> None:
+        """Arrange the rows that are in the batch by layer and operation."""
+        self._groups: dict[int, list[_Group]] = {}
+        places: dict[tuple[Operation, int], list[int]] = {}
+        for place, row in enumerate(self._order):
+            steer = self.steers[row]
+            if steer is not None:
+                layer = -1 if steer.operation == "ablate" else steer.layer
+                places.setdefault((steer.operation, layer), []).append(place)
+        for (operation, layer), rows in places.items():
+            group = self._make_group(operation, rows)
+            for at in range(self.layers) if layer < 0 else (layer,):
+                self._groups.setdefault(at, []).append(group)
+        self._originals = torch.tensor(self._order, device=self.device)
+        self._generated_only = torch.tensor(
+            [(s := self.steers[row]) is not None and s.positions == "generated" for row in self._order],
+            device=self.device,
+        )
+
+    def _make_group(self, operation: Operation, places: list[int]) -> _Group:
+        rows = [self._order[place] for place in places]
+        steers = [steer for row in rows if (steer := self.steers[row]) is not None]
+        magnitudes = torch.tensor([steer.magnitude for steer in steers], dtype=torch.float32)[:, None, None]
+        vectors = torch.empty(0)
+        if operation in ("add", "ablate"):
+            vectors = torch.from_numpy(np.stack([s.direction for s in steers if s.direction is not None]))
+            vectors = vectors.float()[:, None, :]
+            if operation == "add":
+                vectors = vectors * magnitudes
+            vectors = vectors.to(self.device)
+        generators = [g for row in rows if (g := self._generators[row]) is not None]
+        return _Group(operation, places, vectors, magnitudes.to(self.device), generators)
+
+    @property
+    def active_layers(self) -> list[int]:
+        """Layers at which any row is steered."""
+        return sorted(self._groups)
+
+    def positions(self, real: Tensor, generated: Tensor) -> None:
+        """Say which positions of the next forward pass are real and which of them were generated.
+
+        Args:
+            real: (b, s) bool, false at padding and for rows that are done.
+            generated: (b, s) or (1, 1) bool, true at tokens that the model wrote itself.
+        """
+        self._mask = real & (generated | ~self._generated_only[:, None])
+
+    def keep(self, places: Sequence[int]) -> None:
+        """Keep only the rows at these places of the batch, in this order."""
+        self._order = [self._order[place] for place in places]
+        self._group()
+
+    def change(self, layer: int, hidden: Tensor) -> Tensor | None:
+        """Return the steered residual stream (b, s, d) of one layer and count the positions that changed."""
+        groups = self._groups.get(layer)
+        if not groups:
+            return None
+        steered = hidden.clone()
+        for group in groups:
+            before, mask = hidden[group.index], self._mask[group.index]
+            after = torch.where(mask[..., None], _apply(group, before, mask), before)
+            steered[group.index] = after
+            changed = (after != before).any(-1)
+            if group.operation == "ablate":
+                changed |= mask & is_removed(before.float(), group.vectors, before.dtype)
+            self._counts[layer].index_add_(0, self._originals[group.index], changed.sum(1))
+        return steered
+
+    def counted(self) -> list[int]:
+        """Steered positions of each row of the original batch.
+
+        Raises:
+            SteeringError: where an ablation reached some layers more often than others.
+        """
+        counts = self._counts.cpu()
+        totals = []
+        for row, steer in enumerate(self.steers):
+            column = counts[:, row].tolist()
+            if steer is not None and steer.operation == "ablate" and len(set(column)) > 1:
+                raise SteeringError(f"condition {steer.condition}, row {row}: ablated positions by layer {column}")
+            totals.append(0 if steer is None else column[steer.layer])
+        return totals
+
+
+def check_steer(steer: Steer | None, layers: int) -> None:
+    """Refuse what cannot be done in a model of so many layers.
+
+    Raises:
+        HookError: naming the condition.
+    """
+    if steer is None:
+        return
+    if not 0 <= steer.layer < layers:
+        raise HookError(f"condition {steer.condition}: no layer {steer.layer}; 0 to {layers - 1} are")
+    if steer.operation in ("add", "ablate"):
+        norm = 0.0 if steer.direction is None else float(np.linalg.norm(steer.direction))
+        if not abs(norm - 1) < 1e-4:
+            raise HookError(f"condition {steer.condition}: its direction has norm {norm:.4g}, not 1")
+    if steer.operation != "ablate" and steer.magnitude == 0:
+        raise HookError(f"condition {steer.condition}: magnitude 0 is no steering; leave the row unsteered")
+
+
+def _apply(group: _Group, hidden: Tensor, mask: Tensor) -> Tensor:
+    """Apply a group's operation to its rows (r, s, d); `mask` (r, s) says where it will count."""
+    if group.operation == "add":
+        return hidden + group.vectors.to(hidden.dtype)
+    stream = hidden.float()
+    noise = _noise(group, mask, hidden.shape[-1]) if group.operation == "noise" else stream
+    change = change_of(group.operation, stream, group.vectors, group.magnitudes, noise)
+    return (stream + change).to(hidden.dtype)
+
+
+def _noise(group: _Group, mask: Tensor, width: int) -> Tensor:
+    """Unit directions (r, s, d), drawn at masked positions only: a row's noise knows no padding or batch."""
+    noise = torch.zeros(*mask.shape, width)
+    for row, (generator, at) in enumerate(zip(group.generators, mask.cpu(), strict=True)):
+        noise[row, at] = draw_noise(generator, int(at.sum()), width)
+    return noise.to(group.magnitudes.device)
+
+
+@contextmanager
+def steer(model: nn.Module, steering: BatchSteering) -> Iterator[None]:
+    """Steer every forward pass inside the block."""
+    with change_layers(model, steering.active_layers, steering.change):
+        yield
+
+
+def check_counts(steers: Sequence[Steer | None], counted: Sequence[int], expected: Sequence[int]) -> None:
+    """Compare the positions counted in the hook with those that should have been steered.
+
+    Raises:
+        SteeringError: naming the first condition and row that differ.
+    """
+    for row, (plan, count, wanted) in enumerate(zip(steers, counted, expected, strict=True)):
+        if count != wanted:
+            name = plan.condition if plan is not None else "unsteered"
+            raise SteeringError(f"condition {name}, row {row}: steered at {count} of {wanted} positions")

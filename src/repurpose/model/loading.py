@@ -1,0 +1,136 @@
+"""Models and tokenizers from disk: safetensors only, no code from the model's directory, errors in one
+line."""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+from typing import Any
+
+import torch
+from huggingface_hub import try_to_load_from_cache
+from transformers import (
+    AutoConfig,
+    AutoModelForCausalLM,
+    GenerationConfig,
+    PretrainedConfig,
+    PreTrainedModel,
+)
+
+from repurpose.model.gpus import lease_cards
+from repurpose.study.settings import Pair, Role
+
+HASHED_BYTES = 1 << 30
+"""Model directories up to this size are identified by content, larger ones by their files' sizes and
+times."""
+
+
+class ModelError(RuntimeError):
+    """A model cannot be loaded or does not fit the study; the message is one line."""
+
+
+def loaded_file(pair: Pair, role: Role, file: str) -> Path | None:
+    """Where a file of a model lies: in its directory, or in the hub's cache once it was loaded from there."""
+    name, revision = getattr(pair, role), getattr(pair, f"{role}_revision")
+    if Path(name).is_dir():
+        return path if (path := Path(name, file)).is_file() else None
+    found = try_to_load_from_cache(name, file, revision=revision)
+    return Path(found) if isinstance(found, str) else None
+
+
+def load_config(pair: Pair, role: Role) -> PretrainedConfig:
+    """Load the configuration of one of the pair."""
+    config: PretrainedConfig = load(AutoConfig, pair, role)
+    return config
+
+
+def generation_stop_ids(pair: Pair, role: Role) -> int | list[int] | None:
+    """What ends a text by the model's generation settings, or by its configuration where it has none."""
+    name, revision = getattr(pair, role), getattr(pair, f"{role}_revision")
+    try:
+        settings: Any = GenerationConfig.from_pretrained(name, revision=revision)
+    except OSError:
+        settings = load_config(pair, role)
+    ids: int | list[int] | None = settings.eos_token_id
+    return ids
+
+
+def model_parameters(pair: Pair, role: Role) -> float:
+    """Billions of parameters, as the study says or the configuration's shapes give."""
+    if pair.parameters is not None:
+        return pair.parameters
+    config = load_config(pair, role)
+    with torch.device("meta"):
+        model = AutoModelForCausalLM.from_config(config)
+    return sum(weight.numel() for weight in model.parameters()) / 1e9
+
+
+def load_model(pair: Pair, role: Role) -> PreTrainedModel:
+    """Load one of the pair for inference, on a card of its own where there is one."""
+    lease_cards(1, torch.cuda.device_count())
+    model: PreTrainedModel = load(
+        AutoModelForCausalLM, pair, role, dtype=getattr(torch, pair.dtype), use_safetensors=True
+    )
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    model.train(False).requires_grad_(False)
+    return model.to(torch.device(device))  # type: ignore[arg-type, no-any-return]
+
+
+def load(kind: Any, pair: Pair, role: Role, **options: Any) -> Any:
+    name, revision = getattr(pair, role), getattr(pair, f"{role}_revision")
+    try:
+        return kind.from_pretrained(name, revision=revision, trust_remote_code=False, **options)
+    except (OSError, ValueError, KeyError) as problem:
+        raise ModelError(f"pair.{role}: cannot load {name}: {_first_line(problem)}{_remedy(problem)}") from problem
+
+
+def _remedy(problem: Exception) -> str:
+    text = str(problem).lower()
+    if "gated" in text:
+        return " Accept its licence on the hub, then name your token in the environment variable HF_TOKEN."
+    if "private" in text or "401" in text:
+        return " A private model wants a token that may read it, in the environment variable HF_TOKEN."
+    return ""
+
+
+def _first_line(problem: Exception) -> str:
+    """The first line of a message, with the next where it only announces it."""
+    lines = [line.strip() for line in str(problem).split("\n") if line.strip()]
+    return " ".join(lines[:2] if lines and lines[0].endswith(":") else lines[:1])
+
+
+def model_digest(pair: Pair, role: Role) -> str:
+    """Identify a model's files, so that what was made with other weights is never taken for this model's.
+
+    A directory counts by content (by sizes and times above `HASHED_BYTES`), a hub name by its commit.
+    """
+    name, revision = getattr(pair, role), getattr(pair, f"{role}_revision")
+    folder = Path(name).expanduser()
+    if not folder.is_dir():
+        load_config(pair, role)  # asks the hub which commit the revision is
+        config = loaded_file(pair, role, "config.json")
+        assert config is not None, "the hub's cache holds what was just loaded"
+        return _digest([name, str(revision), config.parent.name])
+    files = sorted(path for path in folder.iterdir() if path.suffix in {".json", ".safetensors", ".jinja"})
+    if sum(path.stat().st_size for path in files) <= HASHED_BYTES:
+        return _digest([part for path in files for part in (path.name, _file_digest(path))])
+    return _digest([f"{p.name} {p.stat().st_size} {p.stat().st_mtime_ns}" for p in files])
+
+
+def made_with(pair: Pair, *roles: Role) -> dict[str, Any]:
+    """What a table says of the models that it was made with: `model_digest` by role, and `device`."""
+    return {"model_digest": {role: model_digest(pair, role) for role in roles}, "device": device_name()}
+
+
+def device_name() -> str:
+    """The accelerator's name, or `cpu`."""
+    return torch.cuda.get_device_name() if torch.cuda.is_available() else "cpu"
+
+
+def _file_digest(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _digest(parts: list[str]) -> str:
+    return hashlib.sha256("\n".join(parts).encode()).hexdigest()[:16]

@@ -1,0 +1,88 @@
+"""Teacher forcing: read a model's logits on given tokens, with or without steering.
+
+Rows of one call are padded on the right, so that positions count from each row's start. Steering and its proof are
+those of generation: the same hooks, the same counts.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+from transformers import PreTrainedModel
+
+from repurpose.model.hooks import BatchSteering, check_counts, steer
+from repurpose.model.steer import Steer, expected_positions
+
+
+@dataclass(frozen=True)
+class Forced:
+    """One row: its tokens, the positions whose next-token logits are wanted, and how it is steered, if at all."""
+
+    token_ids: list[int]
+    positions: list[int]
+    """Position p gives the logits that predict token p + 1."""
+    steer: Steer | None = None
+    seed: int = 0
+    """Of the row's noise."""
+    prompt_tokens: int | None = None
+    """How many of the tokens are the prompt's, for steering at generated positions; null: all."""
+
+    @property
+    def prompt(self) -> int:
+        """How many of the tokens are the prompt's."""
+        return len(self.token_ids) if self.prompt_tokens is None else self.prompt_tokens
+
+
+@dataclass(frozen=True)
+class Read:
+    """What was read on one row."""
+
+    logits: Tensor
+    """(positions, v) float32."""
+    steered_positions: int
+    expected_positions: int
+
+
+def read_logits(model: PreTrainedModel, rows: Sequence[Forced], batch_tokens: int = 8192) -> Iterator[tuple[int, Read]]:
+    """Yield (index of the row, what was read on it), batch by batch, longest rows first.
+
+    Raises:
+        SteeringError: where a row was not steered at each of the tokens that its policy names.
+    """
+    for indices in _batches([len(row.token_ids) for row in rows], batch_tokens):
+        batch = [rows[i] for i in indices]
+        yield from zip(indices, _read_batch(model, batch), strict=True)
+
+
+def _batches(lengths: Sequence[int], batch_tokens: int) -> Iterator[list[int]]:
+    order = sorted(range(len(lengths)), key=lambda i: (-lengths[i], i))
+    while order:
+        count = max(1, batch_tokens // lengths[order[0]])
+        yield order[:count]
+        order = order[count:]
+
+
+@torch.inference_mode()
+def _read_batch(model: PreTrainedModel, rows: Sequence[Forced]) -> list[Read]:
+    lengths = torch.tensor([len(row.token_ids) for row in rows], device=model.device)
+    ids = torch.zeros(len(rows), int(lengths.max()), dtype=torch.int64, device=model.device)
+    for place, row in enumerate(rows):
+        ids[place, : len(row.token_ids)] = torch.tensor(row.token_ids)
+    real = torch.arange(ids.shape[1], device=model.device) < lengths[:, None]
+    steers = [row.steer for row in rows]
+    prompts = [row.prompt for row in rows]
+    generated = torch.arange(ids.shape[1], device=model.device) >= torch.tensor(prompts, device=model.device)[:, None]
+    steering = BatchSteering(steers, [row.seed for row in rows], model, model.device)
+    steering.positions(real, generated)
+    with steer(model, steering):
+        logits = model(input_ids=ids, attention_mask=real.long(), use_cache=False).logits
+    counted = steering.counted()
+    expected = [expected_positions(row.steer, row.prompt, len(row.token_ids) - row.prompt) for row in rows]
+    check_counts(steers, counted, expected)
+    return [
+        Read(logits[place, row.positions].float().cpu(), counted[place], expected[place])
+        for place, row in enumerate(rows)
+    ]

@@ -1,0 +1,107 @@
+"""Text and token ids: tokenizers of the pair, held against their own files; prompts under the chat template."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from tokenizers import Tokenizer
+from transformers import AutoTokenizer, PreTrainedTokenizerBase, PreTrainedTokenizerFast
+
+from repurpose.model.loading import ModelError, load, load_config, loaded_file
+from repurpose.study.settings import Pair, Role, SettingsError
+
+
+def load_tokenizer(pair: Pair, role: Role) -> PreTrainedTokenizerBase:
+    """Load the tokenizer of one of the pair, so that it gives the ids that its own file gives.
+
+    Some models name a class that rebuilds parts of the file's tokenizer (R1-Distill-Llama names Llama 2's, which loses
+    every space); transformers knows some of them by their hub names, but no copy of them elsewhere.
+    """
+    tokenizer: PreTrainedTokenizerBase = load(AutoTokenizer, pair, role)
+    file = loaded_file(pair, role, "tokenizer.json")
+    if file is not None and not _is_faithful(tokenizer, file):
+        tokenizer = load(PreTrainedTokenizerFast, pair, role)
+    return tokenizer
+
+
+PROBE = "Wait, 12 + 7 is 19.\nHmm  no: \u201cna\u00efve\u201d [x] \t So\n\nbut <think> then"
+"""Text in which tokenizers differ: spaces, line ends, digits, quotes, accents, a tag."""
+
+
+def _is_faithful(tokenizer: PreTrainedTokenizerBase, file: Path) -> bool:
+    """Whether a tokenizer reads and writes the probe as its file says."""
+    own = Tokenizer.from_file(str(file))
+    ids = own.encode(PROBE, add_special_tokens=False).ids
+    if tokenizer.encode(PROBE, add_special_tokens=False) != ids:
+        return False
+    return bool(tokenizer.decode(ids) == own.decode(ids, skip_special_tokens=False))
+
+
+def check_same_ids(one: PreTrainedTokenizerBase, other: PreTrainedTokenizerBase) -> None:
+    """Assert that two tokenizers give text the same ids.
+
+    Ordinary tokens must agree, and so must the ids that begin and end a text where both define them; further
+    special tokens may bear other names (a chat format's).
+
+    Raises:
+        ModelError: naming the first difference.
+    """
+    for kind in ("bos_token_id", "eos_token_id"):
+        ids = getattr(one, kind), getattr(other, kind)
+        if None not in ids and ids[0] != ids[1]:
+            raise ModelError(f"the pair's tokenizers disagree: {kind} is {ids[0]} in one, {ids[1]} in the other")
+    ours, theirs = _ordinary_tokens(one), _ordinary_tokens(other)
+    for token in sorted(ours.keys() ^ theirs.keys() | {t for t in ours if ours[t] != theirs.get(t)}):
+        raise ModelError(
+            f"the pair's tokenizers disagree: {token!r} is {ours.get(token)} in one, {theirs.get(token)} in the other"
+        )
+    plain = PROBE.replace("<think>", "think")  # a tag may be one token in one of them
+    if one.encode(plain, add_special_tokens=False) != other.encode(plain, add_special_tokens=False):
+        raise ModelError(f"the pair's tokenizers disagree: they give {plain!r} different ids")
+
+
+def _ordinary_tokens(tokenizer: PreTrainedTokenizerBase) -> dict[str, int]:
+    added = set(tokenizer.get_added_vocab())
+    return {token: index for token, index in tokenizer.get_vocab().items() if token not in added}
+
+
+def check_ids_fit(ids: list[int], pair: Pair, role: Role) -> None:
+    """Assert that token ids lie in a model's vocabulary, before the model is loaded.
+
+    Raises:
+        ModelError: naming the largest id.
+    """
+    size: int = load_config(pair, role).vocab_size
+    if ids and max(ids) >= size:
+        raise ModelError(f"pair.{role}: token id {max(ids)} is outside the model's {size} tokens; wrong tokenizer?")
+
+
+def prompt_token_ids(tokenizer: PreTrainedTokenizerBase, messages: str) -> list[int]:
+    """Ids of a prompt's messages (JSON) under the chat template, up to where the answer begins.
+
+    Raises:
+        ModelError: where the template gives the beginning-of-text token twice.
+    """
+    ids: Any = tokenizer.apply_chat_template(
+        json.loads(messages), add_generation_prompt=True, tokenize=True, return_dict=False
+    )
+    if ids[:2].count(tokenizer.bos_token_id) == 2:
+        raise ModelError(f"the chat template of {tokenizer.name_or_path} begins a prompt with two BOS tokens")
+    return list(ids)
+
+
+def keyword_ids(tokenizer: PreTrainedTokenizerBase, keywords: Sequence[str]) -> list[int]:
+    """Tokens that are a keyword, with or without a space before it, in any case.
+
+    Raises:
+        SettingsError: where the vocabulary has none.
+    """
+    wanted = {keyword.lower() for keyword in keywords}
+    found = [i for i in range(len(tokenizer)) if tokenizer.decode([i]).strip().lower() in wanted]
+    if not found:
+        listed = ", ".join(keywords)
+        raise SettingsError(f"keywords: no token of the model is one of {listed}; give one that is a single token")
+    return found

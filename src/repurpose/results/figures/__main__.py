@@ -1,0 +1,77 @@
+"""Draw one figure from its table, as SVG and PNG."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Callable
+
+import polars as pl
+from matplotlib.figure import Figure
+
+from repurpose.data.csv_tables import read_csv
+from repurpose.results.figures import (
+    ablation,
+    base_zero,
+    baselines,
+    coherence,
+    confusion,
+    cosines,
+    detection,
+    layers,
+    lens,
+    projections,
+    rollout,
+    two_by_two,
+    windows,
+)
+from repurpose.results.figures.style import Context, empty_figure, save_figure
+from repurpose.study.catalogue import AGREEMENT_FIGURES, FIGURES
+from repurpose.study.errors import one_line_errors
+from repurpose.study.settings import SettingsError, StepSettings
+
+DRAW: dict[str, Callable[[pl.DataFrame, Context], Figure]] = {
+    "rollout": rollout.draw,
+    "windows": windows.draw,
+    "2x2": two_by_two.draw,
+    "baselines": baselines.draw,
+    "lens": lens.draw,
+    "projections": projections.draw,
+    "layers": layers.draw,
+    "cosines": cosines.draw,
+    "ablation": ablation.draw,
+    "base_zero": base_zero.draw,
+    "coherence": coherence.draw,
+    "detection": detection.draw,
+    "confusion": confusion.draw,
+}
+assert set(DRAW) == {*FIGURES, *AGREEMENT_FIGURES}
+
+
+def draw_figure(name: str, table: pl.DataFrame, context: Context) -> Figure:
+    """Draw a figure; an empty table gives a figure that says so.
+
+    Raises:
+        SettingsError: for a name that is no figure.
+    """
+    if name not in DRAW:
+        raise SettingsError(f"figure: {name!r} is not allowed; choose from {', '.join(DRAW)}")
+    if table.is_empty():
+        return empty_figure(f"“{name}” was not measured in this study.")
+    return DRAW[name](table, context)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--settings", required=True, help="the step's settings as JSON")
+    parser.add_argument("--table", required=True)
+    parser.add_argument("--output", required=True, nargs=2, metavar=("SVG", "PNG"))
+    arguments = parser.parse_args()
+    with one_line_errors("results.figures"):
+        settings = StepSettings("results.figures", arguments.settings)
+        context = Context(settings.keywords, settings.vectors.behaviour, settings.activations.window_length)
+        figure = draw_figure(settings.values["figure"], read_csv(arguments.table), context)
+        save_figure(figure, *arguments.output)
+
+
+if __name__ == "__main__":
+    main()

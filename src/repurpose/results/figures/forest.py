@@ -1,0 +1,72 @@
+"""Estimates with intervals in rows, random directions together in one row."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import polars as pl
+from matplotlib.axes import Axes
+
+from repurpose.results.figures.style import CONTROL, READER, UNSTEERED
+
+
+def with_names(table: pl.DataFrame) -> pl.DataFrame:
+    """Add each row's `name`: random directions and shuffles share one each, others show their reader if need be."""
+    readers = dict(table.group_by("direction").agg(pl.col("reader").n_unique()).iter_rows())
+    names = [_name_row(row, readers[row["direction"]] > 1) for row in table.iter_rows(named=True)]
+    return table.with_columns(name=pl.Series(names, dtype=pl.String))
+
+
+def _name_row(row: dict[str, Any], several_readers: bool) -> str:
+    shared = {"random": "random directions", "shuffle": "label shuffles", "none": "unsteered"}
+    if row["family"] in shared:
+        return shared[row["family"]]
+    named = several_readers or row["family"] == "behaviour"
+    return f"{row['direction']} ({row['reader']})" if named else str(row["direction"])
+
+
+def color_row(row: dict[str, Any]) -> str:
+    """Return a row's colour."""
+    if row["family"] == "behaviour":
+        return READER.get(str(row["reader"]), UNSTEERED)
+    if row["direction"] == "none":
+        return UNSTEERED
+    return "#A5A5A5" if row["family"] == "random" else CONTROL.get(str(row["direction"]), "#7A7A7A")
+
+
+def order_rows(table: pl.DataFrame) -> list[str]:
+    """Return row names from bottom to top: controls, unsteered, the behaviour."""
+    rank = {"random": 0, "shuffle": 1, "behaviour": 9, "none": 8}
+    rows = sorted(table.iter_rows(named=True), key=lambda row: (rank.get(row["family"], 5), row["name"]))
+    return list(dict.fromkeys(row["name"] for row in rows))
+
+
+def draw_forest(
+    axes: Axes,
+    table: pl.DataFrame,
+    names: Sequence[str],
+    column: str,
+    ends: tuple[str, str],
+    shift: float = 0,
+) -> None:
+    """Draw each row's estimate and interval at its name's height; rows of one name are spread a little."""
+    together: dict[str, int] = {}
+    count = dict(table.group_by("name").len().iter_rows())
+    for row in table.sort(column).iter_rows(named=True):
+        name, estimate = row["name"], row[column]
+        number = together[name] = together.get(name, -1) + 1
+        if estimate is None:
+            continue
+        spread = (number / max(1, count[name] - 1) - 0.5) * 0.7 if count[name] > 1 else 0.0
+        place, thin = names.index(name) + spread + shift, count[name] > 1
+        color = color_row(row)
+        axes.plot([row[ends[0]], row[ends[1]]], [place] * 2, color=color, linewidth=0.7 if thin else 1.5)
+        axes.plot(estimate, place, "o", color=color, markersize=2.2 if thin else 4.5)
+
+
+def name_axis(axes: Axes, names: Sequence[str]) -> None:
+    """Write the rows' names at the axis."""
+    axes.set_yticks(range(len(names)), names, fontsize=7.5)
+    axes.tick_params(axis="y", length=0)
+    axes.set_ylim(-0.7, len(names) - 0.3)

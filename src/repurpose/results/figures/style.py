@@ -1,0 +1,209 @@
+"""What all figures share: size, type, colours, bands, labels beside lines, reproducible files."""
+
+from __future__ import annotations
+
+import math
+import unicodedata
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import matplotlib as mpl
+
+mpl.use("Agg")
+
+import polars as pl
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from repurpose.data.tables import whole_file
+
+WIDTH = 7.0
+"""Inches; the text stays readable when the page scales it to a column."""
+
+BASE, REASONING = "#0072B2", "#D55E00"
+"""Base-derived and reasoning-derived (Okabe and Ito's palette, which colour-blind readers tell apart)."""
+READER = {"base": BASE, "reasoning": REASONING}
+UNSTEERED, RANDOM, BEST_RANDOM, INK = "#555555", "#BDBDBD", "#4D4D4D", "#222222"
+CONTROL = {
+    "uncertainty-estimation": "#009E73",
+    "noise": "#CC79A7",
+    "self": "#B8860B",
+    "mean": "#56B4E9",
+}
+WINDOW, START = "#BFE3C6", "#F4B6A6"
+"""Green for what is read, red for where the behaviour starts, as in the paper's Fig. 1."""
+
+mpl.rcParams.update(
+    {
+        "font.family": "DejaVu Sans",
+        "font.size": 8.5,
+        "axes.titlesize": 9,
+        "axes.titleweight": "bold",
+        "axes.titlelocation": "left",
+        "axes.labelsize": 8.5,
+        "axes.spines.top": False,
+        "axes.spines.right": False,
+        "axes.edgecolor": "#777777",
+        "axes.linewidth": 0.7,
+        "axes.unicode_minus": True,
+        "xtick.labelsize": 8,
+        "ytick.labelsize": 8,
+        "xtick.color": "#444444",
+        "ytick.color": "#444444",
+        "lines.linewidth": 1.6,
+        "lines.markersize": 4,
+        "legend.frameon": False,
+        "legend.fontsize": 8,
+        "svg.hashsalt": "repurpose",
+        "svg.fonttype": "path",
+        "text.parse_math": False,
+        "figure.constrained_layout.use": True,
+        "path.simplify": False,
+    }
+)
+
+
+Label = tuple[float, str, str]
+"""Height, text, colour."""
+
+
+@dataclass(frozen=True)
+class Context:
+    """What a figure may know beside its table."""
+
+    keywords: tuple[str, ...]
+    behaviour: str
+    window_length: int
+
+    @property
+    def share_label(self) -> str:
+        """Axis label of the keyword share."""
+        return f"share of words in {{{', '.join(self.keywords)}}} (%)"
+
+
+def panels(columns: int, height: float, rows: int = 1, **options: Any) -> tuple[Figure, list[Axes]]:
+    """Return a figure and its axes in reading order."""
+    figure = Figure(figsize=(WIDTH, height))
+    axes = figure.subplots(rows, columns, squeeze=False, **options)
+    return figure, list(axes.flat)
+
+
+def draw_band(
+    axes: Axes, table: pl.DataFrame, x: str, y: str, ends: tuple[str, str], color: str, **options: Any
+) -> None:
+    """Draw a line with its interval as a band."""
+    kept = table.drop_nulls([x, y]).sort(x)
+    axes.fill_between(kept[x], kept[ends[0]], kept[ends[1]], color=color, alpha=0.18, linewidth=0)
+    axes.plot(kept[x], kept[y], color=color, marker="o", **options)
+
+
+def draw_cell_line(axes: Axes, line: pl.DataFrame, x: str, color: str) -> float | None:
+    """Draw a condition's share: coherent cells as a line with its band, interrupted by crosses for the others.
+
+    A cross above the axes stands at their upper edge. Returns the last coherent height, for the label.
+    """
+    whole, broken = line.filter(pl.col("coherent")).sort(x), line.filter(~pl.col("coherent"))
+    columns = ("share", "low", "high")
+    gaps = line.sort(x).with_columns(pl.when("coherent").then(c).otherwise(math.nan).alias(c) for c in columns)
+    draw_band(axes, gaps, x, "share", ("low", "high"), color)
+    axes.vlines(whole[x], whole["low"], whole["high"], color=color, linewidth=0.8, alpha=0.4)
+    if broken.height:  # an empty line that is not clipped would stretch the layout
+        heights = broken["share"].clip(upper_bound=axes.get_ylim()[1] * 0.985)
+        axes.plot(broken[x], heights, "x", color=color, markersize=6, clip_on=False)
+    return float(whole["share"][-1]) if whole.height else None
+
+
+def draw_reference(axes: Axes, values: pl.Series | Sequence[float], text: str) -> list[Label]:
+    """Draw a dashed horizontal line at the first value, where there is one; return its label."""
+    if not len(values) or values[0] is None:
+        return []
+    axes.axhline(values[0], color=UNSTEERED, linestyle=(0, (4, 3)), linewidth=1, zorder=1)
+    return [(values[0], text, UNSTEERED)]
+
+
+def label_lines(axes: Axes, labels: Sequence[Label], size: float = 7.5, filled: float = 0.72) -> None:
+    """Write (y, text, colour) to the right of the axes, pushed apart so that none covers another.
+
+    Call it when the limits of the axes are final; `filled` is about how much of a panel's height the axes take.
+    """
+    low, high = axes.get_ylim()
+    step = (high - low) * (size * 1.3 / 72) / (_inches(axes) * filled)
+    for (y, text, color), place in zip(sorted(labels), _push_apart(sorted(labels), step), strict=True):
+        axes.annotate(
+            text,
+            (1.0, min(max(y, low), high)),
+            xycoords=("axes fraction", "data"),
+            xytext=(1.025, place),
+            textcoords=("axes fraction", "data"),
+            color=color,
+            fontsize=size,
+            va="center",
+            annotation_clip=False,
+        )
+
+
+def _inches(axes: Axes) -> float:
+    """Return how high a panel is; the exact layout of the axes in it is known only when the figure is drawn."""
+    place, figure = axes.get_subplotspec(), axes.get_figure(root=True)
+    assert place is not None and isinstance(figure, Figure)
+    return float(figure.get_size_inches()[1]) / place.get_gridspec().nrows
+
+
+def _push_apart(labels: Sequence[Label], step: float) -> list[float]:
+    """Return heights in order, at least `step` apart, centred on where they should be."""
+    places = [y for y, _, _ in labels]
+    for _ in range(200):
+        moved = False
+        for i in range(len(places) - 1):
+            lack = step - (places[i + 1] - places[i])
+            if lack > 1e-9 * max(1.0, abs(step)):
+                places[i] -= lack / 2
+                places[i + 1] += lack / 2
+                moved = True
+        if not moved:
+            break
+    return places
+
+
+def add_title(figure: Figure, head: str, note: str = "") -> None:
+    """Write what is shown above the panels, and below them how to read it."""
+    figure.suptitle(head, fontsize=9.5, fontweight="bold", x=0.01, ha="left")
+    if note:
+        figure.supxlabel(note, fontsize=7.5, color="#666666", x=0.01, ha="left")
+
+
+def percent(table: pl.DataFrame, names: Iterable[str]) -> pl.DataFrame:
+    """Return shares as percentages; cells where the first is undefined (texts without a word, say) are left out."""
+    first, *_ = names = list(names)
+    return table.drop_nulls(first).with_columns(pl.col(name) * 100 for name in names)
+
+
+def limit_to_coherent(axes: Axes, table: pl.DataFrame, column: str = "high") -> None:
+    """Let coherent cells set the height: a loop of one word would flatten everything else."""
+    values = table.filter(pl.col("coherent"))[column].drop_nulls()
+    top = values.max() if len(values) else 1.0
+    limit = max(float(top if isinstance(top, float) else 1.0) * 1.12, 0.5)
+    axes.set_ylim(-0.02 * limit, limit)  # a line at zero stays visible
+
+
+def printable(text: str) -> str:
+    """Return a model's text as it can stand on one line of a figure: no controls, no line breaks."""
+    shown = {"\n": "⏎", "\t": " ", "\r": ""}
+    return "".join(shown[c] if c in shown else "·" if unicodedata.category(c)[0] == "C" else c for c in text)
+
+
+def empty_figure(message: str) -> Figure:
+    """Return a figure that says why there is nothing to draw."""
+    figure = Figure(figsize=(WIDTH, 1.2))
+    figure.text(0.5, 0.5, message, ha="center", va="center", color=UNSTEERED)
+    return figure
+
+
+def save_figure(figure: Figure, svg: Path | str, png: Path | str) -> None:
+    """Write both files whole; equal tables give equal bytes."""
+    with whole_file(svg) as temporary:
+        figure.savefig(temporary, format="svg", metadata={"Date": None, "Creator": None})
+    with whole_file(png) as temporary:
+        figure.savefig(temporary, format="png", dpi=200, metadata={"Software": None})

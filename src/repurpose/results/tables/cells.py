@@ -1,0 +1,195 @@
+"""Cells: the rows of one condition, summed by prompt, with their estimates.
+
+Knows measurements and statistics; knows nothing of figures.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import polars as pl
+
+from repurpose.data.statistics import Array, Estimate, draw_weights, estimate_difference, estimate_ratio, estimate_share
+from repurpose.steering.selection import is_coherent
+from repurpose.study.settings import Selection
+
+CONDITION = ("target", "direction", "kind", "reader", "layer", "window_start", "operation", "multiple")
+"""What tells one cell of a sweep from another; magnitude and dose follow from it."""
+
+RATIOS: Mapping[str, tuple[str, str]] = {
+    "share": ("keyword_words", "words"),
+    "backtracking_share": ("backtracking_sentences", "sentences"),
+    "after_wrong": ("wrong_steps_backtracked", "wrong_steps"),
+    "after_right": ("right_steps_backtracked", "right_steps"),
+    "keyword_precision": ("keyword_backtracking_sentences", "keyword_sentences"),
+    "keyword_recall": ("keyword_backtracking_sentences", "backtracking_sentences"),
+}
+"""Metrics that are sums over sums of counts."""
+
+MEANS = ("distinct_2", "longest_run", "compression_ratio", "length", "finished", "correct")
+"""Metrics that are means over the rows where they are defined."""
+
+EFFECT_COLUMNS: dict[str, Any] = {
+    "target": pl.String,
+    "direction": pl.String,
+    "kind": pl.String,
+    "reader": pl.String,
+    "layer": pl.Int64,
+    "window_start": pl.Int64,
+    "operation": pl.String,
+    "multiple": pl.Float64,
+    "magnitude": pl.Float64,
+    "dose": pl.Float64,
+    "selected": pl.Boolean,
+    "coherent": pl.Boolean,
+    "prompts": pl.Int64,
+    "rows": pl.Int64,
+    "share": pl.Float64,
+    "low": pl.Float64,
+    "high": pl.Float64,
+    "change": pl.Float64,
+    "change_low": pl.Float64,
+    "change_high": pl.Float64,
+    "backtracking_share": pl.Float64,
+    "backtracking_low": pl.Float64,
+    "backtracking_high": pl.Float64,
+    "backtracking_change": pl.Float64,
+    "backtracking_change_low": pl.Float64,
+    "backtracking_change_high": pl.Float64,
+    **{
+        f"{name}{end}": pl.Float64
+        for name in ("after_wrong", "after_right")
+        for end in ("", "_low", "_high", "_change", "_change_low", "_change_high")
+    },
+    **{name: pl.Float64 for name in MEANS},
+}
+"""An effects table: the keyword share with its interval, its change from unsteered, coherence beside it.
+`after_wrong` and `after_right`: share of wrong and of right steps that are backtracked from, where that is known."""
+
+
+@dataclass(frozen=True)
+class Resampling:
+    """Prompts in a fixed order and how often each occurs in every resample."""
+
+    prompts: tuple[str, ...]
+    weights: Array
+    level: float
+
+    @classmethod
+    def over(cls, rows: pl.DataFrame, resamples: int, seed: int, level: float) -> Resampling:
+        """Resample the prompts that occur in the rows."""
+        prompts = tuple(sorted(rows["prompt_id"].unique()))
+        return cls(prompts, draw_weights(len(prompts), resamples, seed), level)
+
+    def sums(self, rows: pl.DataFrame, column: str) -> Array:
+        """Sum a column by prompt; nulls count nothing."""
+        return self._by_prompt(rows, rows[column].cast(pl.Float64).fill_null(0.0).to_numpy())
+
+    def counts(self, rows: pl.DataFrame, column: str) -> Array:
+        """Count by prompt the rows where a column is defined."""
+        return self._by_prompt(rows, rows[column].is_not_null().cast(pl.Float64).to_numpy())
+
+    def numbers(self, rows: pl.DataFrame) -> npt.NDArray[np.int64]:
+        """Return the number of each row's prompt."""
+        number = {prompt: i for i, prompt in enumerate(self.prompts)}
+        return np.array([number[prompt] for prompt in rows["prompt_id"]], dtype=np.int64)
+
+    def _by_prompt(self, rows: pl.DataFrame, values: Array) -> Array:
+        return np.bincount(self.numbers(rows), values, len(self.prompts)).astype(np.float64)
+
+
+def split_cells(rows: pl.DataFrame, keys: Sequence[str]) -> Iterator[pl.DataFrame]:
+    """Yield the rows of each cell, cells in the order of their keys."""
+    yield from rows.sort(keys, maintain_order=True).partition_by(keys, maintain_order=True)
+
+
+def parts(cell: pl.DataFrame, metric: str, resampling: Resampling) -> tuple[Array, Array]:
+    """Return a metric's numerator and denominator by prompt."""
+    if metric in RATIOS:
+        numerator, denominator = RATIOS[metric]
+        return resampling.sums(cell, numerator), resampling.sums(cell, denominator)
+    return resampling.sums(cell, metric), resampling.counts(cell, metric)
+
+
+def estimate_metric(cell: pl.DataFrame, metric: str, resampling: Resampling) -> Estimate:
+    """Estimate one metric of a cell."""
+    estimate = estimate_share if metric in RATIOS else estimate_ratio
+    return estimate(*parts(cell, metric, resampling), resampling.weights, resampling.level)
+
+
+def estimate_change(one: pl.DataFrame, other: pl.DataFrame, metric: str, resampling: Resampling) -> Estimate:
+    """Estimate how much more one cell has of a metric than the other, paired by prompt."""
+    return estimate_difference(
+        parts(one, metric, resampling),
+        parts(other, metric, resampling),
+        resampling.weights,
+        resampling.level,
+    )
+
+
+def describe_effect(cell: pl.DataFrame, unsteered: pl.DataFrame, resampling: Resampling) -> dict[str, Any]:
+    """Return one row of an effects table, `selected` and `coherent` apart."""
+    row: dict[str, Any] = {name: cell[name][0] for name in CONDITION}
+    row |= {name: cell[name].mean() for name in ("magnitude", "dose", *MEANS)}
+    row |= {"prompts": cell["prompt_id"].n_unique(), "rows": cell.height}
+    row |= spread("share", "", estimate_metric(cell, "share", resampling))
+    row |= spread("change", "change_", estimate_change(cell, unsteered, "share", resampling))
+    row |= spread("backtracking_share", "backtracking_", estimate_metric(cell, "backtracking_share", resampling))
+    change = estimate_change(cell, unsteered, "backtracking_share", resampling)
+    row |= spread("backtracking_change", "backtracking_change_", change)
+    for name in ("after_wrong", "after_right"):
+        row |= spread(name, f"{name}_", estimate_metric(cell, name, resampling))
+        change = estimate_change(cell, unsteered, name, resampling)
+        row |= spread(f"{name}_change", f"{name}_change_", change)
+    return row
+
+
+def spread(name: str, prefix: str, estimate: Estimate) -> dict[str, float | None]:
+    """Return an estimate as columns: its name, `low` and `high` with a prefix; undefined is null."""
+    values = dict(zip((name, f"{prefix}low", f"{prefix}high"), estimate, strict=True))
+    return {key: value if np.isfinite(value) else None for key, value in values.items()}
+
+
+def summarise_effects(rows: pl.DataFrame, resampling: Resampling, rules: Selection, magnitude: float) -> pl.DataFrame:
+    """Return the effects table of a sweep's rows: one row per cell, the unsteered ones included.
+
+    Args:
+        rows: measurements.
+        resampling: over the prompts of the rows.
+        rules: what counts as coherent.
+        magnitude: the one that was selected; in a sweep without it, the nearest is marked.
+    """
+    tables = [pl.DataFrame(schema=EFFECT_COLUMNS)]
+    for target in split_cells(rows, ["target"]):
+        unsteered = target.filter(pl.col("direction") == "none")
+        found = [describe_effect(cell, unsteered, resampling) for cell in split_cells(target, CONDITION)]
+        table = pl.DataFrame(found, schema={k: v for k, v in EFFECT_COLUMNS.items() if k in found[0]})
+        reference = unsteered["distinct_2"].mean()
+        tables.append(
+            table.with_columns(
+                coherent=is_coherent(rules, reference if isinstance(reference, float) else 0.0),
+                selected=_is_nearest(table, magnitude),
+            ).select(list(EFFECT_COLUMNS))
+        )
+    return pl.concat(tables)
+
+
+def _is_nearest(table: pl.DataFrame, magnitude: float) -> pl.Expr:
+    steered = table.filter(pl.col("magnitude") > 0)["magnitude"].to_list()
+    nearest = min(steered, key=lambda value: abs(value - magnitude), default=magnitude)
+    return is_near(nearest)
+
+
+def is_near(magnitude: float) -> pl.Expr:
+    """Expression: the magnitude is this one, rounding apart; false where there is none."""
+    distance: pl.Expr = (pl.col("magnitude") - magnitude).abs()
+    return (distance < 1e-6 * max(1.0, abs(magnitude))).fill_null(False)
+
+
+def conform(table: pl.DataFrame, columns: dict[str, Any]) -> pl.DataFrame:
+    """Return the columns of a table in their order and types."""
+    return table.select(list(columns)).cast(pl.Schema(columns))

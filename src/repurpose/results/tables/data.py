@@ -1,0 +1,93 @@
+"""What the tables are computed from: the study's files and settings in one place."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+
+from repurpose.data.tables import LABELS, STEERED_LABELS, TableError, read_table
+from repurpose.results.tables.cells import Resampling
+from repurpose.study.settings import StepSettings, Sweep
+
+
+@dataclass(frozen=True)
+class StudyData:
+    """Every input of the tables; frames have the schemas of `repurpose.data.tables`."""
+
+    settings: StepSettings
+    selection: dict[str, Any]
+    measurements: pl.DataFrame
+    vectors: pl.DataFrame
+    cosines: pl.DataFrame
+    rollouts: pl.DataFrame
+    sentences: pl.DataFrame
+    logodds: pl.DataFrame
+    lens: pl.DataFrame
+    projections: pl.DataFrame
+    others: pl.DataFrame
+    """Labels by the other annotators."""
+    steered: pl.DataFrame
+    """Labels of steered rollouts by language models."""
+
+    @property
+    def behaviour(self) -> str:
+        """The study's own behaviour."""
+        return str(self.settings.vectors.behaviour)
+
+    @property
+    def window_length(self) -> int:
+        """Tokens in a window."""
+        return int(self.settings.activations.window_length)
+
+    def sweep_rows(self, name: str) -> pl.DataFrame:
+        """Return the measurements of one sweep; none where the study has no such sweep."""
+        return self.measurements.filter(pl.col("sweep") == name)
+
+    def has_sweep(self, name: str) -> bool:
+        """Say whether the study has a sweep of this name."""
+        sweeps: dict[str, Sweep] = self.settings.sweeps
+        return name in sweeps
+
+    def resampling(self, rows: pl.DataFrame) -> Resampling:
+        """Return the resampling of the prompts in some rows."""
+        statistics = self.settings.statistics
+        return Resampling.over(rows, statistics.bootstrap, self.settings.seed, statistics.level)
+
+
+def read_study_data(settings: StepSettings, paths: dict[str, Any]) -> StudyData:
+    """Read every input; `paths` has a file or a list of files for each field of StudyData.
+
+    Raises:
+        TableError: where the selection's site is not among the vectors or the cosines.
+    """
+    selection = json.loads(Path(paths["selection"]).read_text(encoding="utf-8"))
+    rollout_columns = ["prompt_id", "sample", "split", "category"]
+    empty = {name: schema.empty_table() for name, schema in (("others", LABELS), ("steered", STEERED_LABELS))}
+    maybe = {name: read_table(paths[name]) if paths.get(name) else pl.DataFrame(empty[name]) for name in empty}
+    data = StudyData(
+        settings,
+        selection,
+        measurements=read_table(paths["measurements"]).with_columns(pl.col("reader").fill_null("")),
+        vectors=read_table(paths["vectors"]),
+        cosines=read_table(paths["cosines"]),
+        rollouts=read_table(paths["rollouts"], rollout_columns),
+        sentences=read_table(paths["labels"]),
+        logodds=read_table(paths["logodds"]).with_columns(pl.col("reader").fill_null("")),
+        lens=read_table(paths["lens"]),
+        projections=read_table(paths["projections"]).filter(pl.col("layer") == selection["layer"]),
+        **maybe,
+    )
+    for name, table in (("vector", data.vectors), ("cosine", data.cosines)):
+        if at_selected_site(table, selection).is_empty():
+            where = f"the selected layer {selection['layer']} and window {selection['window_start']}"
+            raise TableError(f"no {name} at {where}")
+    return data
+
+
+def at_selected_site(table: pl.DataFrame, selection: dict[str, Any]) -> pl.DataFrame:
+    """Keep the rows at the selected layer and window."""
+    return table.filter(pl.col("layer") == selection["layer"], pl.col("window_start") == selection["window_start"])

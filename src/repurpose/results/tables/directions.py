@@ -1,0 +1,222 @@
+"""Tables of the directions themselves: cosines, logit lens, and what they do to the base model's log-odds."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+import polars as pl
+from scipy.special import betaincinv
+
+from repurpose.data.statistics import Array, Estimate, estimate_difference, estimate_ratio
+from repurpose.results.tables.cells import Resampling, conform, is_near, split_cells, spread
+from repurpose.results.tables.data import StudyData, at_selected_site
+from repurpose.results.tables.steering import family_of, with_family
+
+COSINE_COLUMNS: dict[str, Any] = {
+    "name": pl.String,
+    "kind": pl.String,
+    "family": pl.String,
+    "positives": pl.Int64,
+    "prompts": pl.Int64,
+    "cosine": pl.Float64,
+    "cross_half": pl.Float64,
+    "cross_half_low": pl.Float64,
+    "cross_half_high": pl.Float64,
+    "reliability_base": pl.Float64,
+    "reliability_base_low": pl.Float64,
+    "reliability_reasoning": pl.Float64,
+    "reliability_reasoning_low": pl.Float64,
+    "disattenuated": pl.Float64,
+    "disattenuated_low": pl.Float64,
+    "disattenuated_high": pl.Float64,
+    "random_high": pl.Float64,
+    "cosine_with_behaviour": pl.Float64,
+    "norm_base": pl.Float64,
+    "norm_reasoning": pl.Float64,
+    "dimensions": pl.Int64,
+}
+LENS_COLUMNS: dict[str, Any] = {
+    "direction": pl.String,
+    "reader": pl.String,
+    "unembedding": pl.String,
+    "layer": pl.Int64,
+    "word": pl.String,
+    "score": pl.Float64,
+    "rank": pl.Float64,
+    "other_score_low": pl.Float64,
+    "other_score_high": pl.Float64,
+    "other_rank_low": pl.Float64,
+    "other_rank_high": pl.Float64,
+    "selected": pl.Boolean,
+}
+BASE_ZERO_COLUMNS: dict[str, Any] = {
+    "target": pl.String,
+    "context": pl.String,
+    "direction": pl.String,
+    "family": pl.String,
+    "reader": pl.String,
+    "multiple": pl.Float64,
+    "magnitude": pl.Float64,
+    "dose": pl.Float64,
+    "selected": pl.Boolean,
+    "prompts": pl.Int64,
+    "positions": pl.Int64,
+    "log_odds": pl.Float64,
+    "change": pl.Float64,
+    "low": pl.Float64,
+    "high": pl.Float64,
+    "more_than_base": pl.Float64,
+    "more_than_base_low": pl.Float64,
+    "more_than_base_high": pl.Float64,
+}
+
+
+def unpack(vector: bytes) -> Array:
+    """Return a stored vector as float64 (d)."""
+    return np.frombuffer(vector, dtype=np.float32).astype(np.float64)
+
+
+def cosine(one: Array, other: Array) -> float:
+    """Return the cosine of two vectors; NaN where one has no length."""
+    length = float(np.linalg.norm(one) * np.linalg.norm(other))
+    return float(one @ other) / length if length else math.nan
+
+
+def random_level(dimensions: int) -> float:
+    """Return the 97.5 % point of the cosine of two random directions in d dimensions (its square is Beta)."""
+    if dimensions < 2:
+        return 1.0
+    return math.sqrt(float(betaincinv(0.5, (dimensions - 1) / 2, 0.95)))
+
+
+def make_cosines(data: StudyData) -> pl.DataFrame:
+    """Base-against-reasoning cosine of every vector at the selected site, beside those of disjoint halves.
+
+    `cosine` is that of the stored vectors, both read on the same windows: their noise is shared, and it is no evidence.
+    `cross_half` and `disattenuated` are the step's `repurpose.directions.cosines`.
+    """
+    here = at_selected_site(data.vectors, data.selection).unique(["name", "reader"], maintain_order=True)
+    by_name = {
+        name: {row["reader"]: row for row in group.iter_rows(named=True)}
+        for (name,), group in here.filter(pl.col("kind") != "none").group_by(["name"], maintain_order=True)
+    }
+    reference = by_name.get(data.behaviour, {}).get("base")
+    pairs = [pair for name, pair in by_name.items() if not name.startswith("random-") and len(pair) == 2]
+    found = [_compare_readers(pair["base"], pair["reasoning"], reference, data.behaviour) for pair in pairs]
+    whole = pl.DataFrame(found, schema={name: COSINE_COLUMNS[name] for name in PAIR_COLUMNS})
+    halves = at_selected_site(data.cosines, data.selection).drop("layer", "window_start", "positives")
+    return conform(whole.join(halves, on="name", how="left", maintain_order="left"), COSINE_COLUMNS)
+
+
+PAIR_COLUMNS = (
+    "name",
+    "kind",
+    "family",
+    "positives",
+    "cosine",
+    "random_high",
+    "cosine_with_behaviour",
+    "norm_base",
+    "norm_reasoning",
+    "dimensions",
+)
+"""What is known of two stored vectors; the rest is from their halves."""
+
+
+def _compare_readers(
+    base: dict[str, Any], reasoning: dict[str, Any], reference: dict[str, Any] | None, behaviour: str
+) -> dict[str, Any]:
+    one, other = unpack(base["vector"]), unpack(reasoning["vector"])
+    row = {
+        **{name: base[name] for name in ("name", "kind", "positives")},
+        "family": family_of(base["name"], behaviour),
+        "cosine": cosine(one, other),
+        "random_high": random_level(len(one)),
+        "cosine_with_behaviour": cosine(one, unpack(reference["vector"])) if reference else None,
+        "norm_base": base["norm"],
+        "norm_reasoning": reasoning["norm"],
+        "dimensions": len(one),
+    }
+    return {key: _null_if_undefined(cell) for key, cell in row.items()}
+
+
+def _null_if_undefined(value: Any) -> Any:
+    return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
+def make_lens(data: StudyData) -> pl.DataFrame:
+    """Fig. 5: logit lens of the behaviour's directions by layer, beside the range of all other directions.
+
+    The ten best tokens (`top:<token>`) are kept at the selected layer only.
+    """
+    here = data.lens.filter(pl.col("window_start") == data.selection["window_start"])
+    selected, top = pl.col("layer") == data.selection["layer"], pl.col("word").str.starts_with("top:")
+    kept = here.filter(pl.col("direction") == data.behaviour, selected | ~top)
+    others = _range_of_others(here.filter(~top, pl.col("direction") != data.behaviour))
+    joined = kept.join(others, on=["unembedding", "layer", "word"], how="left")
+    table = conform(joined.with_columns(selected=selected), LENS_COLUMNS)
+    word = pl.when(top).then(pl.lit("top")).otherwise("word")
+    order = ["unembedding", "reader", word, "layer", "score"]
+    return table.sort(order, descending=[False] * 4 + [True], maintain_order=True)
+
+
+def _range_of_others(lens: pl.DataFrame) -> pl.DataFrame:
+    """Return the lowest and highest value of the other labels' and controls' directions, of both readers."""
+    columns = ("score", "rank")
+    return lens.group_by(["unembedding", "layer", "word"]).agg(
+        *(pl.col(column).min().alias(f"other_{column}_low") for column in columns),
+        *(pl.col(column).max().alias(f"other_{column}_high") for column in columns),
+    )
+
+
+def make_base_zero(data: StudyData) -> pl.DataFrame:
+    """The base model's zero, deconfounded: change of log-odds on the same prefixes, by target and direction.
+
+    `more_than_base` is a reasoning-target row's change minus that of the base target on the same prefixes.
+    """
+    rows = data.logodds.filter(pl.col("direction") != "none")
+    if rows.is_empty():
+        return pl.DataFrame(schema=BASE_ZERO_COLUMNS)
+    found: list[dict[str, Any]] = []
+    for context in split_cells(rows, ["context"]):
+        resampling = data.resampling(context)
+        found += [
+            _describe_change(cell, context, resampling)
+            for cell in split_cells(context, ["target", "direction", "reader", "multiple"])
+        ]
+    table = with_family(pl.DataFrame(found, infer_schema_length=None), data.behaviour)
+    return conform(table.with_columns(selected=is_near(data.selection["magnitude"])), BASE_ZERO_COLUMNS)
+
+
+def _weighed(cell: pl.DataFrame, column: str, resampling: Resampling) -> tuple[Array, Array]:
+    """Return the sum of a per-prompt mean times its positions, and the positions, by prompt."""
+    total = cell.with_columns(total=pl.col(column) * pl.col("positions"))
+    return resampling.sums(total, "total"), resampling.sums(cell, "positions")
+
+
+def _describe_change(cell: pl.DataFrame, context: pl.DataFrame, resampling: Resampling) -> dict[str, Any]:
+    keys = {name: cell[name][0] for name in ("target", "context", "direction", "reader", "multiple")}
+    change = _weighed(cell, "change", resampling)
+    numerator, positions = _weighed(cell, "log_odds", resampling)
+    return {
+        **keys,
+        **{name: cell[name].mean() for name in ("magnitude", "dose")},
+        "prompts": cell["prompt_id"].n_unique(),
+        "positions": int(positions.sum()),
+        "log_odds": float(numerator.sum() / positions.sum()),
+        **spread("change", "", estimate_ratio(*change, resampling.weights, resampling.level)),
+        **spread("more_than_base", "more_than_base_", _more_than_base(keys, change, context, resampling)),
+    }
+
+
+def _more_than_base(
+    keys: dict[str, Any], change: tuple[Array, Array], context: pl.DataFrame, resampling: Resampling
+) -> Estimate:
+    same = [pl.col(name) == keys[name] for name in ("direction", "reader", "multiple")]
+    base = context.filter(pl.col("target") == "base", *same)
+    if keys["target"] != "reasoning" or base.is_empty():
+        return Estimate(math.nan, math.nan, math.nan)
+    other = _weighed(base, "change", resampling)
+    return estimate_difference(change, other, resampling.weights, resampling.level)

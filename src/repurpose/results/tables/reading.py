@@ -1,0 +1,283 @@
+"""Tables of what is read on rollouts: example rollouts, projections on tokens, detection of open mistakes."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+import polars as pl
+
+from repurpose.data.statistics import Array, Estimate, estimate_auroc, estimate_ratio, estimate_share, interval
+from repurpose.results.tables.cells import Resampling, conform, split_cells, spread
+from repurpose.results.tables.data import StudyData
+
+EXAMPLES = 4
+"""Rollouts that are shown."""
+LEAD, TAIL = 55, 30
+"""Tokens shown before the first backtracking sentence and after its start."""
+OFFSETS = range(-24, 9)
+"""Tokens around a sentence's start in the profile of projections."""
+BINS = ((0, 3), (4, 7), (8, 12), (13, 19), (20, 10**6))
+"""Tokens since the end of the last step."""
+
+ROLLOUT_COLUMNS: dict[str, Any] = {
+    "example": pl.Int64,
+    "prompt_id": pl.String,
+    "sample": pl.Int64,
+    "category": pl.String,
+    "position": pl.Int64,
+    "token": pl.String,
+    "sentence": pl.Int64,
+    "label": pl.String,
+    "mark": pl.String,
+}
+PROJECTION_COLUMNS: dict[str, Any] = {
+    "part": pl.String,
+    "reader": pl.String,
+    "group": pl.String,
+    "position": pl.Int64,
+    "token": pl.String,
+    "keyword": pl.Boolean,
+    "value": pl.Float64,
+    "low": pl.Float64,
+    "high": pl.Float64,
+    "prompts": pl.Int64,
+    "count": pl.Int64,
+}
+DETECTION_COLUMNS: dict[str, Any] = {
+    "reader": pl.String,
+    "tokens": pl.String,
+    "since_low": pl.Int64,
+    "since_high": pl.Int64,
+    "auroc": pl.Float64,
+    "low": pl.Float64,
+    "high": pl.Float64,
+    "mistake_tokens": pl.Int64,
+    "correct_tokens": pl.Int64,
+    "prompts": pl.Int64,
+}
+
+
+def find_examples(data: StudyData) -> pl.DataFrame:
+    """Return the first backtracking sentence of some held-out rollouts, its window inside the rollout."""
+    starts = data.sentences.filter(
+        pl.col("split") == "heldout",
+        pl.col("label") == data.behaviour,
+        pl.col("token_start") + data.selection["window_start"] >= 0,
+    )
+    first = starts.sort("token_start").unique(["prompt_id", "sample"], keep="first", maintain_order=True)
+    early = first.sort(["sample", "prompt_id"])
+    return _one_per_category(early.join(data.rollouts, on=["prompt_id", "sample", "split"], how="left"))
+
+
+def _one_per_category(examples: pl.DataFrame) -> pl.DataFrame:
+    """Prefer different categories: deal one of each in turn."""
+    turn = pl.int_range(pl.len()).over("category")
+    dealt = examples.with_columns(turn=turn).sort(["turn", "category"], maintain_order=True)
+    return dealt.head(EXAMPLES).with_row_index("example")
+
+
+def make_rollout(data: StudyData) -> pl.DataFrame:
+    """Fig. 1: tokens of some held-out rollouts; the read window and the backtracking start are marked.
+
+    `mark` is `window` (the tokens that are read before a backtracking sentence), `start` (its first token),
+    `behaviour` (the rest of it) or empty; a token in a window stays `window`.
+    """
+    tokens = [_tokens_of(data, example) for example in find_examples(data).iter_rows(named=True)]
+    return pl.concat([pl.DataFrame(schema=ROLLOUT_COLUMNS), *tokens])
+
+
+def _tokens_of(data: StudyData, example: dict[str, Any]) -> pl.DataFrame:
+    same = [pl.col(name) == example[name] for name in ("prompt_id", "sample")]
+    start = example["token_start"]
+    shown = data.projections.filter(
+        *same, pl.col("reader") == "base", pl.col("position").is_between(start - LEAD, start + TAIL - 1)
+    ).sort("position")
+    labelled = data.sentences.filter(*same, pl.col("label") == data.behaviour, pl.col("token_start") < start + TAIL)
+    starts = labelled["token_start"].to_list()  # a window whose sentence is not shown would only puzzle
+    marks = [_mark(row, starts, data) for row in shown.iter_rows(named=True)]
+    return shown.select(
+        example=pl.lit(example["example"], pl.Int64),
+        prompt_id="prompt_id",
+        sample="sample",
+        category=pl.lit(example["category"], pl.String),
+        position="position",
+        token="token",
+        sentence="sentence",
+        label="label",
+        mark=pl.Series(marks, dtype=pl.String),
+    )
+
+
+def _mark(token: dict[str, Any], starts: list[int], data: StudyData) -> str:
+    first = data.selection["window_start"]
+    offsets = [token["position"] - start for start in starts]
+    if any(first <= offset < first + data.window_length for offset in offsets):
+        return "window"
+    if 0 in offsets:
+        return "start"
+    return "behaviour" if token["label"] == data.behaviour else ""
+
+
+def make_projections(data: StudyData) -> pl.DataFrame:
+    """Fig. 6: projections in units of their standard deviation over all held-out tokens of the reader.
+
+    Parts: `token` (tokens of the examples), `profile` (mean around the starts of backtracking and of other
+    sentences, interval over prompts), `summary` (is it dense, does it track keywords).
+    """
+    tables = [pl.DataFrame(schema=PROJECTION_COLUMNS)]
+    examples = make_rollout(data)
+    for tokens in split_cells(data.projections, ["reader"]):
+        scale = tokens["projection"].std()
+        scaled = tokens.with_columns(z=pl.col("projection") / (scale if isinstance(scale, float) else 1.0))
+        resampling = data.resampling(scaled)
+        tables += [
+            _example_tokens(scaled, examples),
+            _profile(scaled, data, resampling),
+            _summary(scaled, data.behaviour, resampling),
+        ]
+    return pl.concat(tables)
+
+
+def _example_tokens(tokens: pl.DataFrame, examples: pl.DataFrame) -> pl.DataFrame:
+    keys = ["prompt_id", "sample", "position"]
+    shown = examples.select(*keys, "example").join(tokens, on=keys, how="inner", maintain_order="left")
+    return _as_projections(
+        shown.select(
+            "reader",
+            "position",
+            "token",
+            "keyword",
+            part=pl.lit("token"),
+            group=pl.format("example {}", "example"),
+            value="z",
+        )
+    )
+
+
+def _as_projections(table: pl.DataFrame) -> pl.DataFrame:
+    missing = [pl.lit(None, kind).alias(n) for n, kind in PROJECTION_COLUMNS.items() if n not in table.columns]
+    return conform(table.with_columns(missing), PROJECTION_COLUMNS)
+
+
+def _profile(tokens: pl.DataFrame, data: StudyData, resampling: Resampling) -> pl.DataFrame:
+    labelled = data.sentences.filter(pl.col("split") == "heldout", pl.col("label").is_not_null())
+    is_behaviour = pl.col("label") == data.behaviour
+    group = pl.when(is_behaviour).then(pl.lit("behaviour")).otherwise(pl.lit("other"))
+    starts = labelled.select("prompt_id", "sample", "token_start", group=group)
+    around = starts.join(pl.DataFrame({"offset": list(OFFSETS)}), how="cross").with_columns(
+        position=pl.col("token_start") + pl.col("offset")
+    )
+    values = around.join(tokens, on=["prompt_id", "sample", "position"], how="inner")
+    found = []
+    for cell in split_cells(values, ["group", "offset"]):
+        sums, counts = resampling.sums(cell, "z"), resampling.counts(cell, "z")
+        found.append(
+            {
+                "part": "profile",
+                "reader": tokens["reader"][0],
+                "group": cell["group"][0],
+                "position": cell["offset"][0],
+                "prompts": cell["prompt_id"].n_unique(),
+                "count": cell.height,
+                **spread("value", "", estimate_ratio(sums, counts, resampling.weights, resampling.level)),
+            }
+        )
+    return _as_projections(pl.DataFrame(found)) if found else pl.DataFrame(schema=PROJECTION_COLUMNS)
+
+
+def _summary(tokens: pl.DataFrame, behaviour: str, resampling: Resampling) -> pl.DataFrame:
+    prompt = resampling.numbers(tokens)
+    z = tokens["z"].to_numpy()
+    keyword = tokens["keyword"].fill_null(False).to_numpy()
+    measures = {
+        "participation": estimate_participation(tokens, resampling),
+        "behaviour_tokens": estimate_inside(tokens, behaviour, resampling),
+        "keyword_precision": estimate_top_precision(z, keyword, prompt, resampling),
+        "keyword_auroc": estimate_auroc(z, keyword, prompt, resampling.weights, resampling.level),
+    }
+    rows = [
+        {
+            "part": "summary",
+            "reader": tokens["reader"][0],
+            "group": name,
+            "prompts": len(resampling.prompts),
+            "count": int(keyword.sum()) if name.startswith("keyword") else tokens.height,
+            **spread("value", "", estimate),
+        }
+        for name, estimate in measures.items()
+    ]
+    return _as_projections(pl.DataFrame(rows))
+
+
+def estimate_participation(tokens: pl.DataFrame, resampling: Resampling) -> Estimate:
+    """Estimate the share of tokens that carry the projection: (sum of squares)^2 / (n x sum of 4th powers).
+
+    1 where all tokens carry it equally, 1/3 for a normal distribution, 1/n where a single token carries it.
+    """
+    powers = tokens.with_columns(z2=pl.col("z") ** 2, z4=pl.col("z") ** 4)
+    sums = [resampling.sums(powers, "z2"), resampling.sums(powers, "z4"), resampling.counts(powers, "z")]
+    drawn = [resampling.weights @ column for column in sums]
+    low, high = interval(drawn[0] ** 2 / (drawn[1] * drawn[2]), resampling.level, len(resampling.prompts))
+    second, fourth, count = (column.sum() for column in sums)
+    return Estimate(float(second**2 / (fourth * count)), float(low), float(high))
+
+
+def estimate_inside(tokens: pl.DataFrame, behaviour: str, resampling: Resampling) -> Estimate:
+    """Estimate the share of tokens that stand in the behaviour's sentences."""
+    inside = tokens.with_columns(inside=(pl.col("label") == behaviour).fill_null(False).cast(pl.Float64))
+    sums, counts = resampling.sums(inside, "inside"), resampling.counts(inside, "inside")
+    return estimate_share(sums, counts, resampling.weights, resampling.level)
+
+
+def estimate_top_precision(
+    z: Array, keyword: np.ndarray[Any, Any], prompt: np.ndarray[Any, Any], resampling: Resampling
+) -> Estimate:
+    """Estimate the share of keywords among the highest projections, as many as there are keywords."""
+    count = int(keyword.sum())
+    if not count:
+        return Estimate(math.nan, math.nan, math.nan)
+    top = np.argsort(-z, kind="stable")[:count]
+    prompts = len(resampling.prompts)
+    hits = np.bincount(prompt[top], keyword[top].astype(float), prompts).astype(np.float64)
+    taken = np.bincount(prompt[top], minlength=prompts).astype(np.float64)
+    return estimate_share(hits, taken, resampling.weights, resampling.level)
+
+
+def make_detection(data: StudyData) -> pl.DataFrame:
+    """AUROC of the projection for an open mistake, by tokens since the last step's end.
+
+    Tokens of the backtracking sentences themselves are left out: there the mistake has already been named.
+    `tokens` is `all`, or `unhedged`: without uncertainty-estimation sentences, likelier after mistakes.
+    """
+    known = data.projections.filter(
+        pl.col("correct_step").is_not_null(),
+        pl.col("since_step") >= 0,
+        pl.col("label") != data.behaviour,  # null, and so left out, where no sentence of the thinking is
+    )
+    found = []
+    for tokens in split_cells(known, ["reader"]):
+        resampling = data.resampling(tokens)
+        unhedged = tokens.filter(pl.col("label") != "uncertainty-estimation")
+        for name, kept in (("all", tokens), ("unhedged", unhedged)):
+            for low, high in ((BINS[0][0], BINS[-1][1]), *BINS):
+                inside = kept.filter(pl.col("since_step").is_between(low, high))
+                found.append(_detect(inside, name, low, high, resampling))
+    return pl.DataFrame(found, schema=DETECTION_COLUMNS)
+
+
+def _detect(tokens: pl.DataFrame, name: str, low: int, high: int, resampling: Resampling) -> dict[str, Any]:
+    prompt = resampling.numbers(tokens)
+    mistake = (~tokens["correct_step"]).to_numpy()
+    scores = tokens["projection"].to_numpy()
+    return {
+        "reader": tokens["reader"][0] if tokens.height else None,
+        "tokens": name,
+        "since_low": low,
+        "since_high": None if high == BINS[-1][1] else high,
+        **spread("auroc", "", estimate_auroc(scores, mistake, prompt, resampling.weights, resampling.level)),
+        "mistake_tokens": int(mistake.sum()),
+        "correct_tokens": int((~mistake).sum()),
+        "prompts": tokens["prompt_id"].n_unique(),
+    }

@@ -1,0 +1,262 @@
+"""Tables of steered text: windows, layers, 2x2, baselines, ablation, coherence, the keyword rule."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import polars as pl
+
+from repurpose.data.statistics import Array, Estimate, estimate_ratio
+from repurpose.labels import lexicon
+from repurpose.results.tables.cells import (
+    CONDITION,
+    EFFECT_COLUMNS,
+    MEANS,
+    Resampling,
+    conform,
+    estimate_change,
+    estimate_metric,
+    is_near,
+    split_cells,
+    spread,
+    summarise_effects,
+)
+from repurpose.results.tables.data import StudyData
+from repurpose.steering.metrics import count_keywords
+from repurpose.study.settings import TOKEN_CONTROLS
+
+TWO_BY_TWO, BASELINES, ABLATION = "two_by_two", "baselines", "ablation"
+WINDOWS, LAYERS = "windows", "layers"
+"""Names of the sweeps that the paper's figures are drawn from; a study may leave any of them out. Without sweeps
+of their own, Fig. 2 and Fig. B.1 are drawn from the selection sweep, whose grid has windows and layers."""
+
+COHERENCE_COLUMNS: dict[str, Any] = {
+    **{name: EFFECT_COLUMNS[name] for name in ("target", "direction", "reader", "multiple", "magnitude")},
+    "selected": pl.Boolean,
+    "metric": pl.String,
+    "prompts": pl.Int64,
+    "rows": pl.Int64,
+    "estimate": pl.Float64,
+    "low": pl.Float64,
+    "high": pl.Float64,
+}
+RULE_COLUMNS: dict[str, Any] = {
+    "annotator": pl.String,
+    **{name: EFFECT_COLUMNS[name] for name in ("target", "direction", "reader", "multiple", "magnitude")},
+    "prompts": pl.Int64,
+    "sentences": pl.Int64,
+    "keyword_sentences": pl.Int64,
+    "labelled_sentences": pl.Int64,
+    **{f"{name}{end}": pl.Float64 for name in ("precision", "recall", "f1") for end in ("", "_low", "_high")},
+}
+
+
+def family_of(direction: str, behaviour: str) -> str:
+    """Return what kind of thing a direction is: the behaviour, or which control."""
+    if direction == behaviour:
+        return "behaviour"
+    stem = direction.split("-")[0]
+    if stem in ("random", "shuffle"):
+        return stem
+    return direction if direction in ("none", "noise", "self", "mean", "same-offset") else "other label"
+
+
+def with_family(table: pl.DataFrame, behaviour: str) -> pl.DataFrame:
+    """Add the column `family`."""
+    families = [family_of(direction, behaviour) for direction in table["direction"]]
+    return table.with_columns(family=pl.Series(families, dtype=pl.String))
+
+
+def site_rows(data: StudyData, name: str) -> pl.DataFrame:
+    """Return a sweep's rows at the selected layer and window, or at its nearest; none where there is no such sweep.
+
+    A sweep may have several sites, and what is claimed is of one. Unsteered rows have no site, and directions that no
+    window changes stand under the sweep's first window.
+    """
+    rows = data.sweep_rows(name)
+    free = pl.col("direction").str.starts_with("random-") | pl.col("direction").is_in(TOKEN_CONTROLS)
+    layer = _nearest(rows["layer"], data.selection["layer"])
+    start = _nearest(rows.filter(~free)["window_start"], data.selection["window_start"])
+    here = (pl.col("layer") == layer) & (free | (pl.col("window_start") == start))
+    return rows.filter((pl.col("direction") == "none") | here)
+
+
+def _nearest(values: pl.Series, wanted: int) -> int:
+    return min(values.drop_nulls().unique(), key=lambda value: (abs(value - wanted), value), default=wanted)
+
+
+def summarise_sweep(data: StudyData, rows: pl.DataFrame, *keep: pl.Expr) -> pl.DataFrame:
+    """Return the effects of a sweep's rows, or of those of its cells that are kept; empty where there are none."""
+    if rows.is_empty():
+        return pl.DataFrame(schema=EFFECT_COLUMNS)
+    kept = rows.filter((pl.col("direction") == "none") | pl.all_horizontal(*keep)) if keep else rows
+    return summarise_effects(kept, data.resampling(rows), data.settings.selection, data.selection["magnitude"])
+
+
+def make_windows(data: StudyData) -> pl.DataFrame:
+    """Fig. 2: window start x magnitude at the selected layer, both readers, training prompts."""
+    return _along(data, WINDOWS, along="window_start", fixed="layer")
+
+
+def make_layers(data: StudyData) -> pl.DataFrame:
+    """Fig. B.1: layer x magnitude at the selected window, both readers, training prompts."""
+    return _along(data, LAYERS, along="layer", fixed="window_start")
+
+
+def _along(data: StudyData, name: str, along: str, fixed: str) -> pl.DataFrame:
+    """Effects along one axis of a grid, at what was selected on the other axis, or at the nearest that there is."""
+    rows = data.sweep_rows(name if data.has_sweep(name) else data.settings.selection.sweep)
+    here = pl.col(fixed) == _nearest(rows[fixed], data.selection[fixed])
+    effects = summarise_sweep(data, rows, here)
+    at = _is_selected(data) & (pl.col(along) == data.selection[along])
+    return effects.with_columns(selected=at.fill_null(False))
+
+
+def _is_selected(data: StudyData) -> pl.Expr:
+    """The base-derived cells at the magnitude that was chosen."""
+    return is_near(data.selection["magnitude"]) & (pl.col("reader") == "base")
+
+
+def make_two_by_two(data: StudyData) -> pl.DataFrame:
+    """Fig. 3: vector x target, held-out prompts, negative magnitudes too."""
+    return summarise_sweep(data, site_rows(data, TWO_BY_TWO))
+
+
+def make_baselines(data: StudyData) -> pl.DataFrame:
+    """Fig. 4: the behaviour and every control at the same L2 norm.
+
+    `difference` is the behaviour's share minus the row's at the same magnitude, paired by prompt;
+    `best_random` marks the random direction with the highest share at the selected magnitude.
+    """
+    rows = site_rows(data, BASELINES)
+    effects = with_family(summarise_sweep(data, rows), data.behaviour)
+    differences = _differences(rows, data) if rows.height else pl.DataFrame(schema=DIFFERENCE_COLUMNS)
+    joined = effects.join(differences, on=DIFFERENCE_KEYS, how="left")
+    return joined.with_columns(best_random=pl.col("direction").is_in(_best_random(effects)))
+
+
+DIFFERENCE_KEYS = ("target", "direction", "reader", "multiple")
+DIFFERENCE_COLUMNS: dict[str, Any] = {
+    **{name: EFFECT_COLUMNS[name] for name in DIFFERENCE_KEYS},
+    "difference": pl.Float64,
+    "difference_low": pl.Float64,
+    "difference_high": pl.Float64,
+}
+
+
+def _differences(rows: pl.DataFrame, data: StudyData) -> pl.DataFrame:
+    resampling, found = data.resampling(rows), []
+    for same in split_cells(rows.filter(pl.col("direction") != "none"), ["target", "multiple"]):
+        behaviour = same.filter(pl.col("direction") == data.behaviour, pl.col("reader") == "base")
+        for cell in split_cells(same, ["direction", "reader"]) if behaviour.height else ():
+            change = estimate_change(behaviour, cell, "share", resampling)
+            keys = {name: cell[name][0] for name in DIFFERENCE_KEYS}
+            found.append(keys | spread("difference", "difference_", change))
+    return pl.DataFrame(found, schema=DIFFERENCE_COLUMNS)
+
+
+def _best_random(effects: pl.DataFrame) -> list[str]:
+    """Return the name of the strongest random direction in the reasoning model, or nothing."""
+    random = effects.filter(pl.col("family") == "random", pl.col("selected"), pl.col("target") == "reasoning")
+    return random.sort("share", descending=True)["direction"].to_list()[:1]
+
+
+def make_ablation(data: StudyData) -> pl.DataFrame:
+    """Ablation of a direction at every position: is it needed for natural backtracking?"""
+    return with_family(summarise_sweep(data, site_rows(data, ABLATION)), data.behaviour)
+
+
+def make_coherence(data: StudyData) -> pl.DataFrame:
+    """Coherence and correctness beside the effect, with intervals, over the cells of the 2x2."""
+    rows = site_rows(data, TWO_BY_TWO)
+    if rows.is_empty():
+        return pl.DataFrame(schema=COHERENCE_COLUMNS)
+    resampling = data.resampling(rows)
+    effects = summarise_sweep(data, rows).select(*CONDITION, "selected")
+    found = [
+        {
+            **{name: cell[name][0] for name in CONDITION},
+            "magnitude": cell["magnitude"].mean(),
+            "metric": metric,
+            "prompts": cell["prompt_id"].n_unique(),
+            "rows": cell[metric].count() if metric in MEANS else cell.height,
+            **spread("estimate", "", estimate_metric(cell, metric, resampling)),
+        }
+        for cell in split_cells(rows, CONDITION)
+        for metric in ("share", "backtracking_share", *MEANS)
+    ]
+    table = pl.DataFrame(found, infer_schema_length=None)
+    joined = table.join(effects, on=CONDITION, how="left", nulls_equal=True)
+    return conform(joined, COHERENCE_COLUMNS)
+
+
+def make_keyword_rule(data: StudyData) -> pl.DataFrame:
+    """Table C.1: `the sentence has a keyword` against each annotator's label, steered and natural text.
+
+    Steered text is labelled by the lexicon, as it is measured, and by each language model of the study.
+    """
+    measured = site_rows(data, TWO_BY_TWO).filter(pl.col("target") == "reasoning")
+    measured = measured.with_columns(annotator=pl.lit(lexicon.NAME))
+    found = [
+        _score_rule(cell, data.resampling(rows))
+        for rows in (*_natural_sentences(data), measured, *_steered_sentences(data))
+        for cell in split_cells(rows, [name for name in CONDITION if name in rows.columns])
+    ]
+    return pl.DataFrame(found, schema=RULE_COLUMNS)
+
+
+def _score_rule(cell: pl.DataFrame, resampling: Resampling) -> dict[str, Any]:
+    both = resampling.sums(cell, "keyword_backtracking_sentences")
+    keyword = resampling.sums(cell, "keyword_sentences")
+    labelled = resampling.sums(cell, "backtracking_sentences")
+
+    def ratio(numerator: Array, denominator: Array) -> Estimate:
+        return estimate_ratio(numerator, denominator, resampling.weights, resampling.level)
+
+    row = {name: cell[name][0] for name in ("annotator", "target", "direction", "reader", "multiple", "magnitude")}
+    return {
+        **row,
+        "prompts": cell["prompt_id"].n_unique(),
+        "sentences": int(cell["sentences"].sum()),
+        "keyword_sentences": int(keyword.sum()),
+        "labelled_sentences": int(labelled.sum()),
+        **spread("precision", "precision_", ratio(both, keyword)),
+        **spread("recall", "recall_", ratio(both, labelled)),
+        **spread("f1", "f1_", ratio(2 * both, keyword + labelled)),
+    }
+
+
+def _natural_sentences(data: StudyData) -> list[pl.DataFrame]:
+    """The labelled sentences of the held-out rollouts as rows of counts, by annotator, the run's own first."""
+    tables = [data.sentences, *data.others.partition_by("annotator", maintain_order=True)]
+    condition = {
+        "target": pl.lit("reasoning"),
+        "direction": pl.lit("natural"),
+        "reader": pl.lit(""),
+        "multiple": pl.lit(None, pl.Float64),
+        "magnitude": pl.lit(0.0),
+    }
+    heldout = [table.filter(pl.col("split") == "heldout").with_columns(**condition) for table in tables]
+    return [_count_sentences(table, data) for table in heldout]
+
+
+def _steered_sentences(data: StudyData) -> list[pl.DataFrame]:
+    """The sentences of steered rollouts that language models labelled as rows of counts, by annotator."""
+    tables = data.steered.with_columns(pl.col("reader").fill_null("")).partition_by("annotator", maintain_order=True)
+    return [_count_sentences(table, data) for table in tables]
+
+
+def _count_sentences(sentences: pl.DataFrame, data: StudyData) -> pl.DataFrame:
+    """Labelled sentences as rows of counts, as the measurements have them for rollouts."""
+    labelled = sentences.filter(pl.col("label").is_not_null())
+    texts = labelled["text"]
+    has_keyword = pl.Series(
+        [count_keywords(text, data.settings.keywords).keywords > 0 for text in texts], dtype=pl.Boolean
+    )
+    is_behaviour = labelled["label"] == data.behaviour
+    return labelled.with_columns(
+        sentences=pl.lit(1),
+        keyword_sentences=has_keyword.cast(pl.Int64),
+        backtracking_sentences=is_behaviour.cast(pl.Int64),
+        keyword_backtracking_sentences=(has_keyword & is_behaviour).cast(pl.Int64),
+    )

@@ -1,0 +1,1 @@
+"""Prompts, what the generator answers, and its sentences."""

@@ -1,0 +1,118 @@
+"""Prompts by category, split into train and held-out before anything else is made.
+
+The split is stratified: both halves hold every category in the same proportion, as near as counts allow, and the
+order is fixed by the study's seed.
+"""
+
+from __future__ import annotations
+
+import json
+import random
+from collections import defaultdict
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from repurpose.data.command import read_arguments
+from repurpose.data.tables import PROMPTS, provenance, write_table
+from repurpose.organism.language import SCENES, make_problem
+from repurpose.study.errors import one_line_errors
+from repurpose.study.settings import Prompts, SettingsError, StepSettings
+
+
+def make_prompts(prompts: Prompts, seed: int) -> list[dict[str, Any]]:
+    """Return the PROMPTS rows of a study, training prompts first.
+
+    Raises:
+        SettingsError: where the source is missing, malformed or too small.
+    """
+    wanted = prompts.train + prompts.heldout
+    pool = _from_organism(wanted, seed) if prompts.source == "organism" else _from_file(prompts.source)
+    if len(pool) < wanted:
+        raise SettingsError(f"prompts: {wanted} are asked for, {prompts.source} has {len(pool)}")
+    chosen = _round_robin(pool, random.Random(f"split-{seed}"))[:wanted]
+    splits = ["train"] * prompts.train + ["heldout"] * prompts.heldout
+    return [{**row, "split": split} for row, split in zip(chosen, splits, strict=True)]
+
+
+def _from_organism(count: int, seed: int) -> list[dict[str, Any]]:
+    rng = random.Random(f"prompts-{seed}")
+    rows: list[dict[str, Any]] = []
+    seen: set[str] = set()
+    categories = sorted(SCENES)
+    while len(rows) < count:
+        problem = make_problem(rng, categories[len(rows) % len(categories)], heldout=True)
+        if problem.text in seen:
+            continue
+        seen.add(problem.text)
+        rows.append(_row(f"{problem.category}-{len(rows):04d}", problem.category, problem.text, problem.answer))
+    return rows
+
+
+def _row(prompt_id: str, category: str, content: str, answer: object | None) -> dict[str, Any]:
+    messages = json.dumps([{"role": "user", "content": content}], ensure_ascii=False)
+    return {
+        "prompt_id": prompt_id,
+        "category": category,
+        "messages": messages,
+        "answer": None if answer is None else str(answer),
+    }
+
+
+def _from_file(source: str) -> list[dict[str, Any]]:
+    path = Path(source)
+    if not path.is_file():
+        raise SettingsError(f"prompts.source: no file {source}; give `organism` or a JSON-lines file")
+    return list(_read_lines(path))
+
+
+def _read_lines(path: Path) -> Iterator[dict[str, Any]]:
+    seen: set[str] = set()
+    for number, line in enumerate(path.read_bytes().split(b"\n"), start=1):  # other line ends may stand in a text
+        if not line.strip():
+            continue
+        try:
+            row = _read_line(line, number)
+        except (ValueError, KeyError, TypeError) as problem:
+            raise SettingsError(f"prompts.source: {path.name} line {number}: {problem!r}; {LINE}") from None
+        if row["prompt_id"] in seen:
+            raise SettingsError(f"prompts.source: {path.name} line {number}: id {row['prompt_id']} is given twice")
+        seen.add(row["prompt_id"])
+        yield row
+
+
+LINE = "each line is a JSON object with the texts category and prompt, and where known answer and id"
+
+
+def _read_line(line: bytes, number: int) -> dict[str, Any]:
+    record = json.loads(line.decode("utf-8"))
+    category, content = record["category"], record["prompt"]
+    for value in (category, content):
+        if not isinstance(value, str):
+            raise TypeError(f"{value!r} is no text")
+    return _row(str(record.get("id", f"{category}-{number:04d}")), category, content, record.get("answer"))
+
+
+def _round_robin(pool: list[dict[str, Any]], rng: random.Random) -> list[dict[str, Any]]:
+    """Shuffle within categories and deal one of each in turn, so that any prefix is balanced."""
+    by_category: dict[str, list[dict[str, Any]]] = defaultdict(list)
+    for row in pool:
+        by_category[row["category"]].append(row)
+    for rows in by_category.values():
+        rng.shuffle(rows)
+    dealt = []
+    for turn in range(max(map(len, by_category.values()))):
+        dealt += [by_category[c][turn] for c in sorted(by_category) if turn < len(by_category[c])]
+    return dealt
+
+
+def main() -> None:
+    arguments = read_arguments(__doc__)
+    with one_line_errors("rollouts.prompts"):
+        settings = StepSettings("rollouts.prompts", arguments.settings)
+        rows = make_prompts(settings.prompts, settings.seed)
+        write_table(arguments.output, rows, PROMPTS, provenance(settings.values))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,123 @@
+"""Prove on the study's own pair that vLLM steers as the transformers engine does, before anything is steered.
+
+vLLM runs in a process of its own, so that its memory is free again when the transformers model is loaded. Both load
+float32 where the machine has room for it: in half precision only a coarse comparison is possible.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Sequence
+from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from dataclasses import asdict, replace
+from multiprocessing import get_context
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from repurpose.data.command import read_arguments
+from repurpose.data.tables import read_table, write_text
+from repurpose.directions.unit_directions import Directions, read_pair_directions
+from repurpose.model.engines import Request, Sampling, row_seed
+from repurpose.model.engines.parity import TOLERANCES, Scored, compare, gate_steers
+from repurpose.model.engines.pool import leave_with
+from repurpose.model.engines.vllm_requirements import check_memory, installed_version
+from repurpose.model.gpus import lease_cards
+from repurpose.model.loading import ModelError, load_model, made_with
+from repurpose.model.tokens import prompt_token_ids
+from repurpose.steering.conditions import choose_prompts
+from repurpose.steering.sweeps import Row, pair_tokenizer
+from repurpose.study.errors import one_line_errors
+from repurpose.study.settings import Pair, Role, SettingsError, StepSettings, Vllm
+
+CONTROL = "random-00"
+
+
+Units = dict[str, NDArray[np.float32]]
+"""Unit directions (d,) by name."""
+
+
+def gate_site(directions: Directions, behaviour: str, target: Role) -> tuple[int, float, Units]:
+    """The middle layer that has a vector of the behaviour: layer, residual norm there, directions.
+
+    Raises:
+        SettingsError: where no vector of the behaviour was computed.
+    """
+    sites = sorted(site for site in directions.units if site[0] == behaviour and site[1] == "base")
+    if not sites:
+        raise SettingsError(f"vectors.behaviour: no vector of {behaviour} was computed, so nothing can be compared")
+    layers = sorted({layer for _, _, layer, _ in sites})
+    layer = layers[len(layers) // 2]
+    site = next(site for site in sites if site[2] == layer)
+    found = {behaviour: directions.unit(site)}
+    controls = [unit for (name, _, at, _), unit in directions.units.items() if (name, at) == (CONTROL, layer)]
+    if controls:
+        found[CONTROL] = controls[0]
+    return layer, directions.norms[target, layer], found
+
+
+def gate_requests(settings: StepSettings, prompts: Sequence[Row], directions: Directions) -> list[Request]:
+    """One request for each training prompt and condition of the comparison."""
+    target: Role = settings.values["target"]
+    layer, norm, units = gate_site(directions, settings.vectors.behaviour, target)
+    tokenizer = pair_tokenizer(settings, target)
+    steers = gate_steers(units, layer, norm)
+    return [
+        Request(prompt_token_ids(tokenizer, row["messages"]), row_seed(settings.seed, row["prompt_id"], 0), steer)
+        for row in choose_prompts(prompts, "train", settings.vllm.parity_prompts)
+        for steer in steers
+    ]
+
+
+def gate_pair(pair: Pair, options: Vllm) -> Pair:
+    """The pair in float32 where that fits the machine, otherwise as the study has it."""
+    single = replace(pair, dtype="float32")
+    try:
+        check_memory(single, options)
+    except ModelError:
+        return pair
+    return single
+
+
+def run_vllm(pair: Pair, role: Role, requests: Sequence[Request], tokens: int, options: Vllm) -> list[Scored]:
+    """What vLLM writes, greedily."""
+    from repurpose.model.engines.choice import open_engine
+    from repurpose.model.engines.vllm import VllmEngine
+
+    longest = max(len(request.prompt_ids) for request in requests) + tokens
+    with open_engine("vllm", pair, role, min(len(requests), 256), longest, options) as engine:
+        assert isinstance(engine, VllmEngine)
+        answers = engine.generate_scored(requests, Sampling(0.0, tokens))
+    return [Scored(ids, logprobs) for _, ids, logprobs in answers]
+
+
+def main() -> None:
+    arguments = read_arguments(__doc__ or "", one=["prompts"], many=["vectors"])
+    with one_line_errors("steering.check_parity"):
+        settings = StepSettings("steering.check_parity", arguments.settings)
+        role, options = settings.values["target"], settings.vllm
+        lease_cards(options.tensor_parallel, torch.cuda.device_count())  # for both processes, one after the other
+        requests = gate_requests(
+            settings, read_table(arguments.prompts).to_dicts(), read_pair_directions(arguments.vectors)
+        )
+        pair = gate_pair(settings.pair, options)
+        with ProcessPoolExecutor(1, get_context("spawn"), leave_with, (os.getpid(),)) as other:
+            try:
+                scored = other.submit(run_vllm, pair, role, requests, options.parity_tokens, options).result()
+            except BrokenProcessPool as problem:
+                raise ModelError(
+                    "vLLM's process ended without a word, as one does that takes more memory than there is; give the "
+                    "job more, or lower vllm.parity_prompts"
+                ) from problem
+        tolerance = options.parity_tolerance or TOLERANCES[pair.dtype]
+        found = compare(load_model(pair, role), requests, scored, tolerance)
+        said = {"target": role, "dtype": pair.dtype, "tolerance": tolerance, **asdict(found)}
+        made = {"vllm": installed_version(), **made_with(settings.pair, role), "code": settings.values.get("code")}
+        write_text(arguments.output, json.dumps({**said, **made}, indent=1) + "\n")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,84 @@
+"""Conditions: those of one sweep on one target, and what each does to a row."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from repurpose.directions.unit_directions import Directions
+from repurpose.model.steer import Operation, Steer
+from repurpose.study.conditions import UNSTEERED, Condition, Site, expand, missing_sites
+from repurpose.study.settings import TOKEN_CONTROLS, SettingsError, StepSettings, Sweep
+
+Row = dict[str, Any]
+
+
+def make_steer(condition: Condition, directions: Directions) -> Steer | None:
+    """What a condition does to a row; None for the unsteered one."""
+    if condition.direction == "none":
+        return None
+    assert condition.layer is not None and condition.reader is not None and condition.window_start is not None
+    token_control = condition.direction in TOKEN_CONTROLS
+    site = (condition.direction, condition.reader, condition.layer, condition.window_start)
+    operation: Operation = condition.direction if token_control else condition.operation  # type: ignore[assignment]
+    return Steer(
+        condition=condition.label,
+        operation=operation,
+        layer=condition.layer,
+        magnitude=condition.magnitude or 0.0,
+        direction=None if token_control else directions.unit(site),
+        positions=condition.positions,  # type: ignore[arg-type]
+    )
+
+
+def choose_prompts(prompts: Sequence[Row], split: str, count: int) -> list[Row]:
+    """The first `count` prompts of a split, dealt one category after the other, so that each is
+    represented."""
+    by_category: dict[str, list[Row]] = defaultdict(list)
+    for row in prompts:
+        if row["split"] == split:
+            by_category[row["category"]].append(row)
+    longest = max(map(len, by_category.values()), default=0)
+    dealt = [rows[turn] for turn in range(longest) for rows in by_category.values() if turn < len(rows)]
+    if len(dealt) < count:
+        raise SettingsError(f"sweeps: {count} {split} prompts are asked for, there are {len(dealt)}")
+    return dealt[:count]
+
+
+def sites(sweep: Sweep, directions: Directions, selection: Mapping[str, Any] | None) -> tuple[list[int], list[int]]:
+    """Layers and window starts of a sweep: those listed, those of all vectors, or the selected ones."""
+    layers = _chosen(sweep.layers, {layer for _, _, layer, _ in directions.units}, selection, "layer")
+    read = {layer for _, layer in directions.norms}
+    if set(layers) - read:
+        raise SettingsError(f"layers: {min(set(layers) - read)} was not read; choose from {sorted(read)}")
+    return (
+        layers,
+        _chosen(sweep.window_starts, {start for _, _, _, start in directions.units}, selection, "window_start"),
+    )
+
+
+def _chosen(asked: Any, known: set[int], selection: Mapping[str, Any] | None, key: str) -> list[int]:
+    if asked == "all":
+        return sorted(known)
+    if asked != "selected":
+        return list(asked)
+    if selection is None:
+        raise SettingsError(f"{key}: 'selected' needs --selection")
+    return [int(selection[key])]
+
+
+def list_conditions(
+    settings: StepSettings, directions: Directions, selection: Mapping[str, Any] | None
+) -> tuple[list[Condition], list[Site]]:
+    """Conditions of the one sweep in the settings, the unsteered one first, and the sites that have no vector.
+
+    Raises:
+        SettingsError: where nothing can be steered.
+    """
+    (name, sweep), target = next(iter(settings.sweeps.items())), settings.values["target"]
+    layers, window_starts = sites(sweep, directions, selection)
+    conditions = expand(sweep, target, directions, layers, window_starts, selection)
+    if not conditions:
+        raise SettingsError(f"sweeps.{name}: no condition has both a vector and a magnitude other than 0")
+    return [UNSTEERED, *conditions], missing_sites(sweep, directions, layers, window_starts)

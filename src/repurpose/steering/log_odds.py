@@ -1,0 +1,206 @@
+"""The base model's zero, deconfounded: what steering does to log-odds where every model reads the same text.
+
+A base model that never writes "Wait" in its own samples may still have been moved. So both targets are steered on the
+reasoning model's held-out rollouts, token by token, and the change is read in the log-odds of a keyword at the
+starts of sentences. In the embedded pair's base model it is also read in the log-odds of the teacher's mark "mistake"
+in homework: what does the base model use the direction for?
+"""
+
+from __future__ import annotations
+
+import json
+import random
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+import torch
+from torch import Tensor
+from tqdm import tqdm
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+from repurpose.data.command import read_arguments
+from repurpose.data.tables import LOGODDS, provenance, read_table, write_table
+from repurpose.directions.unit_directions import Directions, read_directions
+from repurpose.model.loading import load_model, made_with
+from repurpose.model.steer import Steer
+from repurpose.model.teacher_forcing import Forced, Read, read_logits
+from repurpose.model.tokens import keyword_ids, load_tokenizer
+from repurpose.organism.corpus import MARK_HAZARD, MARKS, write_homework
+from repurpose.study.errors import one_line_errors
+from repurpose.study.settings import BEHAVIOURS, StepSettings
+
+ROLLOUTS = 15
+"""Held-out rollouts that are read."""
+HOMEWORK = 20
+MULTIPLES = (-1.0, 0.5, 1.0)
+"""Times the selected magnitude, for the behaviour's own vectors; every other direction gets the last alone."""
+
+
+@dataclass(frozen=True)
+class Passage:
+    """A text, and the positions at which a choice between two sets of tokens is read."""
+
+    prompt_id: str
+    token_ids: list[int]
+    positions: list[int]
+    sample: int = 0
+
+
+@dataclass(frozen=True)
+class Treatment:
+    """One direction at one strength; `steer` is None for the unsteered reading."""
+
+    direction: str
+    kind: str
+    reader: str | None
+    multiple: float
+    steer: Steer | None
+
+
+def log_odds(logits: Tensor, ids: Sequence[int], others: Sequence[int] | None = None) -> Tensor:
+    """Log-odds (nats) of drawing one of `ids` against one of `others`, or against any other token.
+
+    Args:
+        logits: (positions, v).
+    """
+    mask = torch.zeros(logits.shape[-1], dtype=torch.bool)
+    mask[list(ids)] = True
+    rest = ~mask
+    if others is not None:
+        rest = torch.zeros_like(mask)
+        rest[list(others)] = True
+    return logits[:, mask].double().logsumexp(-1) - logits[:, rest].double().logsumexp(-1)
+
+
+def rollout_passages(rollouts: pl.DataFrame, sentences: pl.DataFrame, count: int) -> Iterator[Passage]:
+    """Held-out rollouts, dealt one category after the other, read before each labelled sentence but the first."""
+    heldout = rollouts.filter(pl.col("split") == "heldout").sort("prompt_id", "sample")
+    turn = pl.int_range(pl.len()).over("category")
+    heldout = heldout.with_columns(turn=turn).sort("turn", "category", maintain_order=True).head(count)
+    for row in heldout.iter_rows(named=True):
+        own = sentences.filter(
+            (pl.col("prompt_id") == row["prompt_id"])
+            & (pl.col("sample") == row["sample"])
+            & (pl.col("status") == "ok")
+            & (pl.col("token_start") > 0)
+        )
+        start = len(row["prompt_token_ids"]) - 1
+        positions = [start + token for token in own["token_start"].to_list()]
+        if positions:
+            yield Passage(row["prompt_id"], row["prompt_token_ids"] + row["token_ids"], positions, row["sample"])
+
+
+def homework_passages(tokenizer: PreTrainedTokenizerBase, seed: int) -> Iterator[Passage]:
+    """Held-out homework with inline marks, read at the token before each mark."""
+    rng = random.Random(f"homework-{seed}")
+    marks = set(mark_ids(tokenizer))
+    for number in range(HOMEWORK):
+        ids = tokenizer.encode(write_homework(rng, MARK_HAZARD, at_end=False, heldout=True))
+        positions = [i - 1 for i, token in enumerate(ids) if token in marks]
+        if positions:
+            yield Passage(f"homework-{number:03d}", ids, positions)
+
+
+def mark_ids(tokenizer: PreTrainedTokenizerBase) -> tuple[int, int]:
+    """The tokens of the marks "mistake" and "correct"."""
+    mistake, correct = (tokenizer.convert_tokens_to_ids(MARKS[value]) for value in (False, True))
+    return mistake, correct
+
+
+def treatments(directions: Directions, behaviour: str, layer: int, start: int, magnitude: float) -> list[Treatment]:
+    """The unsteered reading, the behaviour's vectors at several strengths, and every control at one."""
+    readers = ("base", "reasoning")
+    plan = [(behaviour, reader, multiple) for reader in readers for multiple in MULTIPLES]
+    names = [name for name in BEHAVIOURS if name != behaviour]
+    names += [n for control in ("mean", "same-offset", "shuffle", "random") for n in directions.names(control)]
+    plan += [(name, "base", MULTIPLES[-1]) for name in names if (name, "base", layer, start) in directions.units]
+    made = [Treatment("none", "none", None, 0.0, None)]
+    for name, reader, multiple in plan:
+        unit = directions.unit((name, reader, layer, start))
+        steer = Steer(f"{name} of {reader} x {multiple}", "add", layer, multiple * magnitude, unit)
+        kind = "behaviour" if name in BEHAVIOURS else "control"
+        made.append(Treatment(name, kind, reader, multiple, steer))
+    return made
+
+
+def measure(
+    model: PreTrainedModel,
+    passages: Sequence[Passage],
+    plan: Sequence[Treatment],
+    score: Callable[[Tensor], Tensor],
+    description: str,
+) -> Iterator[tuple[Treatment, Passage, Read, Tensor]]:
+    """Yield each treatment's scores (positions,) on each passage; the unsteered treatment comes first."""
+    for treatment in tqdm(plan, desc=description, mininterval=2):
+        rows = [Forced(p.token_ids, p.positions, treatment.steer) for p in passages]
+        for index, read in read_logits(model, rows):
+            yield treatment, passages[index], read, score(read.logits)
+
+
+def make_rows(
+    measured: Iterator[tuple[Treatment, Passage, Read, Tensor]], common: dict[str, Any], norm: float
+) -> Iterator[dict[str, Any]]:
+    """Turn scores into LOGODDS rows, each with its change against the unsteered reading of the same passage."""
+    unsteered: dict[tuple[str, int], float] = {}
+    for treatment, passage, read, scores in measured:
+        value = float(scores.mean())
+        if treatment.steer is None:
+            unsteered[passage.prompt_id, passage.sample] = value
+        magnitude = treatment.steer.magnitude if treatment.steer else 0.0
+        yield {
+            **common,
+            "direction": treatment.direction,
+            "kind": treatment.kind,
+            "reader": treatment.reader,
+            "magnitude": magnitude,
+            "dose": magnitude / norm,
+            "multiple": treatment.multiple,
+            "prompt_id": passage.prompt_id,
+            "positions": len(passage.positions),
+            "steered_positions": read.steered_positions,
+            "expected_positions": read.expected_positions,
+            "log_odds": value,
+            "change": value - unsteered[passage.prompt_id, passage.sample],
+        }
+
+
+def main() -> None:
+    arguments = read_arguments(__doc__, ["selection"], ["rollouts", "labels", "vectors"])
+    with one_line_errors("steering.log_odds"):
+        settings = StepSettings("steering.log_odds", arguments.settings)
+        rows = _run(settings, arguments.rollouts, arguments.labels, arguments.vectors, arguments.selection)
+        notes = provenance(settings.values, **made_with(settings.pair, settings.values["target"]))
+        write_table(arguments.output, rows, LOGODDS, notes)
+
+
+def _run(
+    settings: StepSettings, rollouts: list[str], sentences: list[str], vectors: list[str], selection: str
+) -> list[dict[str, Any]]:
+    target = settings.values["target"]
+    chosen = json.loads(Path(selection).read_text())
+    layer, start = chosen["layer"], chosen["window_start"]
+    directions = read_directions(read_table(vectors).iter_rows(named=True))
+    model, tokenizer = load_model(settings.pair, target), load_tokenizer(settings.pair, target)
+    plan = treatments(directions, settings.vectors.behaviour, layer, start, chosen["magnitude"])
+    common = {"target": target, "layer": layer, "window_start": start}
+    norm = directions.norms[target, layer]
+
+    words = keyword_ids(tokenizer, settings.keywords)
+    passages = list(rollout_passages(read_table(rollouts), read_table(sentences), ROLLOUTS))
+    measured = measure(model, passages, plan, partial(log_odds, ids=words), f"keyword, {target}")
+    rows = list(make_rows(measured, {**common, "context": "keyword"}, norm))
+    if target == "base" and settings.prompts.source == "organism":
+        mistake, correct = mark_ids(tokenizer)
+        homework = list(homework_passages(tokenizer, settings.seed))
+        score = partial(log_odds, ids=[mistake], others=[correct])
+        measured = measure(model, homework, plan, score, "mark, base")
+        rows += make_rows(measured, {**common, "context": "mark"}, norm)
+    return rows
+
+
+if __name__ == "__main__":
+    main()

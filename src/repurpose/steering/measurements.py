@@ -1,0 +1,130 @@
+"""Measurements: one row of metrics for each steered rollout.
+
+A sweep whose hook did not steer every position that it should have is an error here, so that no figure can be
+drawn from steering that silently stopped (after the prompt, say).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from typing import Any
+
+import polars as pl
+import pyarrow as pa
+
+from repurpose.data.command import read_arguments
+from repurpose.data.tables import MEASUREMENTS, TableError, provenance, read_table, write_table
+from repurpose.steering.calculations import read_steps
+from repurpose.steering.metrics import (
+    compression_ratio,
+    count_keywords,
+    count_sentences,
+    distinct_2,
+    is_correct,
+    longest_run,
+)
+from repurpose.study.errors import one_line_errors
+from repurpose.study.settings import StepSettings
+
+
+def measure_text(
+    token_ids: list[int],
+    text: str,
+    answer: str | None,
+    finish_reason: str,
+    keywords: Collection[str],
+    behaviour: str,
+) -> dict[str, Any]:
+    """Return the metrics of one generated text; the `backtracking_` ones count the study's own behaviour."""
+    count = count_keywords(text, keywords)
+    sentences = count_sentences(text, keywords, behaviour)
+    return {
+        "words": count.words,
+        "keyword_words": count.keywords,
+        "keyword_share": _share(count.keywords, count.words),
+        "sentences": sentences.sentences,
+        "backtracking_sentences": sentences.labelled,
+        "backtracking_share": _share(sentences.labelled, sentences.sentences),
+        "keyword_sentences": sentences.with_keyword,
+        "keyword_backtracking_sentences": sentences.both,
+        **count_steps(text),
+        "distinct_2": distinct_2(token_ids),
+        "longest_run": longest_run(token_ids),
+        "compression_ratio": compression_ratio(text),
+        "length": len(token_ids),
+        "finished": finish_reason != "length",
+        "correct": is_correct(text, answer),
+    }
+
+
+def count_steps(text: str) -> dict[str, int]:
+    """Count the steps of arithmetic by truth, and those that a backtracking sentence follows before the next step.
+
+    Known in the embedded pair's language alone; texts in any other have none of its steps.
+    """
+    steps = list(read_steps(text))
+    wrong = [step.backtracked for step in steps if not step.correct]
+    right = [step.backtracked for step in steps if step.correct]
+    return {
+        "wrong_steps": len(wrong),
+        "wrong_steps_backtracked": sum(wrong),
+        "right_steps": len(right),
+        "right_steps_backtracked": sum(right),
+    }
+
+
+def _share(part: int, whole: int) -> float | None:
+    return part / whole if whole else None
+
+
+def check_steered(sweep: pl.DataFrame) -> None:
+    """Check that each row was steered at every position that its condition asks for.
+
+    Raises:
+        TableError: naming the condition and the row.
+    """
+    wrong = sweep.with_row_index("row").filter(pl.col("steered_positions").ne_missing(pl.col("expected_positions")))
+    if wrong.is_empty():
+        return
+    row = wrong.row(0, named=True)
+    raise TableError(
+        f"{_name_condition(row)}: row {row['row']} (prompt {row['prompt_id']}, sample {row['sample']}) was "
+        f"steered at {row['steered_positions']} positions, expected {row['expected_positions']}; "
+        f"{wrong.height} of {sweep.height} rows are wrong"
+    )
+
+
+def _name_condition(row: dict[str, Any]) -> str:
+    keys = ("sweep", "target", "direction", "reader", "layer", "window_start", "magnitude")
+    return ", ".join(f"{key} {row[key]}" for key in keys)
+
+
+def measure_sweep(sweep: pl.DataFrame, keywords: Collection[str], behaviour: str) -> pl.DataFrame:
+    """Return the MEASUREMENTS of a sweep, row by row.
+
+    Raises:
+        TableError: for a sweep without rows.
+    """
+    if sweep.is_empty():
+        raise TableError("the sweep holds no rows; run it again")
+    columns = ("token_ids", "text", "answer", "finish_reason")
+    metrics = [
+        measure_text(row["token_ids"], row["text"], row["answer"], row["finish_reason"], keywords, behaviour)
+        for row in sweep.select(columns).iter_rows(named=True)
+    ]
+    measured = pa.Table.from_pylist(metrics, pa.schema([f for f in MEASUREMENTS if f.name in metrics[0]]))
+    return pl.concat([sweep.drop("token_ids", "text"), pl.DataFrame(measured)], how="horizontal")
+
+
+def main() -> None:
+    arguments = read_arguments(__doc__, one=["sweep"])
+    with one_line_errors("steering.measurements"):
+        settings = StepSettings("steering.measurements", arguments.settings)
+        sweep = read_table(arguments.sweep)
+        check_steered(sweep)
+        measured = measure_sweep(sweep, settings.keywords, settings.vectors.behaviour)
+        write_table(arguments.output, measured, MEASUREMENTS, provenance(settings.values))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,109 @@
+"""What is counted in one generated text; plain functions, no files, no model.
+
+Every metric is over the GENERATED text or ids alone; the prompt never enters.
+"""
+
+from __future__ import annotations
+
+import re
+import zlib
+from collections.abc import Collection, Sequence
+from itertools import groupby, pairwise
+from typing import NamedTuple
+
+from repurpose.labels.lexicon import label_sentence
+from repurpose.rollouts.sentences import split_sentences, thinking_end
+
+WORD = re.compile(r"[^\W\d_]+(?:['’][^\W\d_]+)*")
+"""A maximal run of letters with the apostrophes inside it; quotation marks around it are no part of it."""
+INTEGER = re.compile(r"(?<![\w.])-?\d+(?:,\d{3})*(?![\w]|[.,]\d)")
+TAG = re.compile(r"</?\w+>|<\|[^|]*\|>")
+"""`</think>` and `<|end|>` are markup, not words."""
+END_OF_THINKING = "</think>"
+WINDOW = 64
+"""Tokens over which the variety of a text is measured."""
+
+
+class KeywordCount(NamedTuple):
+    """Eq. 1 of the paper, still as counts so that cells can be pooled."""
+
+    keywords: int
+    words: int
+
+
+class SentenceCount(NamedTuple):
+    """Sentences of the thinking: all, labelled as the behaviour, with a keyword, and both."""
+
+    sentences: int
+    labelled: int
+    with_keyword: int
+    both: int
+
+
+def find_words(text: str) -> list[str]:
+    """Return the words of a text, lower-cased; markup is no word."""
+    return [found.lower() for found in WORD.findall(TAG.sub(" ", text))]
+
+
+def count_keywords(text: str, keywords: Collection[str]) -> KeywordCount:
+    """Count whole words that are keywords: `await` is not `wait`."""
+    wanted = {keyword.lower() for keyword in keywords}
+    words = find_words(text)
+    return KeywordCount(sum(word in wanted for word in words), len(words))
+
+
+def count_sentences(text: str, keywords: Collection[str], behaviour: str) -> SentenceCount:
+    """Count the sentences up to the end of thinking by label and by keyword."""
+    thinking = text[: thinking_end(text)]
+    sentences = [thinking[start:end] for start, end in split_sentences(thinking)]
+    pairs = [
+        (label_sentence(sentence) == behaviour, count_keywords(sentence, keywords).keywords > 0)
+        for sentence in sentences
+        if find_words(sentence)
+    ]
+    return SentenceCount(
+        len(pairs),
+        sum(labelled for labelled, _ in pairs),
+        sum(keyword for _, keyword in pairs),
+        sum(labelled and keyword for labelled, keyword in pairs),
+    )
+
+
+def distinct_2(token_ids: Sequence[int]) -> float:
+    """Share of token pairs that differ from one another, mean over windows of `WINDOW` tokens; 0 below two tokens.
+
+    Pairs repeat as any text grows: over whole texts, one that steering keeps from ending would look less coherent
+    than one that ends, whatever it says. What remains after the last whole window is left out.
+    """
+    starts = range(0, max(1, len(token_ids) - WINDOW + 1), WINDOW)
+    windows = [list(pairwise(token_ids[start : start + WINDOW])) for start in starts]
+    shares = [len(set(pairs)) / len(pairs) for pairs in windows if pairs]
+    return sum(shares) / len(shares) if shares else 0.0
+
+
+def longest_run(token_ids: Sequence[int]) -> int:
+    """Length of the longest run of one token (0 for an empty text)."""
+    return max((sum(1 for _ in run) for _, run in groupby(token_ids)), default=0)
+
+
+def compression_ratio(text: str) -> float | None:
+    """Bytes of the text over bytes of its zlib form: high where it repeats itself; None for an empty text."""
+    raw = text.encode("utf-8", errors="surrogatepass")
+    return len(raw) / len(zlib.compress(raw, 9)) if raw else None
+
+
+def find_answer(text: str) -> int | None:
+    """Return the last integer after the end of thinking; None where it does not end or no integer follows."""
+    _, ended, conclusion = text.partition(END_OF_THINKING)
+    found = INTEGER.findall(conclusion) if ended else []
+    return int(found[-1].replace(",", "")) if found else None
+
+
+def is_correct(text: str, answer: str | None) -> bool | None:
+    """Compare the answer given with the one known; None where no integer is known.
+
+    A text that gives no answer is wrong: left out, texts that steering keeps from ending would flatter it.
+    """
+    if answer is None or not INTEGER.fullmatch(answer.strip()):
+        return None
+    return find_answer(text) == int(answer.strip().replace(",", ""))

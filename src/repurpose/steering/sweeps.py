@@ -1,0 +1,136 @@
+"""Sweeps: a target model steered over a grid of conditions, paired with unsteered rows of the same seeds.
+
+One job per sweep and target. Steered and unsteered rows share engine, batches and seeds. Finished rows are
+kept in a journal beside the output, so a magnitude that is added later computes only its own cells.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+from transformers import PreTrainedTokenizerBase
+
+from repurpose.data.command import read_arguments
+from repurpose.data.journal import Journal, journal_path, record_key
+from repurpose.data.tables import SWEEPS, provenance, read_table, write_table
+from repurpose.directions.unit_directions import Directions, read_pair_directions
+from repurpose.model.engines import Generated, Request, Sampling, row_seed
+from repurpose.model.loading import made_with
+from repurpose.model.steer import Steer
+from repurpose.model.tokens import check_same_ids, load_tokenizer, prompt_token_ids
+from repurpose.rollouts.sampling import generate_missing, made_by
+from repurpose.steering.conditions import choose_prompts, list_conditions, make_steer
+from repurpose.study.conditions import Condition
+from repurpose.study.errors import one_line_errors
+from repurpose.study.settings import Role, StepSettings
+
+Row = dict[str, Any]
+
+
+def run_sweep(
+    settings: StepSettings,
+    prompts: Sequence[Row],
+    directions: Directions,
+    conditions: Sequence[Condition],
+    output: Path,
+) -> list[Row]:
+    """Generate what the journal does not hold yet; return the SWEEPS rows of one sweep and target."""
+    (name, sweep), target = next(iter(settings.sweeps.items())), settings.values["target"]
+    tokenizer = pair_tokenizer(settings, target)
+    chosen = choose_prompts(prompts, sweep.split, sweep.prompts)
+    cells = [(c, row, sample) for c in conditions for row in chosen for sample in range(sweep.samples)]
+    requests = make_requests(cells, directions, tokenizer, settings.seed)
+    sampling = Sampling(sweep.temperature, sweep.max_new_tokens, sweep.top_p, sweep.top_k)
+    keys = request_keys(made_by(settings, target, sampling), requests)
+    with Journal(journal_path(output)) as journal:
+        generate_missing(journal, keys, requests, sampling, settings, target, sweep.batch_size)
+        outcomes = [Generated(**journal[key]) for key in keys]
+    return [
+        sweep_row(name, target, cell, request, done, str(tokenizer.decode(done.token_ids)))
+        for cell, request, done in zip(cells, requests, outcomes, strict=True)
+    ]
+
+
+def pair_tokenizer(settings: StepSettings, target: Role) -> PreTrainedTokenizerBase:
+    """The reasoning model's tokenizer, whose chat template both targets are prompted with."""
+    tokenizer = load_tokenizer(settings.pair, "reasoning")
+    if target != "reasoning":
+        check_same_ids(tokenizer, load_tokenizer(settings.pair, target))
+    return tokenizer
+
+
+def make_requests(
+    cells: Sequence[tuple[Condition, Row, int]],
+    directions: Directions,
+    tokenizer: PreTrainedTokenizerBase,
+    seed: int,
+) -> list[Request]:
+    """One request a cell; a (prompt, sample) has the same ids and seed under every condition."""
+    ids = {row["prompt_id"]: prompt_token_ids(tokenizer, row["messages"]) for _, row, _ in cells}
+    steers = {condition: make_steer(condition, directions) for condition, _, _ in cells}
+    return [
+        Request(ids[row["prompt_id"]], row_seed(seed, row["prompt_id"], sample), steers[condition])
+        for condition, row, sample in cells
+    ]
+
+
+def request_keys(maker: Sequence[Any], requests: Sequence[Request]) -> list[str]:
+    """Journal keys: everything that decides a row's tokens, the bytes of its direction included."""
+    plans: dict[int, Any] = {}
+    for request in requests:
+        plans.setdefault(id(request.steer), _plan(request.steer))
+    return [record_key(maker, r.prompt_ids, r.seed, plans[id(r.steer)]) for r in requests]
+
+
+def _plan(steer: Steer | None) -> Any:
+    if steer is None:
+        return None
+    direction = b"" if steer.direction is None else steer.direction.tobytes()
+    digest = hashlib.blake2b(direction, digest_size=16).hexdigest()
+    layer = None if steer.operation == "ablate" else steer.layer
+    return [steer.operation, layer, steer.magnitude, steer.positions, digest]
+
+
+def sweep_row(
+    sweep: str, target: str, cell: tuple[Condition, Row, int], request: Request, done: Generated, text: str
+) -> Row:
+    """One SWEEPS row."""
+    condition, prompt, sample = cell
+    return {
+        "sweep": sweep,
+        "target": target,
+        **vars(condition),
+        **{name: prompt[name] for name in ("prompt_id", "category", "answer")},
+        "sample": sample,
+        "seed": request.seed,
+        "prompt_tokens": len(request.prompt_ids),
+        "text": text,
+        **vars(done),
+    }
+
+
+def main() -> None:
+    arguments = read_arguments(__doc__ or "", one=["prompts"], many=["vectors"], optional=["selection"])
+    with one_line_errors("steering.sweeps"):
+        settings = StepSettings("steering.sweeps", arguments.settings)
+        selection = json.loads(Path(arguments.selection).read_text()) if arguments.selection else None
+        prompts: pl.DataFrame = read_table(arguments.prompts)
+        directions = read_pair_directions(arguments.vectors)
+        output = Path(arguments.output)
+        conditions, missing = list_conditions(settings, directions, selection)
+        for site in missing:
+            told = "left out, no sentence gave a vector: {} of reader {}, layer {}, window start {}".format(*site)
+            sys.stderr.write(f"repurpose steering.sweeps: {told}\n")
+        rows = run_sweep(settings, prompts.to_dicts(), directions, conditions, output)
+        made = made_with(settings.pair, settings.values["target"])
+        write_table(output, rows, SWEEPS, provenance(settings.values, left_out_sites=missing, **made))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,21 @@
+"""How a step ends where the study, a model or a table is at fault: with one line."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+
+@contextmanager
+def one_line_errors(step: str) -> Iterator[None]:
+    """End the process with one line where the study, a model, a table or a card's memory is at fault."""
+    try:
+        yield
+    except (ValueError, RuntimeError) as problem:
+        if type(problem).__name__ == "OutOfMemoryError":  # torch's, which many steps never import
+            first = str(problem).strip().partition("\n")[0]
+            sys.exit(f"repurpose {step}: {first} Lower the step's batch_size, or take a larger card.")
+        if not type(problem).__module__.startswith("repurpose"):  # a traceback says more than its first line
+            raise
+        sys.exit(f"repurpose {step}: {problem}")

@@ -1,0 +1,171 @@
+"""What the files of a study say before any job starts: prompts, annotations and, for local models, the pair.
+
+Standard library only and JSON files only, because the Snakefile calls it each time that it plans. A hub name is left
+to the first job that loads it.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from repurpose.study.settings import Activations, Role, SettingsError, Study, Sweep, locate
+
+ROLES: tuple[Role, Role] = ("base", "reasoning")
+SHAPE = {"num_hidden_layers": "layers", "hidden_size": "numbers in the residual stream", "vocab_size": "tokens"}
+"""What must be equal in both models, or a direction of one could not be added to the other at the same layer."""
+WEIGHTS, WEIGHTS_INDEX = "model.safetensors", "model.safetensors.index.json"
+TOKENIZERS = ("tokenizer.json", "tokenizer.model", "vocab.json", "vocab.txt", "spiece.model", "tekken.json")
+"""A tokenizer is one of these, at least."""
+
+
+def check_models(study: Study) -> None:
+    """Check what can be known of files: prompts, annotations, local models' weights, shapes, layers, vocabularies.
+
+    Raises:
+        SettingsError: naming the setting and what is allowed.
+    """
+    source = study.prompts.source
+    if source != "organism" and not Path(locate(source)).is_file():
+        raise SettingsError(f"prompts.source: no file at {source}; give 'organism' or a JSON-lines file")
+    _check_annotators(study)
+    folders = local_folders(study)
+    configs = {role: read_config(role, folder) for role, folder in folders.items()}
+    for role, folder in folders.items():
+        _check_files(role, folder)
+    check_layers(study.activations, study.sweeps, configs)
+    if len(folders) == len(ROLES):
+        check_shapes(configs["base"], configs["reasoning"])
+        _check_tokenizers(folders["base"], folders["reasoning"])
+
+
+def _check_annotators(study: Study) -> None:
+    for name, annotator in study.labels.annotators.items():
+        path = f"labels.annotators.{name}"
+        if annotator.file is not None and not Path(locate(annotator.file)).is_file():
+            raise SettingsError(f"{path}.file: no file at {annotator.file}; give a JSON file of annotated chains")
+        if annotator.llm is not None and not Path(locate(annotator.llm.prompt)).is_file():
+            raise SettingsError(f"{path}.llm.prompt: no file at {annotator.llm.prompt}; give a text of instructions")
+
+
+def local_folders(study: Study) -> dict[Role, Path]:
+    """The directories of those models that are local.
+
+    Raises:
+        SettingsError: for a name that is neither a directory nor a hub name.
+    """
+    found: dict[Role, Path] = {}
+    for role in ROLES:
+        name = getattr(study.pair, role)
+        folder = Path(locate(name))
+        if folder.is_dir():
+            found[role] = folder
+        elif _looks_local(name):
+            raise SettingsError(f"pair.{role}: no model at {name}; give a directory with config.json")
+    return found
+
+
+def _looks_local(name: str) -> bool:
+    """A hub name is `owner/name`, and no folder here bears the owner's name."""
+    return name.startswith((".", "/", "~")) or name.count("/") != 1 or Path(locate(name.split("/")[0])).is_dir()
+
+
+def read_config(role: Role, folder: Path) -> dict[str, Any]:
+    """A model's configuration.
+
+    Raises:
+        SettingsError: where there is none, or none of a model with layers.
+    """
+    file = folder / "config.json"
+    if not file.is_file():
+        raise SettingsError(f"pair.{role}: {folder} has no config.json, so it is no model directory")
+    try:
+        config = json.loads(file.read_text(encoding="utf-8"))
+        return {**config, "num_hidden_layers": int(config["num_hidden_layers"])}
+    except (ValueError, KeyError, TypeError) as problem:
+        raise SettingsError(f"pair.{role}: {file} is no model's configuration ({problem!r})") from problem
+
+
+def _check_files(role: Role, folder: Path) -> None:
+    """Check that weights and tokenizer are there, under the names by which they are loaded."""
+    missing = [name for name in _weight_files(role, folder) if not (folder / name).is_file()]
+    if missing:
+        allowed = f"{WEIGHTS}, or {WEIGHTS_INDEX} with the files that it names"
+        raise SettingsError(f"pair.{role}: {folder} has no {missing[0]}; its weights must be {allowed}")
+    if not any((folder / name).is_file() for name in TOKENIZERS):
+        raise SettingsError(f"pair.{role}: {folder} has no tokenizer; give one of {', '.join(TOKENIZERS)}")
+
+
+def _weight_files(role: Role, folder: Path) -> list[str]:
+    index = folder / WEIGHTS_INDEX
+    if (folder / WEIGHTS).is_file() or not index.is_file():
+        return [WEIGHTS]
+    try:
+        return sorted(set(json.loads(index.read_text(encoding="utf-8"))["weight_map"].values()))
+    except (ValueError, KeyError, TypeError, AttributeError) as problem:
+        raise SettingsError(f"pair.{role}: {index} is no index of weights ({problem!r})") from problem
+
+
+def check_layers(activations: Activations, sweeps: dict[str, Sweep], configs: dict[Role, dict[str, Any]]) -> None:
+    """Refuse layers that a model lacks.
+
+    Raises:
+        SettingsError: naming the setting, the layer and those that there are.
+    """
+    asked: list[tuple[str, Any]] = [("activations.layers", activations.layers)]
+    asked += [(f"sweeps.{name}.layers", sweep.layers) for name, sweep in sweeps.items()]
+    for role, config in configs.items():
+        count = config["num_hidden_layers"]
+        for path, layers in asked:
+            for layer in layers if isinstance(layers, tuple) else ():
+                if not 0 <= layer < count:
+                    raise SettingsError(f"{path}: layer {layer} is not in the {role} model; 0 to {count - 1} are")
+
+
+def check_shapes(base: dict[str, Any], reasoning: dict[str, Any]) -> None:
+    """Refuse two models of different shapes.
+
+    Raises:
+        SettingsError: naming the shape.
+    """
+    for key, words in SHAPE.items():
+        ours, theirs = base.get(key), reasoning.get(key)
+        if None not in (ours, theirs) and ours != theirs:
+            raise SettingsError(f"pair.base: {ours} {words} ({key}), pair.reasoning has {theirs}; both must be equal")
+
+
+def _check_tokenizers(base: Path, reasoning: Path) -> None:
+    files = [folder / "tokenizer.json" for folder in (base, reasoning)]
+    if not all(file.is_file() for file in files) or files[0].read_bytes() == files[1].read_bytes():
+        return
+    ours, theirs = (_tokenizer_parts(role, file) for role, file in zip(ROLES, files, strict=True))
+    different = [part for part in ours if ours[part] != theirs[part]]
+    if different:
+        raise SettingsError(
+            f"pair.base: its tokenizer disagrees with that of pair.reasoning in its {different[0]}; both must give "
+            "the same ids"
+        )
+
+
+def _tokenizer_parts(role: Role, file: Path) -> dict[str, Any]:
+    """What decides the ids of a text, written one way whatever version of the library wrote the file."""
+    try:
+        content = json.loads(file.read_text(encoding="utf-8"))
+        model = content["model"]
+        merges = [merge if isinstance(merge, str) else " ".join(merge) for merge in model.get("merges") or ()]
+    except (ValueError, KeyError, TypeError, AttributeError) as problem:
+        raise SettingsError(f"pair.{role}: {file} is no tokenizer ({problem!r})") from problem
+    steps = {part: _plain_step(content.get(part)) for part in ("normalizer", "pre_tokenizer")}
+    return {"vocabulary": model.get("vocab"), "merges": merges, **steps}
+
+
+def _plain_step(step: Any) -> Any:
+    """A step of a tokenizer: a sequence of none is none, of one is that one; offsets change no id."""
+    if not isinstance(step, dict):
+        return step
+    for key in ("normalizers", "pretokenizers"):
+        if step.get("type") == "Sequence" and isinstance(step.get(key), list):
+            inner = [plain for plain in map(_plain_step, step[key]) if plain is not None]
+            return {**step, key: inner} if len(inner) > 1 else next(iter(inner), None)
+    return {key: value for key, value in step.items() if key != "trim_offsets"}

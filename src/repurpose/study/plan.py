@@ -1,0 +1,300 @@
+"""What a study will take, before anything runs: jobs, rollouts, tokens, annotation, disk, each with its formula.
+
+    python -m repurpose.study.plan studies/mine.yaml
+
+Counts of jobs and rollouts are exact where every vector can be computed. Tokens are upper bounds: every rollout as long
+as it may be. What follows from sentences rests on the averages below and is an estimate.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import product
+from pathlib import Path
+from typing import NamedTuple
+
+import yaml
+
+from repurpose.study.catalogue import AGREEMENT_FIGURES, FIGURES
+from repurpose.study.chunks import cut
+from repurpose.study.conditions import Condition, KnownVectors, expand
+from repurpose.study.errors import one_line_errors
+from repurpose.study.pair_files import ROLES, check_models, local_folders, read_config
+from repurpose.study.settings import BEHAVIOURS, Llm, Role, SettingsError, Study, Sweep, locate, read_study
+
+TOKENS_PER_SENTENCE = 16
+CHARACTERS_PER_TOKEN = 4
+ENTRY_TOKENS = 14
+"""Of one `{"sentence": 12, "label": "deduction"}`, in a request and in a reply about the same beside the text."""
+ROW_BYTES = 100
+"""Of a row's columns beside its token ids, text and vector, compressed."""
+READERS = len(ROLES)
+REPOSITORY = Path(__file__).parents[3]
+
+
+class Item(NamedTuple):
+    """One line of the plan."""
+
+    name: str
+    value: str
+    formula: str
+
+
+class Shape(NamedTuple):
+    """What the reasoning model's configuration says."""
+
+    layers: int
+    hidden: int
+
+
+class Counts(NamedTuple):
+    """What the other lines are made of."""
+
+    rollouts: int
+    sentences: int
+    """An estimate, at most: TOKENS_PER_SENTENCE tokens each, every rollout as long as it may be."""
+    steered: dict[tuple[str, str], int]
+    """Steered rollouts by (sweep, target), unsteered rows included."""
+    steered_tokens: int
+    labelled: int
+    """Steered rollouts that each language model labels."""
+
+
+class Texts(NamedTuple):
+    """What a language model labels: so many texts of so many sentences, an estimate."""
+
+    name: str
+    number: int
+    sentences: int
+
+
+def plan_study(study: Study, shape: Shape) -> list[Item]:
+    """The lines of the plan."""
+    counts = count(study, shape)
+    return [
+        plan_jobs(study),
+        *plan_generation(study, counts),
+        *plan_annotation(study, counts),
+        plan_disk(study, shape, counts),
+    ]
+
+
+def count(study: Study, shape: Shape) -> Counts:
+    """Rollouts and sentences of a study."""
+    rollouts = (study.prompts.train + study.prompts.heldout) * study.rollouts.samples
+    steered = {
+        (name, target): count_conditions(study, shape, sweep, target) * sweep.prompts * sweep.samples
+        for name, sweep in study.sweeps.items()
+        for target in sweep.targets
+    }
+    tokens = sum(rows * study.sweeps[name].max_new_tokens for (name, _), rows in steered.items())
+    sentences = rollouts * _sentences(study.rollouts.max_new_tokens)
+    return Counts(rollouts, sentences, steered, tokens, count_labelled(study, shape))
+
+
+def count_labelled(study: Study, shape: Shape) -> int:
+    """Steered rollouts that a language model labels for Table C.1, as the step `labels.steered_labels` chooses them."""
+    sweep, behaviour = study.sweeps.get(study.labels.steered_sweep), study.vectors.behaviour
+    if sweep is None:
+        return 0
+    conditions = list_conditions(study, shape, sweep, "reasoning")
+    chosen = [c for c in conditions if (c.direction, c.reader) == (behaviour, "base")]
+    return (1 + len(chosen)) * study.labels.steered_prompts * sweep.samples
+
+
+def _sentences(tokens: int) -> int:
+    return -(-tokens // TOKENS_PER_SENTENCE)
+
+
+def count_conditions(study: Study, shape: Shape, sweep: Sweep, target: Role) -> int:
+    """Conditions of a sweep on one target, the unsteered one included."""
+    return 1 + len(list_conditions(study, shape, sweep, target))
+
+
+def list_conditions(study: Study, shape: Shape, sweep: Sweep, target: Role) -> list[Condition]:
+    """The steered conditions of a sweep on one target, as the sweep itself lists them."""
+    layers = _asked(study.activations.layers, range(shape.layers))
+    starts = study.activations.window_starts
+    numbered = [f"random-{n:02d}" for n in range(study.vectors.random_directions)]
+    numbered += [f"shuffle-{n:02d}" for n in range(study.vectors.shuffles)]
+    names = (*BEHAVIOURS, "mean", "same-offset", *numbered)
+    vectors = KnownVectors(set(product(names, ROLES, layers, starts)), dict.fromkeys(product(ROLES, layers), 1.0))
+    chosen = {"layer": layers[0], "window_start": starts[0], "magnitude": 1.0}
+    grid_layers = [layers[0]] if sweep.layers == "selected" else _asked(sweep.layers, layers)
+    grid_starts = [starts[0]] if sweep.window_starts == "selected" else _asked(sweep.window_starts, starts)
+    return expand(sweep, target, vectors, grid_layers, grid_starts, chosen)
+
+
+def _asked(asked: Iterable[int] | str, known: Iterable[int]) -> list[int]:
+    """What a setting lists, or all that there are."""
+    return list(known if isinstance(asked, str) else asked)
+
+
+def plan_jobs(study: Study) -> Item:
+    """Count Snakemake's jobs by rule."""
+    shards, swept = study.rollouts.shards, sum(len(sweep.targets) for sweep in study.sweeps.values())
+    by_rule = {
+        "prompts": 1,
+        "rollouts, sentences": 2 * shards,
+        **dict(label_jobs(study)),
+        **dict(engine_jobs(study)),
+        "activations": READERS * shards,
+        "vectors": READERS,
+        "sweeps, measurements": 2 * swept,
+        "selection, cosines, lens": 3,
+        "log-odds, projections": 2 * READERS,
+        "tables, claims, report, all": 4,
+        "figures": len(FIGURES) + len(AGREEMENT_FIGURES) * (len(study.labels.annotators) > 1),
+    }
+    return Item("jobs", f"{sum(by_rule.values()):,}", " + ".join(f"{n} {name}" for name, n in by_rule.items()))
+
+
+def engine_jobs(study: Study) -> Iterator[tuple[str, int]]:
+    """Jobs that hold vLLM against transformers, one for each target."""
+    if study.engine == "vllm":
+        targets = {target for sweep in study.sweeps.values() for target in sweep.targets}
+        yield "checks of parity", len(targets)
+
+
+def label_jobs(study: Study) -> Iterator[tuple[str, int]]:
+    """Jobs of annotators: one each, and for a language model another one for steered rollouts."""
+    annotators = study.labels.annotators
+    models = sum(annotator.llm is not None for annotator in annotators.values())
+    yield "labels", len(annotators)
+    if models:
+        yield "steered labels by models", models
+    if len(annotators) > 1:
+        yield "comparison of annotators", 1
+
+
+def plan_generation(study: Study, counts: Counts) -> Iterator[Item]:
+    """Rollouts and the tokens that are generated for them, at most."""
+    prompts, samples = study.prompts.train + study.prompts.heldout, study.rollouts.samples
+    yield Item("rollouts", f"{counts.rollouts:,}", f"{prompts} prompts x {samples} samples")
+    longest = study.rollouts.max_new_tokens
+    yield Item(
+        "tokens, at most", f"{counts.rollouts * longest:,}", f"{counts.rollouts} rollouts x {longest} new tokens"
+    )
+    yield Item("steered rollouts", f"{sum(counts.steered.values()):,}", _steered_formula(study, counts))
+    yield Item("steered tokens, at most", f"{counts.steered_tokens:,}", "rollouts of each sweep x its max_new_tokens")
+    passes = READERS * counts.rollouts * longest
+    yield Item("tokens read, at most", f"{passes:,}", f"{READERS} readers x tokens (prompts not counted)")
+
+
+def _steered_formula(study: Study, counts: Counts) -> str:
+    def term(name: str, target: str, rows: int) -> str:
+        each = study.sweeps[name].prompts * study.sweeps[name].samples
+        return f"{name}/{target} {rows // each} conditions x {each}"
+
+    return " + ".join(term(name, target, rows) for (name, target), rows in counts.steered.items())
+
+
+def plan_annotation(study: Study, counts: Counts) -> Iterator[Item]:
+    """Requests, tokens and cost of each language model that labels; those of another annotator's run come on top."""
+    texts = [Texts("rollouts", counts.rollouts, _sentences(study.rollouts.max_new_tokens))]
+    if counts.labelled:
+        length = study.sweeps[study.labels.steered_sweep].max_new_tokens
+        texts.append(Texts("steered rollouts", counts.labelled, _sentences(length)))
+    for name, annotator in study.labels.annotators.items():
+        if annotator.llm is not None:
+            yield from _plan_llm(f"labels.annotators.{name}", annotator.llm, texts)
+
+
+def _plan_llm(path: str, llm: Llm, texts: Sequence[Texts]) -> Iterator[Item]:
+    chunks = [cut(text.sentences, llm.chunk_sentences, llm.overlap_sentences) for text in texts]
+    asked = sum(text.number * sum(map(len, cuts)) for text, cuts in zip(texts, chunks, strict=True))
+    instructions = len(Path(locate(llm.prompt)).read_text(encoding="utf-8")) // CHARACTERS_PER_TOKEN
+    requests = sum(text.number * len(cuts) for text, cuts in zip(texts, chunks, strict=True))
+    prompt = requests * instructions + asked * (TOKENS_PER_SENTENCE + ENTRY_TOKENS)
+    completion = asked * ENTRY_TOKENS
+    share = llm.batch_price if llm.batch else 1.0
+    cost = (prompt * llm.endpoint.input_price + completion * llm.endpoint.output_price) / 1e6 * share
+    terms = [f"{text.number} {text.name} x {len(cuts)}" for text, cuts in zip(texts, chunks, strict=True)]
+    formula = f"{' + '.join(terms)} chunks of at most {llm.chunk_sentences} sentences"
+    yield Item(f"{path}: requests", f"about {requests:,}", formula)
+    formula = (
+        f"requests x {instructions} of instructions + {asked} sentences x ({TOKENS_PER_SENTENCE} + {ENTRY_TOKENS})"
+    )
+    yield Item(f"{path}: prompt tokens", f"about {prompt:,}", formula)
+    yield Item(f"{path}: reply tokens", f"about {completion:,}", f"{asked} sentences x {ENTRY_TOKENS}")
+    prices = f"prompt x {llm.endpoint.input_price:g} + reply x {llm.endpoint.output_price:g} per million"
+    limit = "" if llm.max_cost is None else f"; max_cost {llm.max_cost:g}"
+    yield Item(
+        f"{path}: cost", f"about {cost:,.2f}", prices + (f", x {share:g} in a batch" if llm.batch else "") + limit
+    )
+
+
+def plan_disk(study: Study, shape: Shape, counts: Counts) -> Item:
+    """Bytes of the large tables, at most; journals of running steps come on top and go with them."""
+    layers = len(_asked(study.activations.layers, range(shape.layers)))
+    width = 4 if study.activations.dtype == "float32" else 2
+    starts = len(study.activations.window_starts)
+    activations = READERS * counts.sentences * starts * layers * shape.hidden * width
+    generated = counts.rollouts * study.rollouts.max_new_tokens + counts.steered_tokens
+    rows = counts.rollouts + counts.sentences + sum(counts.steered.values())
+    total = activations + generated * 2 * CHARACTERS_PER_TOKEN + rows * ROW_BYTES
+    formula = (
+        f"{READERS} readers x {counts.sentences} sentences x {starts} windows x {layers} layers x {shape.hidden} x "
+        f"{width} bytes + {generated} tokens x {2 * CHARACTERS_PER_TOKEN} + {rows} rows x {ROW_BYTES}"
+    )
+    return Item("disk, at most", f"{total / 1e6:,.0f} MB", formula)
+
+
+def read_shape(study: Study) -> Shape:
+    """Layers and width of the reasoning model, from its directory or from the hub.
+
+    Raises:
+        SettingsError: where neither is there.
+    """
+    folder = local_folders(study).get("reasoning")
+    config = read_config("reasoning", folder) if folder else _hub_config(study)
+    return Shape(int(config["num_hidden_layers"]), int(config["hidden_size"]))
+
+
+def _hub_config(study: Study) -> dict[str, int]:
+    from transformers import AutoConfig
+
+    name = study.pair.reasoning
+    try:
+        config = AutoConfig.from_pretrained(name, revision=study.pair.reasoning_revision, trust_remote_code=False)
+    except (OSError, ValueError) as problem:
+        said = str(problem).strip().splitlines()[0]
+        raise SettingsError(f"pair.reasoning: the configuration of {name} cannot be read: {said}") from None
+    return {"num_hidden_layers": config.num_hidden_layers, "hidden_size": config.hidden_size}
+
+
+def format_plan(items: list[Item]) -> str:
+    """A line for each item: name, value, formula."""
+    names, values = (max(len(item[column]) for item in items) for column in (0, 1))
+    return "\n".join(f"{item.name:<{names}}  {item.value:>{values}}  = {item.formula}" for item in items)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n", 1)[0])
+    parser.add_argument("study", nargs="?", default="config.yaml", help="a study file")
+    arguments = parser.parse_args()
+    # as the workflow does: a study's relative paths count from the repository, wherever the command is given
+    os.environ.setdefault("REPURPOSE_ROOT", os.path.relpath(REPOSITORY))
+    with one_line_errors("plan"):
+        study = read_study_file(arguments.study)
+        check_models(study)
+        sys.stdout.write(format_plan(plan_study(study, read_shape(study))) + "\n")
+
+
+def read_study_file(path: str) -> Study:
+    """Read and check a study file.
+
+    Raises:
+        SettingsError: where it is no YAML file or no study.
+    """
+    try:
+        return read_study(yaml.safe_load(Path(path).read_text(encoding="utf-8")))
+    except (OSError, yaml.YAMLError) as problem:
+        raise SettingsError(f"{path}: cannot be read: {str(problem).splitlines()[0]}") from None
+
+
+if __name__ == "__main__":
+    main()

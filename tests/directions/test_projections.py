@@ -1,0 +1,35 @@
+"""Projections know each token's place: its sentence, and whether the last step before it is right."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from transformers import LlamaForCausalLM
+
+from repurpose.directions.projections import follow_steps, label_tokens, token_activations
+
+
+def test_token_activations_are_the_hidden_states(model: LlamaForCausalLM) -> None:
+    rollout = {"prompt_token_ids": [3, 4, 5], "token_ids": [6, 7, 8, 9]}
+    with torch.no_grad():
+        hidden = model(input_ids=torch.tensor([[3, 4, 5, 6, 7, 8, 9]]), output_hidden_states=True).hidden_states
+    torch.testing.assert_close(token_activations(model, rollout, 1), hidden[2][0, 3:], atol=1e-5, rtol=1e-5)
+
+
+def test_steps_are_followed_until_the_next_one() -> None:
+    sentences = [
+        {"text": "Now 3 plus 4 makes 8. ", "token_start": 0, "token_end": 3, "label": "deduction", "sentence": 0},
+        {"text": "Hmm. ", "token_start": 3, "token_end": 5, "label": "uncertainty-estimation", "sentence": 1},
+        {"text": "So 3 plus 4 is 7.", "token_start": 5, "token_end": 8, "label": "deduction", "sentence": 2},
+    ]
+    state = follow_steps(sentences, 9)
+    assert state[:3] == [(None, None)] * 3
+    assert state[3:8] == [(False, since) for since in range(5)]
+    assert state[8] == (True, 0)
+    assert label_tokens(sentences, 9)[4] == ("uncertainty-estimation", 1)
+    assert label_tokens(sentences, 9)[8] == (None, None)
+
+
+@pytest.mark.parametrize("text", ["A sentence.", "The answer is 7."])
+def test_other_sentences_are_no_steps(text: str) -> None:
+    assert follow_steps([{"text": text, "token_end": 1}], 3) == [(None, None)] * 3

@@ -1,0 +1,84 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from repurpose.data.tables import ACTIVATIONS, TableError, read_provenance
+from repurpose.directions import store
+
+KEY_ROWS = [
+    {"prompt_id": f"p{i % 3}", "sample": 0, "sentence": i, "window_start": start} for start in (-3, 0) for i in range(5)
+]
+LAYERS = [1, 4]
+
+
+def write(path: Path, dtype: str = "float32", layers: list[int] = LAYERS) -> np.ndarray:
+    vectors = np.random.default_rng(0).standard_normal((len(layers), len(KEY_ROWS), 6)).astype(dtype)
+    store.write_activations(path, pa.Table.from_pylist(KEY_ROWS), layers, vectors, {"study": "small"})
+    return vectors
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float16"])
+def test_what_is_written_is_read(tmp_path: Path, dtype: str) -> None:
+    vectors = write(tmp_path / "a.parquet", dtype)
+    for number, layer in enumerate(LAYERS):
+        keys, found = store.read_layer(tmp_path / "a.parquet", layer)
+        assert np.array_equal(found, vectors[number]) and found.dtype == dtype
+        assert keys.to_dicts() == KEY_ROWS
+
+
+def test_one_window_is_a_slice(tmp_path: Path) -> None:
+    vectors = write(tmp_path / "a.parquet")
+    keys, found = store.read_layer(tmp_path / "a.parquet", 4, 0)
+    assert np.array_equal(found, vectors[1, 5:])
+    assert keys["window_start"].unique().to_list() == [0]
+    assert len(store.read_layer(tmp_path / "a.parquet", 4, -1)[1]) == 0
+
+
+def test_a_row_group_holds_one_layer_under_the_schema(tmp_path: Path) -> None:
+    write(tmp_path / "a.parquet")
+    with pq.ParquetFile(tmp_path / "a.parquet") as file:
+        assert file.schema_arrow.remove_metadata() == ACTIVATIONS
+        groups = [file.read_row_group(i)["layer"].unique().to_pylist() for i in range(file.num_row_groups)]
+    assert groups == [[1], [4]]
+    notes = read_provenance(tmp_path / "a.parquet")
+    assert (notes["width"], notes["dtype"], notes["layers"], notes["study"]) == (6, "float32", LAYERS, "small")
+
+
+def test_columns_beyond_a_binary_array_are_chunked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(store, "CHUNK_BYTES", 3 * 6 * 4)
+    vectors = write(tmp_path / "a.parquet")
+    assert np.array_equal(store.read_layer(tmp_path / "a.parquet", 1)[1], vectors[0])
+
+
+def test_a_shard_without_windows_is_still_a_table(tmp_path: Path) -> None:
+    empty = pa.Table.from_pylist(KEY_ROWS).slice(0, 0)
+    with store.spool(tmp_path, 2, 0, 6, "float32") as vectors:
+        store.write_activations(tmp_path / "a.parquet", empty, LAYERS, vectors, {})
+    keys, found = store.read_layer(tmp_path / "a.parquet", 4)
+    assert len(keys) == 0 and found.shape == (0, 6)
+
+
+def test_nothing_is_left_of_a_write_that_failed(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="zip"):
+        store.write_activations(
+            tmp_path / "a.parquet", pa.Table.from_pylist(KEY_ROWS), [1], np.zeros((2, 10, 6), np.float32), {}
+        )
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_missing_layer_is_named(tmp_path: Path) -> None:
+    write(tmp_path / "a.parquet")
+    with pytest.raises(TableError, match="no layer 2; it holds 1, 4"):
+        store.read_layer(tmp_path / "a.parquet", 2)
+
+
+def test_shards_that_differ_are_refused(tmp_path: Path) -> None:
+    write(tmp_path / "a.parquet")
+    write(tmp_path / "b.parquet", layers=[0, 1])
+    with pytest.raises(TableError, match="differ in layers"):
+        store.stored_layers([tmp_path / "a.parquet", tmp_path / "b.parquet"])

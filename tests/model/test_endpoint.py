@@ -1,0 +1,140 @@
+from __future__ import annotations
+
+import socket
+import time
+from collections.abc import Iterator
+from dataclasses import replace
+
+import pytest
+from tests.endpoint import KEY, KEY_VARIABLE, MODEL, FakeEndpoint, serve
+
+from repurpose.model.endpoint import EndpointError, address, check_endpoint, is_local, make_client, mask
+from repurpose.study.settings import Endpoint
+
+
+@pytest.fixture(scope="module")
+def fake() -> Iterator[FakeEndpoint]:
+    with serve(content_echo=f"You sent\n{KEY}") as fake:
+        yield fake
+
+
+@pytest.fixture
+def endpoint(fake: FakeEndpoint, monkeypatch: pytest.MonkeyPatch) -> Endpoint:
+    monkeypatch.setenv(KEY_VARIABLE, f"{KEY}\n")  # as copied from a file
+    return Endpoint(model=MODEL, base_url=fake.url, key_variable=KEY_VARIABLE, timeout=20.0)
+
+
+def problem_of(endpoint: Endpoint) -> str:
+    """The one line that a check ends with."""
+    with pytest.raises(EndpointError) as problem:
+        check_endpoint(endpoint)
+    message = str(problem.value)
+    assert "\n" not in message
+    assert KEY not in message
+    assert problem.value.__suppress_context__ or problem.value.__context__ is None
+    return message
+
+
+def test_a_check_passes_with_one_small_request(fake: FakeEndpoint, endpoint: Endpoint) -> None:
+    before = fake.paths.total()
+    check_endpoint(endpoint)
+    assert fake.paths.total() == before + 1
+
+
+def test_a_wrong_key_is_told_by_its_variable(endpoint: Endpoint, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(KEY_VARIABLE, "sk-wrong-and-repeated-by-the-server")
+    message = problem_of(endpoint)
+    assert KEY_VARIABLE in message
+    assert str(endpoint.base_url) in message
+    assert "sk-wrong" not in message
+    assert "***" in message
+
+
+def test_an_unknown_model_is_told_by_its_setting(endpoint: Endpoint) -> None:
+    message = problem_of(replace(endpoint, model="labeller-9"))
+    assert message.startswith("endpoint.model: 'labeller-9' is not served at http://127.0.0.1")
+    assert "You sent ***" in message
+
+
+def test_a_missing_key_is_told_before_anything_is_sent(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv(KEY_VARIABLE, raising=False)
+    message = problem_of(Endpoint(model=MODEL, base_url="https://api.invalid/v1", key_variable=KEY_VARIABLE))
+    assert message.startswith(f"the environment variable {KEY_VARIABLE} is not set")
+
+
+def test_a_key_with_a_space_is_refused_without_being_shown(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(KEY_VARIABLE, f"Bearer {KEY}")
+    endpoint = Endpoint(model=MODEL, base_url="https://api.invalid/v1", key_variable=KEY_VARIABLE)
+    assert KEY_VARIABLE in problem_of(endpoint)
+
+
+def test_a_local_server_needs_no_key(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv(KEY_VARIABLE, raising=False)
+    client = make_client(Endpoint(model=MODEL, base_url="http://localhost:1/v1", key_variable=KEY_VARIABLE))
+    assert client.api_key == "none"
+
+
+@pytest.mark.parametrize(
+    ("url", "local"),
+    [
+        ("http://127.0.0.1:8000/v1", True),
+        ("http://[::1]:8000/v1", True),
+        ("http://localhost/v1", True),
+        ("http://localhost.example.org/v1", False),
+        ("http://10.0.0.1/v1", False),
+    ],
+)
+def test_only_this_machine_is_local(url: str, local: bool) -> None:
+    assert is_local(url) is local
+
+
+def test_a_server_that_is_down_is_told_soon(endpoint: Endpoint) -> None:
+    with socket.socket() as unused:
+        unused.bind(("127.0.0.1", 0))
+        url = f"http://127.0.0.1:{unused.getsockname()[1]}/v1"
+        start = time.monotonic()
+        message = problem_of(replace(endpoint, base_url=url, retries=50))
+    assert f"endpoint.base_url: {url} cannot be reached" in message
+    assert time.monotonic() - start < 20
+
+
+def test_a_host_that_does_not_exist_is_told(endpoint: Endpoint) -> None:
+    message = problem_of(replace(endpoint, base_url="http://no-such-host.invalid/v1", retries=0))
+    assert "endpoint.base_url: http://no-such-host.invalid/v1" in message
+
+
+def test_a_server_that_hangs_is_told(endpoint: Endpoint) -> None:
+    with socket.socket() as silent:
+        silent.bind(("127.0.0.1", 0))
+        silent.listen()
+        url = f"http://127.0.0.1:{silent.getsockname()[1]}/v1"
+        message = problem_of(replace(endpoint, base_url=url, timeout=0.3, retries=0))
+    assert message == f"endpoint.base_url: {url} did not answer within 0.3 seconds (endpoint.timeout)"
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "http://name:secret@host/v1",
+        "http://secret@host/v1",
+        "https://host/v1?key=secret",
+        "ftp://secret.host/v1",
+        "secret.host/v1",
+        "http:///v1",
+    ],
+)
+def test_addresses_that_are_none_or_hold_secrets_are_refused(url: str) -> None:
+    with pytest.raises(EndpointError, match=r"endpoint\.base_url") as problem:
+        address(Endpoint(model=MODEL, base_url=url))
+    assert ("secret" in str(problem.value)) == url.startswith(("ftp", "secret"))
+
+
+def test_the_ambient_address_of_the_sdk_decides_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("OPENAI_BASE_URL", "http://elsewhere.invalid/v1")
+    monkeypatch.setenv(KEY_VARIABLE, KEY)
+    client = make_client(Endpoint(model=MODEL, key_variable=KEY_VARIABLE))
+    assert str(client.base_url) == "https://api.openai.com/v1/"
+
+
+def test_a_masked_text_keeps_the_rest(endpoint: Endpoint) -> None:
+    assert mask(f"a {KEY} b {KEY}", endpoint) == "a *** b ***"

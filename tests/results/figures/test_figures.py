@@ -1,0 +1,118 @@
+"""Figures: each from its table alone, the same bytes twice, valid XML whatever a model wrote."""
+
+from __future__ import annotations
+
+from itertools import pairwise
+from pathlib import Path
+from xml.etree import ElementTree
+
+import polars as pl
+import pytest
+from matplotlib.colors import to_hex
+from PIL import Image
+
+from repurpose.data.csv_tables import read_csv
+from repurpose.results.figures import __main__ as step
+from repurpose.results.figures.style import RANDOM, WIDTH, Context, _push_apart, printable, save_figure
+from repurpose.results.figures.token_text import Shaded, lay_out
+from repurpose.study.catalogue import FIGURES
+from repurpose.study.settings import SettingsError
+from synthetic import built, make_study, run_step, settings_text
+
+CONTEXT = Context(("wait", "hmm"), "backtracking", 6)
+HOSTILE = ["<b>", "&amp;", "$x^2$", "\x00", "\x1b[31m", "]]>", "--", "\u202e", "名", "\n\n", " " * 30, "a" * 300, ""]
+
+
+def table(name: str) -> pl.DataFrame:
+    return read_csv(built("present") / f"tables/{name}.csv")
+
+
+@pytest.mark.filterwarnings("error:constrained_layout not applied")
+@pytest.mark.parametrize("name", FIGURES)
+def test_step_draws_each_figure(name: str, tmp_path: Path) -> None:
+    svg, png = tmp_path / f"{name}.svg", tmp_path / f"{name}.png"
+    source = built("present") / f"tables/{name}.csv"
+    text = settings_text(make_study(), "results.figures", figure=name)
+    run_step(step, ["--settings", text, "--table", str(source), "--output", str(svg), str(png)])
+    root = ElementTree.parse(svg).getroot()
+    assert root.tag.endswith("svg") and "date" not in svg.read_text().lower().split("<defs>")[0]
+    with Image.open(png) as image:
+        assert image.width == round(WIDTH * 200) and image.getcolors(1 << 20) is not None
+        assert len(image.convert("RGB").getcolors(1 << 24) or []) > 2, "the figure is blank"
+
+
+@pytest.mark.parametrize("name", FIGURES)
+def test_undefined_numbers_are_left_out_of_a_figure(name: str, tmp_path: Path) -> None:
+    """In each table's second row every number that may be undefined is."""
+    whole = table(name)
+    fixed = ("magnitude", "multiple", "dose", "random_high", "cosine", "value", "score", "rank")
+    may = [c for c in whole.columns if whole[c].dtype == pl.Float64 and c not in fixed]
+    row = pl.int_range(pl.len()) == 1
+    holes = whole.with_columns(pl.when(row).then(None).otherwise(pl.col(c)).alias(c) for c in may)
+    save_figure(step.draw_figure(name, holes, CONTEXT), tmp_path / "x.svg", tmp_path / "x.png")
+
+
+@pytest.mark.parametrize("name", FIGURES)
+def test_empty_table_gives_a_figure_that_says_so(name: str, tmp_path: Path) -> None:
+    figure = step.draw_figure(name, table(name).clear(), CONTEXT)
+    save_figure(figure, tmp_path / "x.svg", tmp_path / "x.png")
+    assert "not measured" in figure.texts[0].get_text()
+
+
+def test_equal_tables_give_equal_bytes(tmp_path: Path) -> None:
+    for name in ("2x2", "rollout"):
+        for copy in ("one", "two"):
+            figure = step.draw_figure(name, table(name), CONTEXT)
+            save_figure(figure, tmp_path / f"{copy}.svg", tmp_path / f"{copy}.png")
+        for kind in ("svg", "png"):
+            assert (tmp_path / f"one.{kind}").read_bytes() == (tmp_path / f"two.{kind}").read_bytes(), name
+
+
+def test_every_random_direction_is_a_line() -> None:
+    axes = step.draw_figure("baselines", table("baselines"), CONTEXT).axes[0]
+    thin = [line for line in axes.lines if to_hex(str(line.get_color())) == to_hex(RANDOM)]
+    assert len(thin) == 20
+    texts = {text.get_text() for text in axes.texts}
+    assert {"best random", "backtracking", "noise", "self", "mean", "uncertainty-estimation", "unsteered"} <= texts
+
+
+def test_loops_do_not_set_the_scale() -> None:
+    """One cell is a loop of 'Wait', 100 % of its words; the others are below 15 %."""
+    axes = step.draw_figure("2x2", table("2x2"), CONTEXT).axes[0]
+    assert axes.get_ylim()[1] < 20
+
+
+def test_hostile_tokens_are_drawn_as_text(tmp_path: Path) -> None:
+    rollout = table("rollout").head(len(HOSTILE)).with_columns(token=pl.Series(HOSTILE))
+    save_figure(step.draw_figure("rollout", rollout, CONTEXT), tmp_path / "x.svg", tmp_path / "x.png")
+    ElementTree.parse(tmp_path / "x.svg")
+    lens = table("lens").with_columns(
+        word=pl.when(pl.col("word").str.starts_with("top:")).then(pl.lit("top:<script>$\x07")).otherwise("word")
+    )
+    save_figure(step.draw_figure("lens", lens, CONTEXT), tmp_path / "y.svg", tmp_path / "y.png")
+    ElementTree.parse(tmp_path / "y.svg")
+
+
+@pytest.mark.parametrize("text", HOSTILE)
+def test_printable_is_one_line_without_controls(text: str) -> None:
+    shown = printable(text)
+    assert "\n" not in shown and all(ord(c) >= 32 for c in shown)
+
+
+def test_text_is_laid_out_within_the_line() -> None:
+    tokens = [Shaded(f" word{i}", None) for i in range(40)]
+    placed = list(lay_out(tokens, line=50))
+    assert all(column + len(token.text) <= 50 for _, column, token in placed)
+    words = "".join(token.text if column else f" {token.text.lstrip()}" for _, column, token in placed)
+    assert words == "".join(token.text for token in tokens)
+
+
+def test_labels_are_pushed_apart_in_order() -> None:
+    labels = [(1.0, "a", "k"), (1.01, "b", "k"), (1.02, "c", "k"), (5.0, "d", "k")]
+    places = _push_apart(labels, 0.5)
+    assert all(b - a >= 0.5 - 1e-6 for a, b in pairwise(places)) and places[3] == 5.0
+
+
+def test_unknown_figure_is_named() -> None:
+    with pytest.raises(SettingsError, match="'fig9' is not allowed"):
+        step.draw_figure("fig9", table("2x2"), CONTEXT)

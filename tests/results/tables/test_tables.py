@@ -1,0 +1,145 @@
+"""The other tables: what they say of a study whose truth is known."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+import pytest
+
+from repurpose.data.csv_tables import read_csv, to_csv
+from repurpose.data.tables import TableError
+from repurpose.results.tables import __main__ as step
+from repurpose.results.tables.directions import cosine
+from repurpose.study.catalogue import FIGURES, TABLES
+from synthetic import WIDTH, built, load, make_study, run_step, tables_arguments
+
+
+def table(name: str, kind: str = "present") -> pl.DataFrame:
+    return read_csv(built(kind) / f"tables/{name}.csv")
+
+
+@pytest.mark.parametrize("name", TABLES)
+def test_every_table_has_rows(name: str) -> None:
+    assert table(name).height > 0
+
+
+def test_every_figure_has_its_table() -> None:
+    assert set(FIGURES) < set(TABLES) and set(step.MAKERS) == set(TABLES)
+
+
+def test_equal_inputs_give_equal_bytes(tmp_path: Path) -> None:
+    folder = built("present")
+    names = ("measurements", "vectors", "rollouts", "labels", "logodds", "projections")
+    paths = {name: sorted((folder / name).rglob("*.parquet")) for name in names}
+    paths |= {name: folder / f"{name}.parquet" for name in ("cosines", "lens")}
+    paths |= {"selection": folder / "selection.json", "study": make_study(16)}
+    run_step(step, tables_arguments(paths, tmp_path))
+    assert all((tmp_path / f"{n}.csv").read_bytes() == (folder / f"tables/{n}.csv").read_bytes() for n in TABLES)
+
+
+def test_rollout_marks_the_window_before_the_start() -> None:
+    tokens = table("rollout")
+    chosen = load(built("present")).selection
+    for _, example in tokens.group_by("example"):
+        marks = dict(example.select("position", "mark").iter_rows())
+        starts = [position for position, mark in marks.items() if mark == "start"]
+        assert starts
+        for start in starts:
+            window = range(start + chosen["window_start"], start + chosen["window_start"] + chosen["window_length"])
+            assert {marks[p] for p in window if p in marks} <= {"window"}
+            sentence = example.filter(pl.col("position") == start)
+            assert sentence["label"][0] == "backtracking" and sentence["token"][0].strip() in ("Wait", "Hmm")
+
+
+def test_cosines_are_those_of_the_vectors() -> None:
+    cosines = {row["name"]: row for row in table("cosines").iter_rows(named=True)}
+    assert cosines["backtracking"]["cosine"] == pytest.approx(0.85, abs=1e-4)
+    assert cosines["deduction"]["cosine"] == pytest.approx(0.9, abs=1e-4)
+    assert cosines["backtracking"]["cosine_with_behaviour"] == pytest.approx(1)
+    assert not any(name.startswith("random") for name in cosines)
+
+
+def test_cosines_of_halves_stand_beside_them() -> None:
+    cosines = {row["name"]: row for row in table("cosines").iter_rows(named=True)}
+    found = cosines["backtracking"]
+    assert [found[f"disattenuated{end}"] for end in ("", "_low", "_high")] == pytest.approx([0.85, 0.80, 0.90])
+    assert found["cross_half"] == pytest.approx(0.85 * found["reliability_base"])
+    assert cosines["shuffle-00"]["cosine"] == pytest.approx(0.5, abs=1e-4)
+    assert cosines["shuffle-00"]["disattenuated"] is None and cosines["shuffle-00"]["cross_half"] == 0.05
+
+
+def test_random_level_is_that_of_random_pairs() -> None:
+    rng = np.random.default_rng(0)
+    pairs = rng.standard_normal((20_000, 2, WIDTH))
+    level = np.quantile([cosine(a, b) for a, b in pairs], 0.975)
+    assert table("cosines")["random_high"][0] == pytest.approx(level, abs=0.008)
+
+
+def test_lens_keeps_the_best_tokens_in_order() -> None:
+    lens = table("lens")
+    best = lens.filter(pl.col("word").str.starts_with("top:"), pl.col("reader") == "base")
+    assert best["word"].to_list()[:3] == ["top:mistake", "top:$error$", "top:wrong"] and best["selected"].all()
+    words = lens.filter(~pl.col("word").str.starts_with("top:"))
+    assert words.filter(pl.col("other_rank_low") < pl.col("other_rank_high")).height == words.height
+
+
+def test_base_zero_compares_the_targets_on_the_same_text() -> None:
+    cells = table("base_zero").filter(pl.col("direction") == "backtracking", pl.col("context") == "keyword")
+    base, reasoning = (cells.filter(pl.col("target") == t).row(0, named=True) for t in ("base", "reasoning"))
+    assert reasoning["more_than_base"] == pytest.approx(reasoning["change"] - base["change"], rel=1e-4)
+    assert base["more_than_base"] is None
+
+
+def test_projection_is_dense_or_tracks_keywords_as_made() -> None:
+    for kind, low, high in (("present", 0.25, 0.45), ("absent", 0.0, 0.1)):
+        summary = table("projections", kind).filter(pl.col("part") == "summary", pl.col("reader") == "base")
+        values = dict(summary.select("group", "value").iter_rows())
+        assert low <= values["participation"] <= high
+        assert 0.02 < values["behaviour_tokens"] < 0.2
+        assert (values["keyword_precision"] > 0.9) == (kind == "absent")
+
+
+def test_profile_is_higher_before_backtracking() -> None:
+    profile = table("projections").filter(pl.col("part") == "profile", pl.col("position") == -8)
+    values = dict(profile.filter(pl.col("reader") == "base").select("group", "value").iter_rows())
+    assert values["behaviour"] > values["other"]
+
+
+def test_detection_finds_what_is_there() -> None:
+    for kind, expected in (("present", True), ("absent", False)):
+        overall = table("detection", kind).filter(pl.col("since_low") == 0, pl.col("since_high").is_null())
+        assert all((low > 0.5) == expected for low in overall["low"])
+
+
+def test_detection_bins_add_up() -> None:
+    cells = table("detection").filter(pl.col("reader") == "base", pl.col("tokens") == "all")
+    whole = (pl.col("since_low") == 0) & pl.col("since_high").is_null()
+    assert cells.filter(~whole)["mistake_tokens"].sum() == cells.filter(whole)["mistake_tokens"][0]
+
+
+def test_keyword_rule_is_scored_from_counts() -> None:
+    rule = table("keyword_rule")
+    assert rule["direction"][0] == "natural"
+    rows = (
+        load(built("present"))
+        .sweep_rows("two_by_two")
+        .filter(pl.col("target") == "reasoning", pl.col("direction") == "none")
+    )
+    both, keyword = rows["keyword_backtracking_sentences"].sum(), rows["keyword_sentences"].sum()
+    found = rule.filter(pl.col("direction") == "none").row(0, named=True)
+    assert found["precision"] == pytest.approx(both / keyword, rel=1e-5)
+    assert found["f1"] == pytest.approx(2 * both / (keyword + rows["backtracking_sentences"].sum()), rel=1e-5)
+
+
+def test_csv_keeps_hostile_text_and_types(tmp_path: Path) -> None:
+    tokens = ["1", "true", 'a"b,c', "\n", "=cmd()", "", None, "<script>"]
+    (tmp_path / "x.csv").write_text(to_csv(pl.DataFrame({"token": tokens, "value": [0.1234567] * 8})))
+    back = read_csv(tmp_path / "x.csv")
+    assert back["token"].to_list() == tokens and back["value"][0] == 0.123457
+
+
+def test_missing_table_is_one_line(tmp_path: Path) -> None:
+    with pytest.raises(TableError, match=r"absent\.csv"):
+        read_csv(tmp_path / "absent.csv")

@@ -1,0 +1,119 @@
+"""The plan: what it counts is what Snakemake and the sweeps will do."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from tests.tiny import from_source
+
+from repurpose.study.plan import Shape, count_conditions, count_labelled, format_plan, plan_study, read_shape
+from repurpose.study.settings import read_study
+
+ROOT = Path(__file__).parents[2]
+ENDPOINT = {"model": "m", "base_url": "http://127.0.0.1:9/v1", "input_price": 2.5, "output_price": 10.0}
+MODEL = {"kind": "llm", "llm": {"endpoint": ENDPOINT, "max_cost": 5.0}}
+PUBLISHED = {"kind": "published", "file": "tests/annotators/published/ward.json"}
+SHAPE = Shape(6, 256)
+
+
+def default_study() -> dict[str, Any]:
+    return dict(yaml.safe_load((ROOT / "config.yaml").read_text()))
+
+
+def with_models(**annotators: Any) -> dict[str, Any]:
+    labels = {"annotator": "lexicon", "annotators": {"lexicon": {"kind": "lexicon"}, **annotators}}
+    return {**default_study(), "labels": labels}
+
+
+def value(items: list[Any], name: str) -> int:
+    (found,) = [item.value for item in items if item.name.endswith(name)]
+    return int(found.removeprefix("about ").replace(",", ""))
+
+
+@pytest.mark.workflow
+@pytest.mark.parametrize("annotators", [{}, {"one": MODEL}, {"one": MODEL, "two": MODEL, "three": PUBLISHED}])
+def test_jobs_are_those_that_snakemake_plans(annotators: dict[str, Any], tmp_path: Path) -> None:
+    study = with_models(**annotators)
+    (tmp_path / "study.yaml").write_text(yaml.safe_dump(study))
+    command = ["-m", "snakemake", "-n", "-s", ROOT / "Snakefile", "--configfile", "study.yaml"]
+    done = subprocess.run([sys.executable, *command], cwd=tmp_path, capture_output=True, text=True, check=True)
+    (total,) = {line.split()[1] for line in done.stdout.splitlines() if line.startswith("total ")}
+    assert value(plan_study(read_study(study), SHAPE), "jobs") == int(total)
+
+
+SHIPPED = {"organism-vllm": 47, "paper": 63, "qwen-1.5b": 59}
+"""Jobs of each study in studies/."""
+
+
+@pytest.mark.workflow
+@pytest.mark.parametrize("name", sorted(path.stem for path in (ROOT / "studies").glob("*.yaml")))
+def test_shipped_studies_plan_as_many_jobs_as_ever(name: str, tmp_path: Path) -> None:
+    """Neither a card, nor vLLM, nor a model's files are needed to plan."""
+    file = ROOT / "studies" / f"{name}.yaml"
+    command = ["-m", "snakemake", "-n", "-s", ROOT / "Snakefile", "--configfile", file]
+    done = subprocess.run([sys.executable, *command], cwd=tmp_path, capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout + done.stderr
+    (total,) = {line.split()[1] for line in done.stdout.splitlines() if line.startswith("total ")}
+    assert int(total) == SHIPPED[name] < 200
+    shape = Shape(32, 4096) if name == "paper" else Shape(28, 1536)
+    assert value(plan_study(read_study(yaml.safe_load(file.read_text())), shape), "jobs") == int(total)
+
+
+def test_conditions_are_those_of_the_sweep() -> None:
+    study = read_study(default_study())
+    assert count_conditions(study, SHAPE, study.sweeps["two_by_two"], "base") == 1 + 2 * 7
+    baselines = study.sweeps["baselines"]
+    directions = 6 + 1 + 1 + study.vectors.shuffles + study.vectors.random_directions + 2
+    assert count_conditions(study, SHAPE, baselines, "reasoning") == 1 + directions * len(baselines.magnitudes.values)
+    selection = study.sweeps["selection"]
+    grid = 2 * SHAPE.layers * len(study.activations.window_starts) * len(selection.magnitudes.values)
+    assert count_conditions(study, SHAPE, selection, "reasoning") == 1 + grid
+
+
+def test_steered_rollouts_that_are_labelled_are_those_of_the_base_derived_vector() -> None:
+    study = read_study(with_models(one=MODEL))
+    magnitudes = len(study.sweeps["two_by_two"].magnitudes.values)
+    labelled = (1 + magnitudes) * study.labels.steered_prompts
+    assert count_labelled(study, SHAPE) == labelled
+    (requests,) = [item for item in plan_study(study, SHAPE) if item.name.endswith("requests")]
+    assert f"300 rollouts x 1 + {labelled} steered rollouts x 1 chunks" in requests.formula
+
+
+def test_annotation_costs_what_its_formula_says() -> None:
+    items = plan_study(read_study(with_models(one=MODEL)), SHAPE)
+    prompt, reply = value(items, "prompt tokens"), value(items, "reply tokens")
+    (cost,) = [item for item in items if item.name.endswith("cost")]
+    assert float(cost.value.removeprefix("about ")) == pytest.approx((prompt * 2.5 + reply * 10) / 1e6, abs=0.005)
+    assert "max_cost 5" in cost.formula
+    batch = {**MODEL, "llm": {**MODEL["llm"], "batch": True}}  # type: ignore[dict-item]
+    (half,) = [item for item in plan_study(read_study(with_models(one=batch)), SHAPE) if item.name.endswith("cost")]
+    assert float(half.value.removeprefix("about ")) == pytest.approx(
+        float(cost.value.removeprefix("about ")) / 2, abs=0.01
+    )
+
+
+def test_the_shape_is_the_shipped_pairs() -> None:
+    assert read_shape(read_study(default_study())) == SHAPE
+
+
+def test_every_line_has_a_formula() -> None:
+    items = plan_study(read_study(with_models(one=MODEL)), SHAPE)
+    assert all(item.formula for item in items)
+    assert len(format_plan(items).splitlines()) == len(items)
+
+
+def test_the_command_prints_the_plan_and_names_what_is_wrong(tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "repurpose.study.plan"]
+    done = subprocess.run(command, cwd=ROOT, env=from_source(), capture_output=True, text=True, check=True)
+    assert done.stdout.startswith("jobs") and "steered rollouts" in done.stdout
+    elsewhere = [*command, ROOT / "config.yaml"]
+    found = subprocess.run(elsewhere, cwd=tmp_path, env=from_source(), capture_output=True, text=True)
+    assert found.stdout == done.stdout, found.stderr
+    (tmp_path / "bad.yaml").write_text("study: x\n")
+    done = subprocess.run([*command, tmp_path / "bad.yaml"], env=from_source(), capture_output=True, text=True)
+    assert done.returncode == 1 and done.stderr == "repurpose plan: pair: missing setting; it is required\n"

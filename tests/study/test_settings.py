@@ -1,0 +1,377 @@
+"""Settings: every fault gives one line that names the key; a step sees its own sections and no others."""
+
+from __future__ import annotations
+
+import copy
+import json
+from collections.abc import Iterator
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import jsonschema
+import pytest
+import yaml
+
+from repurpose.steering.metrics import WORD
+from repurpose.study.pair_files import check_models
+from repurpose.study.schema import schema_text, study_schema
+from repurpose.study.settings import (
+    BEHAVIOURS,
+    DIRECTIONS,
+    KEYWORD,
+    STEP_SECTIONS,
+    Behaviour,
+    Direction,
+    SettingsError,
+    StepSettings,
+    Study,
+    canonical_json,
+    read_study,
+    step_settings,
+)
+
+ROOT = Path(__file__).parents[2]
+STUDIES = [ROOT / "config.yaml", *sorted((ROOT / "studies").glob("*.yaml"))]
+DEFAULT: dict[str, Any] = yaml.safe_load((ROOT / "config.yaml").read_text())
+
+
+def changed(path: str, value: Any) -> dict[str, Any]:
+    """The default study with one key set."""
+    values = copy.deepcopy(DEFAULT)
+    *sections, key = path.split(".")
+    section = values
+    for name in sections:
+        section = section[name]
+    section[key] = value
+    return values
+
+
+@pytest.mark.parametrize("file", STUDIES, ids=lambda file: file.stem)
+def test_shipped_studies_are_valid(file: Path) -> None:
+    values = yaml.safe_load(file.read_text())
+    assert isinstance(read_study(values), Study)
+    jsonschema.validate(values, study_schema())
+
+
+FAULTS = [
+    ("prompts.trian", 3, "prompts.trian: unknown setting; known here are source, train, heldout"),
+    ("colour", "red", "colour: unknown setting; known here are study, pair,"),
+    (
+        "sweeps.baselines.magnitudes.unit",
+        "L2",
+        "sweeps.baselines.magnitudes.unit: 'L2' is not allowed; choose from l2,",
+    ),
+    ("prompts.train", "many", "prompts.train: 'many' is not of type int"),
+    ("prompts.train", True, "prompts.train: True is not of type int"),
+    ("prompts.train", 1.5, "prompts.train: 1.5 is not of type int"),
+    ("seed", None, "seed: None is not of type int"),
+    ("keywords", "wait", "keywords: 'wait' is not a list"),
+    ("keywords", [], "keywords: give at least one"),
+    ("keywords", ["wait", "wait"], "keywords: 'wait' is given twice"),
+    ("keywords", [1], "keywords[0]: 1 is not of type str"),
+    ("pair", "llama", "pair: 'llama' is not a mapping of settings"),
+    ("sweeps", ["a"], "sweeps: ['a'] is not a mapping"),
+    ("sweeps", {}, "sweeps: missing setting"),
+    ("sweeps", {1: DEFAULT["sweeps"]["selection"]}, "selection.sweep: no such sweep"),
+    ("sweeps.a b", DEFAULT["sweeps"]["baselines"], "sweeps.a b: 'a b' may hold only letters"),
+    ("sweeps.baselines.directions", ["random", "fate"], "sweeps.baselines.directions[1]: 'fate' is not allowed"),
+    ("sweeps.baselines.layers", "some", "sweeps.baselines.layers: 'some' is not a list, or 'some' is not allowed"),
+    ("sweeps.baselines.prompts", 61, "sweeps.baselines.prompts: 61 is more than prompts.heldout (60)"),
+    ("sweeps.baselines.window_starts", [-7], "sweeps.baselines.window_starts: -7 is not read; choose from -20,"),
+    ("sweeps.baselines.magnitudes.values", [], "sweeps.baselines.magnitudes.values: give at least one"),
+    ("sweeps.baselines.temperature", -1, "sweeps.baselines.temperature: must be 0"),
+    ("sweeps.selection.split", "heldout", "sweeps.selection.split: must be train"),
+    ("sweeps.selection.magnitudes.unit", "selected", "sweeps.selection: the selection sweep cannot"),
+    ("sweeps.selection.targets", ["base"], "sweeps.selection.targets: must hold reasoning"),
+    ("sweeps.selection.readers", ["reasoning"], "sweeps.selection.readers: must hold base"),
+    ("sweeps.selection.directions", ["random"], "sweeps.selection.directions: must hold backtracking"),
+    ("sweeps.selection.operation", "ablate", "sweeps.selection: the selection sweep must add"),
+    ("selection.sweep", "nothing", "selection.sweep: no such sweep; choose from selection, two_by_two"),
+    ("selection.latest_end", -16, "selection.latest_end: no window of sweeps.selection ends at -16 or before"),
+    ("activations.window_length", 0, "activations.window_length: 0 is not allowed; at least 1"),
+    ("activations.window_starts", [-600], "activations.window_starts: give offsets between"),
+    ("statistics.level", 1, "statistics.level: must lie between 0 and 1"),
+    ("statistics.level", float("nan"), "statistics.level: nan is not a finite number"),
+    ("rollouts.temperature", -0.1, "rollouts.temperature: must be 0"),
+    ("rollouts.shards", 0, "rollouts.shards: 0 is not allowed; at least 1"),
+    ("rollouts.shards", 301, "rollouts.shards: 301 is more than there are prompts (300)"),
+    ("rollouts.samples", 0, "rollouts.samples: 0 is not allowed; at least 1"),
+    ("rollouts.batch_size", -1, "rollouts.batch_size: -1 is not allowed; at least 1"),
+    ("sweeps.baselines.batch_size", 0, "sweeps.baselines.batch_size: 0 is not allowed; at least 1"),
+    ("sweeps.baselines.samples", 0, "sweeps.baselines.samples: 0 is not allowed; at least 1"),
+    ("seed", -1, "seed: -1 is not allowed; at least 0"),
+    ("keywords", ["wait", ""], "keywords[1]: '' is not one word of letters"),
+    ("keywords", ["hold on"], "keywords[0]: 'hold on' is not one word of letters"),
+    ("keywords", ["wait,"], "keywords[0]: 'wait,' is not one word of letters"),
+    ("sweeps.baselines.magnitudes.values", [0], "sweeps.baselines.magnitudes.values: give one other than 0"),
+    ("sweeps.ablation.directions", ["noise", "self"], "sweeps.ablation.directions: noise has no direction that could"),
+    ("sweeps.ablation.directions", ["backtracking", "self"], "sweeps.ablation.directions: self has no direction"),
+    ("selection.min_distinct_2", -0.1, "selection.min_distinct_2: must be 0 or more"),
+    ("selection.max_longest_run", 0.5, "selection.max_longest_run: must be 1 or more"),
+    ("study", "../out", "study: '../out' may hold only letters"),
+    ("engine", "sglang", "engine: 'sglang' is not allowed; choose from transformers, vllm"),
+    ("vllm", {}, "vllm: only engine vllm has it"),
+    ("pair.parameters", 0, "pair.parameters: must be more than 0 (billions)"),
+    ("rollouts.engine", "vllm", "rollouts.engine: 'vllm' is not allowed; choose from openai"),
+    ("rollouts.top_p", 0, "rollouts.top_p: must be more than 0 and at most 1"),
+    ("sweeps.baselines.top_k", 0, "sweeps.baselines.top_k: 0 is not allowed; at least 1, or null"),
+    ("sweeps.baselines.top_p", 1.5, "sweeps.baselines.top_p: must be more than 0 and at most 1"),
+]
+
+
+VLLM_FAULTS = [
+    ({"tensor_parallel": 0}, "vllm.tensor_parallel: 0 is not allowed; at least 1"),
+    ({"parity_prompts": 241}, "vllm.parity_prompts: must be at most prompts.train (240)"),
+    ({"memory_share": 1.1}, "vllm.memory_share: must be more than 0 and at most 1"),
+    ({"parity_tolerance": 0.0}, "vllm.parity_tolerance: must be more than 0"),
+    ({"max_length": 320}, "vllm.max_length: must be more than the longest max_new_tokens (320)"),
+    ({"gpu": 1}, "vllm.gpu: unknown setting; known here are tensor_parallel,"),
+]
+
+
+@pytest.mark.parametrize(("vllm", "message"), VLLM_FAULTS, ids=[next(iter(vllm)) for vllm, _ in VLLM_FAULTS])
+def test_a_fault_of_vllm_s_settings(vllm: dict[str, Any], message: str) -> None:
+    with pytest.raises(SettingsError) as problem:
+        read_study({**DEFAULT, "engine": "vllm", "vllm": vllm})
+    assert str(problem.value).startswith(message)
+
+
+@pytest.mark.parametrize(
+    ("path", "value", "message"), FAULTS, ids=[f"{path}={value}"[:50] for path, value, _ in FAULTS]
+)
+def test_a_fault_is_one_line_that_names_the_key(path: str, value: Any, message: str) -> None:
+    with pytest.raises(SettingsError) as problem:
+        read_study(changed(path, value))
+    assert str(problem.value).startswith(message)
+    assert "\n" not in str(problem.value)
+
+
+@pytest.mark.parametrize("path", ["study", "pair", "prompts", "pair.base", "prompts.train", "sweeps.ablation.split"])
+def test_a_required_key_left_out_is_named(path: str) -> None:
+    values = copy.deepcopy(DEFAULT)
+    *sections, key = path.split(".")
+    section = values
+    for name in sections:
+        section = section[name]
+    del section[key]
+    with pytest.raises(SettingsError, match=f"^{path}: missing setting; it is required$"):
+        read_study(values)
+
+
+def test_an_empty_file_is_a_fault() -> None:
+    with pytest.raises(SettingsError, match="study: missing setting"):
+        read_study({})
+
+
+def mappings(values: dict[str, Any], path: str = "") -> Iterator[str]:
+    yield path
+    for key, value in values.items():
+        if isinstance(value, dict):
+            yield from mappings(value, f"{path}{key}.")
+
+
+@pytest.mark.parametrize(
+    "section", [path for path in mappings(DEFAULT) if path not in ("sweeps.", "labels.annotators.")]
+)
+def test_an_unknown_key_is_found_in_every_section(section: str) -> None:
+    with pytest.raises(SettingsError, match=f"^{section}zzz: unknown setting"):
+        read_study(changed(f"{section}zzz", 1))
+
+
+@pytest.mark.parametrize("path", ["prompts.zzz", "sweeps.baselines.zzz", "zzz"])
+def test_the_schema_knows_no_other_key_either(path: str) -> None:
+    with pytest.raises(jsonschema.ValidationError):
+        jsonschema.validate(changed(path, 1), study_schema())
+
+
+def test_the_schema_file_is_that_of_the_typed_settings() -> None:
+    file = ROOT / "workflow" / "schemas" / "study.schema.json"
+    assert file.read_text() == schema_text(), "run `make schema`"
+
+
+def test_constants_and_types_name_the_same_directions() -> None:
+    assert Behaviour.__args__ == BEHAVIOURS
+    assert Direction.__args__ == DIRECTIONS
+
+
+def test_a_keyword_is_what_the_metric_counts_as_a_word() -> None:
+    assert KEYWORD.pattern == WORD.pattern
+    read_study(changed("keywords", ["Wait", "don't"]))
+
+
+@pytest.fixture
+def models(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("REPURPOSE_ROOT", raising=False)
+    for role in ("base", "reasoning"):
+        write_model(tmp_path / "resources" / "organism" / role, {"a": 0})
+    return tmp_path / "resources" / "organism"
+
+
+def write_model(folder: Path, vocabulary: dict[str, int], **steps: Any) -> None:
+    folder.mkdir(parents=True)
+    (folder / "config.json").write_text('{"num_hidden_layers": 4, "hidden_size": 8, "vocab_size": 2}')
+    (folder / "tokenizer.json").write_text(json.dumps({"model": {"vocab": vocabulary, "merges": []}, **steps}))
+    (folder / "model.safetensors").write_text("weights")
+
+
+def assert_models(path: str, value: Any, message: str) -> None:
+    with pytest.raises(SettingsError) as problem:
+        check_models(read_study(changed(path, value)))
+    assert str(problem.value).startswith(message)
+    assert "\n" not in str(problem.value)
+
+
+@pytest.mark.usefixtures("models")
+def test_good_models_pass() -> None:
+    check_models(read_study(DEFAULT))
+
+
+@pytest.mark.usefixtures("models")
+def test_a_missing_model() -> None:
+    assert_models("pair.base", "resources/organism/none", "pair.base: no model at resources/organism/none; give a")
+    assert_models("pair.base", "resources/none", "pair.base: no model at resources/none; give a")
+    assert_models("pair.reasoning", "/none", "pair.reasoning: no model at /none; give a directory")
+
+
+def test_a_folder_without_a_model(models: Path) -> None:
+    (models / "base" / "config.json").unlink()
+    assert_models("seed", 0, "pair.base: resources/organism/base has no config.json")
+
+
+def test_a_broken_model(models: Path) -> None:
+    (models / "base" / "config.json").write_text("{")
+    assert_models("seed", 0, "pair.base: resources/organism/base/config.json is no model's configuration")
+
+
+@pytest.mark.usefixtures("models")
+def test_a_layer_that_the_model_lacks() -> None:
+    assert_models("activations.layers", [4], "activations.layers: layer 4 is not in the base model; 0 to 3 are")
+    assert_models("sweeps.baselines.layers", [-1], "sweeps.baselines.layers: layer -1 is not in the base model")
+
+
+def test_tokenizers_that_disagree(models: Path) -> None:
+    write_model(models / "alien", {"b": 0})
+    assert_models(
+        "pair.base", "resources/organism/alien", "pair.base: its tokenizer disagrees with that of pair.reason"
+    )
+
+
+NFC, BYTES = {"type": "NFC"}, {"type": "ByteLevel", "add_prefix_space": False, "trim_offsets": True}
+
+
+@pytest.mark.parametrize(("part", "step"), [("normalizer", NFC), ("pre_tokenizer", BYTES)])
+def test_tokenizers_of_one_vocabulary_that_cut_text_differently(models: Path, part: str, step: dict[str, Any]) -> None:
+    write_model(models / "other", {"a": 0}, **{part: step})
+    message = f"pair.base: its tokenizer disagrees with that of pair.reasoning in its {part}; both must"
+    assert_models("pair.base", "resources/organism/other", message)
+
+
+@pytest.mark.parametrize(
+    "steps",
+    [
+        {"normalizer": {"type": "Sequence", "normalizers": []}},
+        {"pre_tokenizer": {"type": "Sequence", "pretokenizers": []}, "decoder": BYTES},
+        {"model": {"vocab": {"a": 0}}},
+    ],
+)
+def test_tokenizers_that_are_written_differently_agree(models: Path, steps: dict[str, Any]) -> None:
+    write_model(models / "other", {"a": 0}, **steps)
+    check_models(read_study(changed("pair.base", "resources/organism/other")))
+
+
+def test_merges_of_both_versions_agree(models: Path) -> None:
+    for name, merges in (("one", ["a b"]), ("two", [["a", "b"]])):
+        write_model(models / name, {}, model={"vocab": {"a": 0}, "merges": merges})
+    pair = {"base": "resources/organism/one", "reasoning": "resources/organism/two"}
+    check_models(read_study(changed("pair", pair)))
+
+
+@pytest.mark.parametrize(
+    ("file", "message"),
+    [
+        ("model.safetensors", "pair.base: resources/organism/base has no model.safetensors; its weights must be"),
+        ("tokenizer.json", "pair.base: resources/organism/base has no tokenizer; give one of tokenizer.json, "),
+    ],
+)
+def test_a_model_without_weights_or_tokenizer(models: Path, file: str, message: str) -> None:
+    (models / "base" / file).unlink()
+    (models / "base" / "weights.safetensors").write_text("under a name that is not loaded")
+    assert_models("seed", 0, message)
+
+
+def test_weights_in_several_files(models: Path) -> None:
+    base = models / "base"
+    (base / "model.safetensors").rename(base / "model-1.safetensors")
+    index = base / "model.safetensors.index.json"
+    index.write_text(json.dumps({"weight_map": {"a": "model-1.safetensors", "b": "model-1.safetensors"}}))
+    check_models(read_study(DEFAULT))
+    index.write_text(json.dumps({"weight_map": {"a": "model-1.safetensors", "b": "model-2.safetensors"}}))
+    assert_models("seed", 0, "pair.base: resources/organism/base has no model-2.safetensors; its weights must be")
+    index.write_text("{}")
+    assert_models("seed", 0, "pair.base: resources/organism/base/model.safetensors.index.json is no index")
+
+
+@pytest.mark.parametrize("key", ["num_hidden_layers", "hidden_size", "vocab_size"])
+def test_models_of_different_shapes(models: Path, key: str) -> None:
+    config = models / "reasoning" / "config.json"
+    config.write_text(json.dumps({**json.loads(config.read_text()), key: 16}))
+    with pytest.raises(
+        SettingsError, match=rf"^pair\.base: \d .*\({key}\), pair\.reasoning has 16; both must be equal$"
+    ):
+        check_models(read_study(DEFAULT))
+
+
+def test_a_tokenizer_that_is_none(models: Path) -> None:
+    (models / "base" / "tokenizer.json").write_text("[]")
+    assert_models("seed", 0, "pair.base: resources/organism/base/tokenizer.json is no tokenizer")
+
+
+@pytest.mark.usefixtures("models")
+def test_a_missing_prompt_file() -> None:
+    assert_models("prompts.source", "none.jsonl", "prompts.source: no file at none.jsonl; give 'organism' or")
+
+
+@pytest.mark.usefixtures("models")
+def test_hub_names_are_left_to_the_step() -> None:
+    check_models(read_study(changed("pair", {"base": "some/base", "reasoning": "some/reasoning"})))
+
+
+def test_paths_count_from_the_repository(models: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    work = tmp_path / "work"
+    work.mkdir()
+    monkeypatch.chdir(work)
+    monkeypatch.setenv("REPURPOSE_ROOT", "..")
+    study = read_study(DEFAULT)
+    check_models(study)
+    settings = StepSettings("rollouts.sampling", canonical_json(step_settings(study, "rollouts.sampling", shard=0)))
+    assert settings.pair.base == "../resources/organism/base"
+    assert settings.values["pair"]["base"] == "resources/organism/base"
+    assert (work / settings.pair.base).resolve() == models / "base"
+
+
+def test_a_step_sees_its_sections_and_no_others() -> None:
+    study = read_study(DEFAULT)
+    for step, sections in STEP_SECTIONS.items():
+        extra = {"sweep": "baselines", "target": "base"} if step == "steering.sweeps" else {"shard": 1}
+        settings = StepSettings(step, canonical_json(step_settings(study, step, **extra)))
+        for section in sections:
+            assert section == "vllm" or getattr(settings, section) is not None
+        for section in {"rollouts", "labels", "statistics"} - set(sections):
+            with pytest.raises(AttributeError, match=f"step {step} is not granted the settings {section}"):
+                getattr(settings, section)
+        assert extra.items() <= settings.values.items()
+
+
+def test_a_sweep_job_sees_its_own_sweep_alone() -> None:
+    values = step_settings(read_study(DEFAULT), "steering.sweeps", sweep="baselines", target="base")
+    assert set(values["sweeps"]) == {"baselines"}
+
+
+def test_canonical_json_is_one_text_for_equal_settings() -> None:
+    study = read_study(DEFAULT)
+    again = read_study(json.loads(json.dumps(asdict(study))))
+    assert study == again
+    assert canonical_json(asdict(study)) == canonical_json(asdict(again))
+    assert canonical_json({"b": 1, "a": [1.0, "é"]}) == '{"a":[1.0,"\\u00e9"],"b":1}'
