@@ -205,7 +205,7 @@ def make_vectors(settings: StepSettings, sentences: pl.DataFrame, paths: Sequenc
     rows: list[Row] = []
     for layer in tqdm(stored_layers(paths), unit="layer"):
         shared = {
-            "reader": settings.values["reader"],
+            "reader": settings.reader,
             "window_length": reading.window_length,
             "estimator": chosen.estimator,
             "residual_norm": median_norm(notes, layer),

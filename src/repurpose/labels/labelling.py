@@ -132,7 +132,7 @@ def label(
 
 def account_of(settings: StepSettings) -> str:
     """Who pays for a step's requests."""
-    return f"{settings.study}/{settings.values['annotator']}"
+    return f"{settings.study}/{settings.annotator}"
 
 
 def write_shards(shards: Sequence[Sequence[Row]], labelled: Sequence[Row], paths: Sequence[str], notes: Row) -> None:
@@ -148,7 +148,7 @@ def main() -> None:
     arguments = read_arguments(__doc__ or "", many=["sentences"], maybe=["rollouts"], optional=["usage"], outputs=True)
     with one_line_errors("labels.labelling"):
         settings = StepSettings("labels.labelling", arguments.settings)
-        name, annotator = settings.values["annotator"], settings.labels.annotators[settings.values["annotator"]]
+        name, annotator = settings.annotator, settings.labels.annotators[settings.annotator]
         shards = [read_table(path).to_dicts() for path in arguments.sentences]
         rows = [row for shard in shards for row in shard]
         account = account_of(settings)

@@ -14,7 +14,7 @@ import polars as pl
 
 from repurpose.data.command import read_arguments
 from repurpose.data.tables import STEERED_KEY, STEERED_LABELS, USAGE, provenance, read_table, write_table
-from repurpose.labels.labelling import account_of, label_by_model, label_rows
+from repurpose.labels.labelling import account_of, label, label_rows
 from repurpose.rollouts.sentences import is_prose, split_sentences, thinking_end
 from repurpose.study.errors import one_line_errors
 from repurpose.study.settings import SettingsError, StepSettings
@@ -54,10 +54,10 @@ def main() -> None:
     arguments = read_arguments(__doc__ or "", one=["sweep", "usage"])
     with one_line_errors("labels.steered_labels"):
         settings = StepSettings("labels.steered_labels", arguments.settings)
-        name, annotator = settings.values["annotator"], settings.labels.annotators[settings.values["annotator"]]
+        name, annotator = settings.annotator, settings.labels.annotators[settings.annotator]
         sweep = read_table(arguments.sweep, list(COLUMNS))
         rows = cut_rollouts(choose_rollouts(sweep, settings.vectors.behaviour, settings.labels.steered_prompts))
-        outcomes, usage, notes = label_by_model(rows, annotator.llm, account_of(settings))
+        outcomes, usage, notes = label(annotator, rows, {}, account_of(settings))
         notes = provenance(settings.values, **notes)
         labelled = label_rows(rows, outcomes, name, annotator.mapping)
         write_table(arguments.output, labelled, STEERED_LABELS, notes)
