@@ -25,19 +25,9 @@ import numpy as np
 import polars as pl
 import pyarrow as pa
 
-from repurpose.data.tables import (
-    COSINES,
-    LABELS,
-    LENS,
-    LOGODDS,
-    MEASUREMENTS,
-    PROJECTIONS,
-    ROLLOUTS,
-    SWEEPS,
-    VECTORS,
-    provenance,
-    write_table,
-)
+from repurpose.data.files import write_table
+from repurpose.data.provenance import provenance
+from repurpose.data.schemas import COSINES, LABELS, LENS, LOGODDS, MEASUREMENTS, PROJECTIONS, ROLLOUTS, SWEEPS, VECTORS
 from repurpose.results import claims
 from repurpose.results.tables import __main__ as summaries_step
 from repurpose.results.tables.data import StudyData, read_study_data

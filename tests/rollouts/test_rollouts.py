@@ -8,8 +8,9 @@ import pytest
 from tests.tiny import StepMaker
 from transformers import PreTrainedTokenizerFast
 
+from repurpose.data.files import read_provenance, read_table, write_table
 from repurpose.data.journal import journal_path
-from repurpose.data.tables import PROMPTS, ROLLOUTS, read_provenance, read_table, write_table
+from repurpose.data.schemas import PROMPTS, ROLLOUTS
 from repurpose.model.engines import Generated, choice
 from repurpose.model.loading import ModelError, device_name, model_digest
 from repurpose.model.tokens import prompt_token_ids

@@ -17,7 +17,8 @@ from tests.tiny import StepMaker, from_source, make_model
 from transformers import PreTrainedTokenizerFast
 from vllm_cases import group, wait_until
 
-from repurpose.data.tables import PROMPTS, read_table, write_table
+from repurpose.data.files import read_table, write_table
+from repurpose.data.schemas import PROMPTS
 
 TOKEN = "hf_has-accepted-the-licence"
 OPTIONS = {"parity_prompts": 2, "parity_tokens": 4}

@@ -18,7 +18,9 @@ from tqdm import tqdm
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from repurpose.data.command import read_arguments
-from repurpose.data.tables import PROJECTIONS, provenance, read_table, write_table
+from repurpose.data.files import read_table, write_table
+from repurpose.data.provenance import provenance
+from repurpose.data.schemas import PROJECTIONS
 from repurpose.directions.unit_directions import read_directions
 from repurpose.model.hooks import read_layers
 from repurpose.model.loading import load_model, made_with

@@ -14,8 +14,10 @@ from tqdm import tqdm
 from transformers import PreTrainedTokenizerBase
 
 from repurpose.data.command import read_arguments
+from repurpose.data.files import read_table, write_table
 from repurpose.data.journal import Journal, journal_path, record_key
-from repurpose.data.tables import ROLLOUTS, provenance, read_table, write_table
+from repurpose.data.provenance import provenance
+from repurpose.data.schemas import ROLLOUTS
 from repurpose.model.engines import Generated, Question, Request, Sampling, row_seed
 from repurpose.model.engines.choice import open_engine
 from repurpose.model.loading import made_with, model_digest

@@ -12,7 +12,9 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NamedTuple
 
 from repurpose.data.command import read_arguments
-from repurpose.data.tables import SENTENCES, provenance, read_table, write_table
+from repurpose.data.files import read_table, write_table
+from repurpose.data.provenance import provenance
+from repurpose.data.schemas import SENTENCES
 from repurpose.study.errors import one_line_errors
 from repurpose.study.settings import StepSettings
 

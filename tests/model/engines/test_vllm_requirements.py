@@ -12,7 +12,8 @@ import pytest
 import torch
 from tests.tiny import StepMaker, from_source
 
-from repurpose.data.tables import PROMPTS, write_table
+from repurpose.data.files import write_table
+from repurpose.data.schemas import PROMPTS
 from repurpose.model.engines.vllm_requirements import (
     ARCHITECTURES,
     VERSION,
