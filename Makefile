@@ -57,6 +57,15 @@ organism: $(VENV)/main.stamp  ## train the embedded pair again (about forty minu
 schema: $(VENV)/main.stamp  ## write workflow/schemas/study.schema.json from the typed settings
 	PYTHONPATH=src $(BIN)/python -m repurpose.schema > workflow/schemas/study.schema.json
 
+.PHONY: docs sample
+docs: $(VENV)/main.stamp  ## write what the docs take from the code: tables, picture of the rules (needs graphviz), README's numbers
+	PYTHONPATH=src $(BIN)/python docs/make_tables.py
+	PYTHONPATH=src $(BIN)/python docs/make_rulegraph.py
+	PYTHONPATH=src $(BIN)/python docs/make_sample.py
+
+sample: $(VENV)/main.stamp  ## record the finished default study: docs/sample, the model card, README's numbers
+	PYTHONPATH=src $(BIN)/python docs/make_sample.py results/organism
+
 # A stamp is written last, so an installation that was cut short is done again.
 $(VENV)/main.stamp: envs/main.txt
 	@$(PYTHON) -c 'import sys; sys.exit("Python 3.11 or later is needed, this is " + sys.version.split()[0] + "; name another: make study PYTHON=python3.12" if sys.version_info < (3, 11) else 0)'
