@@ -14,8 +14,10 @@ choice="${TORCH:-auto}"
 index="${TORCH_CPU_INDEX:-https://download.pytorch.org/whl/cpu}"
 pip=("$python" -m pip install --disable-pip-version-check)
 
+# Without a driver or a GPU nvidia-smi prints that, not lines `GPU 0: ...`.
 has_gpu() {
-    nvidia-smi --list-gpus 2>/dev/null | grep -q .
+    local gpus
+    gpus="$(nvidia-smi --list-gpus 2>/dev/null)" && [[ "$gpus" == GPU* ]]
 }
 
 # pip would try for minutes. A thread, because a look-up of the name has no time limit of its own.
@@ -51,7 +53,7 @@ if [[ "$choice" == cpu && -n "$torch" && "$(uname)" == Linux ]]; then
         echo "torch comes without CUDA, from $index (TORCH=cuda takes it with)."
         "${pip[@]}" --no-deps --extra-index-url "$index" "$torch"
     else
-        echo "No CPU build of torch: $index cannot be reached; torch is what pip finds by itself, perhaps with CUDA (5 GB)."
+        echo "PyTorch's CPU wheels ($index) cannot be reached: torch is what pip finds, perhaps with CUDA (5 GB)."
     fi
 fi
 "${pip[@]}" -r "$list"

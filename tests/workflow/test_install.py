@@ -20,6 +20,13 @@ import pytest
 ROOT = Path(__file__).parents[2]
 DEFAULT, CPU = "torch-9.9.0", "torch-9.9.0+cpu"
 
+NVIDIA_SMI = {
+    True: '#!/bin/sh\nfor n in 0 1 2 3; do echo "GPU $n: NVIDIA (UUID: GPU-$n)"; done\n',
+    False: "#!/bin/sh\necho 'NVIDIA-SMI has failed because it could not talk to the driver.'\nexit 9\n",
+    None: "#!/bin/sh\necho 'No devices found.'\n",
+}
+"""What it prints with GPUs, without a driver, and with a driver alone."""
+
 
 class Web:
     """A web server of one folder; `asked` holds the paths that were asked for."""
@@ -68,11 +75,11 @@ def pinned(tmp_path: Path) -> Path:
     return path
 
 
-def outside(tmp_path: Path, web: Web, gpu: bool = False, **extra: str) -> Mapping[str, str]:
+def outside(tmp_path: Path, web: Web, gpu: bool | None = False, **extra: str) -> Mapping[str, str]:
     """The environment of a stranger: pip's settings are none but these, and there is a GPU or none."""
     tools = tmp_path / "tools"
     tools.mkdir(exist_ok=True)
-    (tools / "nvidia-smi").write_text("#!/bin/sh\n" + ("echo 'GPU 0: any'\n" if gpu else "exit 9\n"))
+    (tools / "nvidia-smi").write_text(NVIDIA_SMI[gpu])
     (tools / "nvidia-smi").chmod(0o755)
     return {
         "PATH": f"{tools}:{os.environ['PATH']}",
@@ -104,6 +111,7 @@ def dry_run(pinned: Path, environment: Mapping[str, str]) -> tuple[list[str], st
     ("choice", "gpu", "torch", "said"),
     [
         ("auto", False, CPU, ["torch comes without CUDA, from {cpu} (TORCH=cuda takes it with)."]),
+        ("auto", None, CPU, ["torch comes without CUDA, from {cpu} (TORCH=cuda takes it with)."]),
         (
             "auto",
             True,
@@ -115,7 +123,7 @@ def dry_run(pinned: Path, environment: Mapping[str, str]) -> tuple[list[str], st
     ],
 )
 def test_a_gpu_and_the_user_decide(
-    tmp_path: Path, web: Web, pinned: Path, choice: str, gpu: bool, torch: str, said: list[str]
+    tmp_path: Path, web: Web, pinned: Path, choice: str, gpu: bool | None, torch: str, said: list[str]
 ) -> None:
     environment = outside(tmp_path, web, gpu=gpu, TORCH=choice)
     lines = [line.format(cpu=f"{web.address}/cpu") for line in said]
@@ -154,7 +162,7 @@ def test_an_index_out_of_reach_costs_seconds_and_one_line(
     lines, torch = dry_run(pinned, environment)
     assert time.monotonic() - start < 30  # pip's own retries last minutes
     assert torch == (DEFAULT if wheel is None else CPU)
-    assert len(lines) == 1 and lines[0].startswith(f"No CPU build of torch: {index} cannot be reached;")
+    assert len(lines) == 1 and lines[0].startswith(f"PyTorch's CPU wheels ({index}) cannot be reached: ")
 
 
 def test_the_users_own_extra_index_stays(tmp_path: Path, web: Web, pinned: Path) -> None:
