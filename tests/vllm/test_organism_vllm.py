@@ -13,7 +13,7 @@ import polars as pl
 import pytest
 from server import ROOT, python
 
-from repurpose.data.tables import read_table
+from repurpose.data.files import read_table
 from repurpose.study.study_file import load_values
 
 pytestmark = [pytest.mark.slow, pytest.mark.vllm]
