@@ -12,7 +12,7 @@ import pytest
 from tests.endpoint import KEY, KEY_VARIABLE
 from tests.tiny import from_source
 
-from repurpose.labels.replies import Replies, Reply, read_reply, replies_path, request_key
+from repurpose.labels.llm.replies import Replies, Reply, read_reply, replies_path, request_key
 from repurpose.study.settings import Endpoint
 
 ENDPOINT = Endpoint(model="org/labeller:1", base_url="http://127.0.0.1:8000/v1", key_variable=KEY_VARIABLE)
@@ -137,7 +137,7 @@ def test_each_model_and_address_has_its_file(tmp_path: Path) -> None:
 HOLD = """
 import sys, time
 from pathlib import Path
-from repurpose.labels.replies import Replies
+from repurpose.labels.llm.replies import Replies
 from repurpose.study.settings import Endpoint
 with Replies.open(Path(sys.argv[1]), Endpoint(model=sys.argv[2], base_url=sys.argv[3])):
     print("held", flush=True)
