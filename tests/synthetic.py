@@ -17,6 +17,7 @@ import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
+from itertools import accumulate
 from pathlib import Path
 from typing import Any
 from unittest import mock
@@ -396,6 +397,7 @@ def rollout_rows(prompt: str, split: str) -> tuple[dict[str, Any], list[dict[str
         "seed": 1,
         "prompt_token_ids": [1, 2],
         "token_ids": token_ids(text),
+        "token_ends": list(accumulate(map(len, tokenize(text)))),
         "text": text,
         "finish_reason": "stop",
     }

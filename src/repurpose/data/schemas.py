@@ -10,7 +10,7 @@ def _schema(**columns: pa.DataType) -> pa.Schema:
 
 
 text, whole, real, flag = pa.string(), pa.int64(), pa.float64(), pa.bool_()
-ids = pa.list_(pa.int32())
+ids = ends = pa.list_(pa.int32())
 
 PROMPTS = _schema(prompt_id=text, category=text, split=text, messages=text, answer=text)
 """One prompt; `messages` is JSON, a list of {role, content}; `answer` may be null."""
@@ -26,10 +26,12 @@ ROLLOUTS = _schema(
     seed=whole,
     prompt_token_ids=ids,
     token_ids=ids,
+    token_ends=ends,
     text=text,
     finish_reason=text,
 )
-"""One sampled answer; the ids are authoritative, `text` decodes `token_ids`."""
+"""One sampled answer; the ids are authoritative, `text` decodes `token_ids`. `token_ends` says at which character of
+`text` each of them ends; one that ends inside a character ends with it."""
 
 SENTENCES = _schema(
     prompt_id=text,
