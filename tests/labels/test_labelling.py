@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.tiny import StepMaker
+from tests.tiny import StepMaker, from_source
 
 from repurpose.data.files import TableError, read_provenance, read_table, write_table
 from repurpose.data.schemas import SENTENCES
@@ -66,6 +68,27 @@ def test_the_command_writes_each_shard(tmp_path: Path, make_step: StepMaker, mon
         ["backtracking", "deduction"],
     ]
     assert read_provenance(targets[0])["statuses"] == {"ok": 2, "skipped": 1}
+
+
+LEXICON = """
+from repurpose.labels.labelling import annotate
+from repurpose.study.settings import Annotator
+annotate(Annotator("lexicon"), [{"text": "So.", "labelled": True}], {}, "study/x")
+"""
+CODE = {
+    "lexicon": LEXICON,
+    "published": "import repurpose.labels.labelling, repurpose.labels.published.annotator",
+    "llm": "import repurpose.labels.labelling, repurpose.labels.llm.annotator",
+}
+
+
+@pytest.mark.parametrize("kind", CODE)
+def test_no_kind_of_annotator_needs_the_code_of_another(kind: str) -> None:
+    code = f"{CODE[kind]}\nimport sys\nprint(*sys.modules)"
+    command = [sys.executable, "-c", code]
+    loaded = subprocess.run(command, capture_output=True, text=True, check=True, env=from_source()).stdout.split()
+    parts = {name.split(".")[2] for name in loaded if name.startswith("repurpose.labels.")}
+    assert parts == {"labelling", "annotation", kind}
 
 
 CHAIN = "So it is 3. That cannot be right. The end is near."

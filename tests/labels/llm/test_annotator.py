@@ -9,6 +9,7 @@ import time
 from collections import Counter
 from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 import pytest
 from tests.endpoint import (
@@ -40,7 +41,7 @@ from repurpose.labels.llm.annotator import AnnotationError, Labelled
 from repurpose.labels.llm.ledger import CostError
 from repurpose.model.endpoint import EndpointError
 from repurpose.study import chunks
-from repurpose.study.settings import BEHAVIOURS
+from repurpose.study.settings import BEHAVIOURS, Llm
 
 PROMPT = Path("resources/annotation/labels-v1.md")
 CUES = {
@@ -282,9 +283,9 @@ label_passages(passages, llm, folder, account=sys.argv[4])
 """
 
 
-def start(llm: object, passages: list[Passage], folder: Path) -> subprocess.Popen[bytes]:
-    arguments = [sys.executable, "-c", RUN, json.dumps(asdict(llm)), json.dumps(passages), str(folder), ACCOUNT]  # type: ignore[call-overload]
-    return subprocess.Popen(arguments, env=from_source(), stderr=subprocess.DEVNULL)
+def start(llm: Llm, passages: list[Passage], folder: Path, code: str = RUN, **options: Any) -> subprocess.Popen[bytes]:
+    arguments = [sys.executable, "-c", code, json.dumps(asdict(llm)), json.dumps(passages), str(folder), ACCOUNT]
+    return subprocess.Popen(arguments, env=from_source(), **{"stderr": subprocess.DEVNULL, **options})
 
 
 def test_a_killed_run_pays_for_nothing_twice(make_llm: MakeLlm, tmp_path: Path) -> None:
@@ -318,6 +319,34 @@ def test_a_second_job_waits_for_the_first(make_llm: MakeLlm, tmp_path: Path) -> 
         label_passages(passages, llm, tmp_path)
         assert process.wait() == 0
     assert len(fake.bodies) == 6
+
+
+FULL = f"""
+import resource, sys
+from repurpose.study.errors import one_line_errors
+resource.setrlimit(resource.RLIMIT_FSIZE, (8_000, 8_000))
+with one_line_errors("x"):
+    {RUN.strip().replace(chr(10), chr(10) + "    ")}
+"""
+
+
+@pytest.mark.parametrize("batch", [False, True])
+def test_on_a_full_disk_nothing_more_is_bought(batch: bool, make_llm: MakeLlm, tmp_path: Path) -> None:
+    """A limit on the file's size stands for a disk that is full."""
+    passages = make_passages(60, 3)
+    with serve(delay=0.01) as fake:
+        llm = make_llm(fake, endpoint={"concurrency": 3}, batch=batch)
+        process = start(llm, passages, tmp_path, FULL, stderr=subprocess.PIPE)
+        told = process.communicate()[1].decode().splitlines()[-1]
+        asked = len(fake.bodies)
+        (journal,) = tmp_path.glob("*.jsonl")
+        said = "what was paid for cannot be kept (File too large); nothing more is asked"
+        assert told == f"repurpose x: {journal}: {said}"
+        kept = journal.read_bytes().count(b"\n")
+        if not batch:
+            assert 3 < kept <= asked <= kept + 3  # lost are at most those that were under way
+        assert_true(label_passages(passages, llm, tmp_path), passages)
+    assert len(fake.bodies) == (60 if batch else 60 + asked - kept)
 
 
 # Cost

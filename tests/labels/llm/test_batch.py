@@ -182,6 +182,21 @@ def test_odd_files_lose_nothing_else() -> None:
     assert batch._response_body({"custom_id": "k", "response": None}) is None
 
 
+def test_lines_that_nobody_asked_for_are_not_kept(make_llm: MakeLlm, tmp_path: Path) -> None:
+    passages = make_passages(2, 3)
+    with serve(batch_polls=-1) as fake:
+        llm = make_llm(fake, batch=True)
+        kill_when_it_waits(start(llm, passages, tmp_path), fake)
+        fake.batch_polls = 1
+        fake.look_at_batch("batch-0")
+        line = {"response": {"status_code": 200, "body": {"usage": {"prompt_tokens": 10**9}}}}
+        for name in ("request/x", "batch/batch-0", KEY):
+            fake.files["output-0"] += json.dumps({"custom_id": name, **line}) + "\n"
+        assert_true(label_passages(passages, llm, tmp_path), passages)
+    (journal,) = tmp_path.glob("*.jsonl")
+    assert "1000000000" not in journal.read_text() and KEY not in journal.read_text()
+
+
 def test_the_key_is_in_no_file(make_llm: MakeLlm, tmp_path: Path) -> None:
     def refuse(_body: Body, _seen: int) -> str | None:
         return "refusal"

@@ -76,7 +76,9 @@ def test_a_key_that_the_server_repeats_is_not_written(tmp_path: Path, monkeypatc
     with Replies.open(tmp_path, ENDPOINT) as replies:
         replies.add({"1": read_reply(json.dumps({"choices": [{"message": {"content": f"-{KEY}-"}}]}), ENDPOINT)})
         replies.add({"2": read_reply(f"<html>{KEY}", ENDPOINT)})
-        assert (replies["1"].content, replies["2"].body) == ("-***-", "<html>***")
+        escaped = "".join(f"\\u{ord(character):04x}" for character in KEY)
+        replies.add({"3": read_reply(f'{{"id": "{escaped}", "choices": []}}', ENDPOINT)})
+        assert (replies["1"].content, replies["2"].body, replies["3"].id) == ("-***-", "<html>***", "***")
     assert not [path for path in tmp_path.iterdir() if KEY in path.read_text()]
 
 
