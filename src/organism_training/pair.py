@@ -109,9 +109,9 @@ def is_skilled(model: LlamaForCausalLM, tokenizer: PreTrainedTokenizerFast, stag
 
 def _save(model: LlamaForCausalLM, tokenizer: PreTrainedTokenizerFast, folder: Path) -> None:
     """Save in bfloat16, half the bytes; the copy keeps training in float32."""
-    copy = LlamaForCausalLM(model.config)
+    copy = LlamaForCausalLM(model.config).bfloat16()
     copy.load_state_dict(model.state_dict())
-    copy.to(torch.bfloat16).save_pretrained(folder)
+    copy.save_pretrained(folder)
     tokenizer.save_pretrained(folder)
 
 

@@ -21,6 +21,7 @@ from tqdm import tqdm
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
 from organism_training.checkpoint import load_checkpoint, save_checkpoint
+from repurpose.model.tokens import token_id
 from repurpose.organism.corpus import BEGIN, MARKS, write_base, write_drill, write_reasoning
 from repurpose.organism.language import FALTERING, HESITATION, SETTLED, STAMMERING
 from repurpose.study.settings import canonical_json
@@ -93,7 +94,7 @@ class Batches(Dataset[tuple[Tensor, Tensor]]):
         self.stage, self.seed = stage, seed
         self.part = slice(_rank(), None, _world())
         self.encoder = tokenizer.backend_tokenizer
-        self.begin = tokenizer.convert_tokens_to_ids(BEGIN)
+        self.begin = token_id(tokenizer, BEGIN)
 
     def digest(self) -> str:
         """Digest of the middle batch, whatever the worker: a checkpoint goes on with its own corpus alone."""
@@ -170,7 +171,7 @@ def train(
     key = canonical_json([asdict(stage), seed, corpus.digest(), weights_digest(model)])
     losses = load_checkpoint(checkpoint, model, optimisers, key)
     weights = torch.ones(len(tokenizer))
-    weights[[tokenizer.convert_tokens_to_ids(token) for token in taught_tokens(stage)]] = stage.mark_weight
+    weights[[token_id(tokenizer, token) for token in taught_tokens(stage)]] = stage.mark_weight
     model.train()
     model.set_attn_implementation("eager")  # on a CPU twice as fast backward as the fused kernel
     forward = torch.compile(model) if compiled else model
