@@ -17,6 +17,7 @@ import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
+from itertools import accumulate
 from pathlib import Path
 from typing import Any
 from unittest import mock
@@ -25,19 +26,9 @@ import numpy as np
 import polars as pl
 import pyarrow as pa
 
-from repurpose.data.tables import (
-    COSINES,
-    LABELS,
-    LENS,
-    LOGODDS,
-    MEASUREMENTS,
-    PROJECTIONS,
-    ROLLOUTS,
-    SWEEPS,
-    VECTORS,
-    provenance,
-    write_table,
-)
+from repurpose.data.files import write_table
+from repurpose.data.provenance import provenance
+from repurpose.data.schemas import COSINES, LABELS, LENS, LOGODDS, MEASUREMENTS, PROJECTIONS, ROLLOUTS, SWEEPS, VECTORS
 from repurpose.results import claims
 from repurpose.results.tables import __main__ as summaries_step
 from repurpose.results.tables.data import StudyData, read_study_data
@@ -406,6 +397,7 @@ def rollout_rows(prompt: str, split: str) -> tuple[dict[str, Any], list[dict[str
         "seed": 1,
         "prompt_token_ids": [1, 2],
         "token_ids": token_ids(text),
+        "token_ends": list(accumulate(map(len, tokenize(text)))),
         "text": text,
         "finish_reason": "stop",
     }

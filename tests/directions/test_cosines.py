@@ -14,8 +14,9 @@ import pyarrow as pa
 import pytest
 from tests.tiny import BLANK, StepMaker
 
+from repurpose.data.files import read_table, write_table
+from repurpose.data.schemas import LABELS
 from repurpose.data.statistics import draw_weights
-from repurpose.data.tables import LABELS, read_table, write_table
 from repurpose.directions import cosines
 from repurpose.directions.cosines import compare_readers, half_cosines, mean_cosines, sum_site
 from repurpose.directions.store import write_activations

@@ -10,7 +10,9 @@ from typing import Any
 import polars as pl
 import pytest
 
-from repurpose.data.tables import MEASUREMENTS, TableError, provenance, write_table
+from repurpose.data.files import TableError, write_table
+from repurpose.data.provenance import provenance
+from repurpose.data.schemas import MEASUREMENTS
 from repurpose.steering import selection
 from repurpose.study.settings import Selection
 from synthetic import built, make_study, settings_text

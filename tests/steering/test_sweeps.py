@@ -13,8 +13,9 @@ from typing import Any
 import pytest
 from tests.tiny import GRID, VECTOR_NAMES, StepMaker
 
+from repurpose.data.files import read_provenance, read_table, write_table
 from repurpose.data.journal import journal_path
-from repurpose.data.tables import PROMPTS, SWEEPS, read_provenance, read_table, write_table
+from repurpose.data.schemas import PROMPTS, SWEEPS
 from repurpose.directions.unit_directions import Directions, read_pair_directions
 from repurpose.rollouts.sampling import write_rollouts
 from repurpose.steering import sweeps

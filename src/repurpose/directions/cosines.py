@@ -27,8 +27,10 @@ import polars as pl
 from numpy.typing import NDArray
 
 from repurpose.data.command import read_arguments
+from repurpose.data.files import TableError, read_table, write_table
+from repurpose.data.provenance import provenance
+from repurpose.data.schemas import COSINES
 from repurpose.data.statistics import UNDEFINED, Estimate, draw_weights, interval
-from repurpose.data.tables import COSINES, TableError, provenance, read_table, write_table
 from repurpose.directions.vectors import (
     Site,
     Sums,

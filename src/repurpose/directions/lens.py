@@ -18,7 +18,9 @@ from numpy.typing import NDArray
 from transformers import PreTrainedTokenizerBase
 
 from repurpose.data.command import read_arguments
-from repurpose.data.tables import LENS, provenance, read_table, write_table
+from repurpose.data.files import read_table, write_table
+from repurpose.data.provenance import provenance
+from repurpose.data.schemas import LENS
 from repurpose.directions.unit_directions import Directions, read_directions
 from repurpose.model.loading import load_model, made_with
 from repurpose.model.tokens import load_tokenizer

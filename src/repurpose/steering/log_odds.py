@@ -23,7 +23,9 @@ from tqdm import tqdm
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from repurpose.data.command import read_arguments
-from repurpose.data.tables import LOGODDS, provenance, read_table, write_table
+from repurpose.data.files import read_table, write_table
+from repurpose.data.provenance import provenance
+from repurpose.data.schemas import LOGODDS
 from repurpose.directions.unit_directions import Directions, read_directions
 from repurpose.model.loading import load_model, made_with
 from repurpose.model.steer import Steer

@@ -13,7 +13,7 @@ from typing import Any
 import polars as pl
 
 from repurpose.data.command import read_arguments
-from repurpose.data.tables import TableError, read_table, write_text
+from repurpose.data.files import TableError, read_table, write_text
 from repurpose.study.errors import one_line_errors
 from repurpose.study.settings import Selection, StepSettings
 

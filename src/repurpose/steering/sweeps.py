@@ -17,8 +17,10 @@ import polars as pl
 from transformers import PreTrainedTokenizerBase
 
 from repurpose.data.command import read_arguments
+from repurpose.data.files import read_table, write_table
 from repurpose.data.journal import Journal, journal_path, record_key
-from repurpose.data.tables import SWEEPS, provenance, read_table, write_table
+from repurpose.data.provenance import provenance
+from repurpose.data.schemas import SWEEPS
 from repurpose.directions.unit_directions import Directions, read_pair_directions
 from repurpose.model.engines import Generated, Request, Sampling, row_seed
 from repurpose.model.loading import made_with

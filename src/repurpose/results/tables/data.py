@@ -9,14 +9,15 @@ from typing import Any
 
 import polars as pl
 
-from repurpose.data.tables import LABELS, STEERED_LABELS, TableError, read_table
+from repurpose.data.files import TableError, read_table
+from repurpose.data.schemas import LABELS, STEERED_LABELS
 from repurpose.results.tables.cells import Resampling
 from repurpose.study.settings import StepSettings, Sweep
 
 
 @dataclass(frozen=True)
 class StudyData:
-    """Every input of the tables; frames have the schemas of `repurpose.data.tables`."""
+    """Every input of the tables; frames have the schemas of `repurpose.data.schemas`."""
 
     settings: StepSettings
     selection: dict[str, Any]
