@@ -70,7 +70,7 @@ def score_marks(
                 guess = max(table, key=lambda t: float(logits[position - 1, t]))
                 place = _place(text, encoding.offsets[position][0])
                 guesses.setdefault((place, table[token]), []).append(table[guess] == table[token])
-    places = {place for place, _ in guesses}
+    places = sorted({place for place, _ in guesses})
     return {p: (_share(guesses.get((p, True), [])) + _share(guesses.get((p, False), []))) / 2 for p in places}
 
 
