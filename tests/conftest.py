@@ -16,6 +16,7 @@ from transformers import LlamaForCausalLM, PreTrainedTokenizerFast
 from repurpose.data.tables import VECTORS, write_table
 from repurpose.study.settings import Pair, StepSettings, canonical_json, read_study, step_settings
 
+pytest_plugins = ["tests.time_limits"]
 torch.set_num_threads(1)
 hypothesis.settings.register_profile("any machine", deadline=None)  # a busy one is no wrong result
 hypothesis.settings.load_profile("any machine")
