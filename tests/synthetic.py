@@ -7,7 +7,6 @@ says. Run as `python tests/synthetic.py FOLDER` it writes a whole study to look 
 from __future__ import annotations
 
 import atexit
-import json
 import random
 import re
 import shutil
@@ -15,7 +14,7 @@ import sys
 import tempfile
 import zlib
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from itertools import accumulate
 from pathlib import Path
@@ -29,6 +28,7 @@ import pyarrow as pa
 from repurpose.data.files import write_table
 from repurpose.data.provenance import provenance
 from repurpose.data.schemas import COSINES, LABELS, LENS, LOGODDS, MEASUREMENTS, PROJECTIONS, ROLLOUTS, SWEEPS, VECTORS
+from repurpose.data.selected import write_selected
 from repurpose.results import claims
 from repurpose.results.tables import __main__ as summaries_step
 from repurpose.results.tables.data import StudyData, read_study_data
@@ -558,9 +558,9 @@ def measurements_schema_rows(rows: list[dict[str, Any]]) -> Any:
 def _write_selection(folder: Path, measured: pl.DataFrame, study: Study, paths: dict[str, Any]) -> None:
     """Choose by the step's own rule; where there is no effect to find, take the site that the others use."""
     chosen = choose_cell(measured, study.selection, "backtracking", LENGTH)
-    chosen |= {"layer": BEST_LAYER, "window_start": -9, "magnitude": NORM, "dose": 1.0}
+    chosen = replace(chosen, layer=BEST_LAYER, window_start=-9, magnitude=NORM, dose=1.0)
     paths["selection"] = folder / "selection.json"
-    paths["selection"].write_text(json.dumps(chosen))
+    write_selected(paths["selection"], chosen)
 
 
 def _write_rollouts(folder: Path, effects: Effects, paths: dict[str, Any], note: dict[str, Any], heldout: int) -> None:

@@ -14,7 +14,8 @@ from typing import Any
 import pytest
 from tests.tiny import StepMaker, from_source
 
-from repurpose.data.tables import PROMPTS, read_table, write_table
+from repurpose.data.files import read_table, write_table
+from repurpose.data.schemas import PROMPTS
 from repurpose.study.memory import GROUPS, group_limits, memory_limit, step_megabytes
 
 PRINT = "from repurpose.study.memory import memory_limit; print(memory_limit())"

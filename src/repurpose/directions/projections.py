@@ -6,9 +6,7 @@ direction can be scored: does it find the mistakes?
 
 from __future__ import annotations
 
-import json
 from collections.abc import Collection, Iterator, Sequence
-from pathlib import Path
 from typing import Any
 
 import polars as pl
@@ -21,6 +19,7 @@ from repurpose.data.command import read_arguments
 from repurpose.data.files import read_table, write_table
 from repurpose.data.provenance import provenance
 from repurpose.data.schemas import PROJECTIONS
+from repurpose.data.selected import read_selected
 from repurpose.directions.unit_directions import read_directions
 from repurpose.model.hooks import read_layers
 from repurpose.model.loading import load_model, made_with
@@ -101,8 +100,8 @@ def _run(
     settings: StepSettings, rollouts: list[str], sentences: list[str], vectors: list[str], selection: str
 ) -> list[dict[str, Any]]:
     reader = settings.reader
-    chosen = json.loads(Path(selection).read_text())
-    layer, start = chosen["layer"], chosen["window_start"]
+    chosen = read_selected(selection)
+    layer, start = chosen.layer, chosen.window_start
     directions = read_directions(read_table(vectors).iter_rows(named=True))
     unit = torch.from_numpy(directions.unit((settings.vectors.behaviour, reader, layer, start)))
     model, keywords = load_model(settings.pair, reader), {keyword.lower() for keyword in settings.keywords}
