@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from repurpose.data.tables import whole_file, write_text
-from repurpose.results.claims import format_estimate
+from repurpose.results.numbers import format_estimate
 
 REQUIRED = {
     "marks.at_once": (">=", 0.97),
