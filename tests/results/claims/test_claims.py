@@ -295,7 +295,7 @@ def test_a_ratio_without_bound_is_empty_and_the_note_says_why() -> None:
     ("unit", "written"),
     [
         ("share", "16.48 % (−0.50 to 18.71)"),
-        ("difference of shares", "+16.48 points (−0.50 to +18.71)"),
+        ("difference of shares", "+16.5 points (−0.5 to 18.7)"),
         ("nats", "0.165 (−0.005 to 0.187)"),
     ],
 )
