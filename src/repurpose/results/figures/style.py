@@ -106,7 +106,7 @@ def lines_by_reader(cells: pl.DataFrame, behaviour: str) -> Iterator[tuple[str, 
 def annotate(axes: Axes, text: str, at: tuple[float, float], offset: tuple[float, float], **options: Any) -> None:
     """Write beside a point: x in the data, y as a share of the axes' height, the offset in typographic points."""
     place = {"xycoords": ("data", "axes fraction"), "textcoords": "offset points", "va": "top"}
-    axes.annotate(text, at, offset, **{**place, **options})
+    axes.annotate(text, at, offset, annotation_clip=False, **{**place, **options})
 
 
 def name_rows(axes: Axes, names: Sequence[str], size: float = 7.5) -> None:
@@ -120,20 +120,11 @@ def label_lines(axes: Axes, labels: Sequence[Label], size: float = 7.5, filled: 
 
     Call it when the limits of the axes are final; `filled` is about how much of a panel's height the axes take.
     """
-    low, high = axes.get_ylim()
+    (low, high), coords = axes.get_ylim(), ("axes fraction", "data")
     step = (high - low) * (size * 1.3 / 72) / (_inches(axes) * filled)
     for (y, text, color), place in zip(sorted(labels), _push_apart(sorted(labels), step), strict=True):
-        axes.annotate(
-            text,
-            (1.0, min(max(y, low), high)),
-            xycoords=("axes fraction", "data"),
-            xytext=(1.025, place),
-            textcoords=("axes fraction", "data"),
-            color=color,
-            fontsize=size,
-            va="center",
-            annotation_clip=False,
-        )
+        ends = (1.0, min(max(y, low), high)), (1.025, place)
+        annotate(axes, text, *ends, xycoords=coords, textcoords=coords, va="center", color=color, fontsize=size)
 
 
 def _inches(axes: Axes) -> float:
@@ -147,15 +138,11 @@ def _push_apart(labels: Sequence[Label], step: float) -> list[float]:
     """Return heights in order, at least `step` apart, centred on where they should be."""
     places = [y for y, _, _ in labels]
     for _ in range(200):
-        moved = False
         for i in range(len(places) - 1):
             lack = step - (places[i + 1] - places[i])
             if lack > 1e-9 * max(1.0, abs(step)):
                 places[i] -= lack / 2
                 places[i + 1] += lack / 2
-                moved = True
-        if not moved:
-            break
     return places
 
 
@@ -173,9 +160,8 @@ def percent(table: pl.DataFrame, names: Sequence[str] = ("share", "low", "high")
 
 def limit_to_coherent(axes: Axes, table: pl.DataFrame, column: str = "high") -> None:
     """Let coherent cells set the height: a loop of one word would flatten everything else."""
-    values = table.filter(pl.col("coherent"))[column].drop_nulls()
-    top = values.max() if len(values) else 1.0
-    limit = max(float(top if isinstance(top, float) else 1.0) * 1.12, 0.5)
+    top = float(max(table.filter("coherent")[column].drop_nulls(), default=1.0))
+    limit = max(top * 1.12, 0.5)
     axes.set_ylim(-0.02 * limit, limit)  # a line at zero stays visible
 
 
