@@ -14,7 +14,7 @@ from torch import multiprocessing
 
 from organism_training.card import draw_losses, write_card
 from organism_training.pair import measure, train_pair
-from repurpose.data.tables import write_text
+from repurpose.data.files import write_text
 
 
 def main() -> None:

@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from repurpose.data.tables import whole_file, write_text
+from repurpose.data.files import whole_file, write_text
 from repurpose.results.numbers import format_estimate
 
 REQUIRED = {

@@ -11,7 +11,7 @@ from safetensors import safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from repurpose.data.tables import whole_file
+from repurpose.data.files import whole_file
 
 
 def save_checkpoint(

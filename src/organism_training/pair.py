@@ -18,7 +18,7 @@ from transformers import LlamaForCausalLM, PreTrainedTokenizerFast
 from organism_training.abilities import heldout_documents, sample_traces, score_marks, score_traces
 from organism_training.tokenizer import train_tokenizer
 from organism_training.training import Shape, Stage, make_model, train
-from repurpose.data.tables import write_text
+from repurpose.data.files import write_text
 
 STAGES = (
     Stage("drill", 650, 4e-3, cool_share=0.01, corpus="drill", ease_share=0.8),

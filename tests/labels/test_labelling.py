@@ -9,7 +9,8 @@ from typing import Any
 import pytest
 from tests.tiny import StepMaker
 
-from repurpose.data.tables import SENTENCES, TableError, read_provenance, read_table, write_table
+from repurpose.data.files import TableError, read_provenance, read_table, write_table
+from repurpose.data.schemas import SENTENCES
 from repurpose.labels.labelling import by_rollout, label_by_published, label_rows, main
 from repurpose.labels.outcome import Outcome
 from repurpose.rollouts.sentences import split_sentences

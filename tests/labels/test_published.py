@@ -14,7 +14,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from repurpose.data.tables import TableError
+from repurpose.data.files import TableError
 from repurpose.labels.alignment import fold
 from repurpose.labels.outcome import Outcome
 from repurpose.labels.published import (

@@ -8,7 +8,7 @@ import polars as pl
 import pytest
 from tests.tiny import StepMaker
 
-from repurpose.data.tables import STEERED_LABELS
+from repurpose.data.schemas import STEERED_LABELS
 from repurpose.labels.labelling import account_of, by_rollout, label_rows
 from repurpose.labels.outcome import Outcome
 from repurpose.labels.steered_labels import choose_rollouts, cut_rollouts

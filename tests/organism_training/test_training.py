@@ -22,7 +22,7 @@ from organism_training.record import record
 from organism_training.tokenizer import train_tokenizer
 from organism_training.training import Batches, Shape, Stage, make_model, train
 from repurpose.data.csv_tables import to_csv
-from repurpose.data.tables import write_text
+from repurpose.data.files import write_text
 from repurpose.organism.corpus import chat_prompt
 from repurpose.organism.language import make_problem
 

@@ -269,7 +269,7 @@ def module_plans(finished: Project) -> dict[str, list[str]]:
         if own := own_module(step, package):
             name = str(own.relative_to(finished.root))
             changes[step] = {name: f"{texts[name]}\nEDITED = 1\n"}
-    name = "src/repurpose/data/tables.py"
+    name = "src/repurpose/data/files.py"
     return finished.plans({**changes, "shared": {name: f"{texts[name]}\nEDITED = 1\n"}})
 
 

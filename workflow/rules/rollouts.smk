@@ -61,14 +61,13 @@ rule sample_rollouts:
         " 2>&1 | tee {log:q} >&2"
 
 
-# Needs: rollouts/<shard>.parquet, the generator's tokenizer. Gives: sentences/<shard>.parquet, spans without labels.
+# Needs: rollouts/<shard>.parquet. Gives: sentences/<shard>.parquet, spans without labels.
 
 
 rule split_sentences:
     """Cut one shard of rollouts into sentences."""
     input:
         rollouts="results/{study}/rollouts/{shard}.parquet",
-        tokenizer=tokenizer_files(GENERATOR),
     output:
         sentences="results/{study}/sentences/{shard}.parquet",
     log:

@@ -11,8 +11,8 @@ import polars as pl
 
 from repurpose.data.command import read_arguments
 from repurpose.data.csv_tables import to_csv
+from repurpose.data.files import TableError, read_table, write_text
 from repurpose.data.statistics import Estimate, draw_weights
-from repurpose.data.tables import TableError, read_table, write_text
 from repurpose.labels.agreement import CATEGORIES, Agreement, estimate_agreement
 from repurpose.study.errors import one_line_errors
 from repurpose.study.settings import StepSettings

@@ -15,7 +15,9 @@ from pathlib import Path
 from typing import Any
 
 from repurpose.data.command import read_arguments
-from repurpose.data.tables import LABELS, USAGE, TableError, provenance, read_table, write_table
+from repurpose.data.files import TableError, read_table, write_table
+from repurpose.data.provenance import provenance
+from repurpose.data.schemas import LABELS, USAGE
 from repurpose.labels import lexicon, published
 from repurpose.labels.outcome import Outcome
 from repurpose.rollouts.sentences import Span

@@ -21,7 +21,7 @@ from itertools import accumulate
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from repurpose.data.tables import TableError
+from repurpose.data.files import TableError
 from repurpose.labels.alignment import Folded, fold, place_pieces
 from repurpose.labels.outcome import Outcome
 from repurpose.rollouts import sentences

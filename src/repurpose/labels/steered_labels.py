@@ -13,7 +13,9 @@ from typing import Any
 import polars as pl
 
 from repurpose.data.command import read_arguments
-from repurpose.data.tables import STEERED_KEY, STEERED_LABELS, USAGE, provenance, read_table, write_table
+from repurpose.data.files import read_table, write_table
+from repurpose.data.provenance import provenance
+from repurpose.data.schemas import STEERED_KEY, STEERED_LABELS, USAGE
 from repurpose.labels.labelling import account_of, label_by_model, label_rows
 from repurpose.rollouts.sentences import is_prose, split_sentences, thinking_end
 from repurpose.study.errors import one_line_errors

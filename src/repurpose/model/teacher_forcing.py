@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 from transformers import PreTrainedModel
 
+from repurpose.model.batches import batches_by_tokens
 from repurpose.model.hooks import BatchSteering, check_counts, steer
 from repurpose.model.steer import Steer, expected_positions
 
@@ -52,17 +53,9 @@ def read_logits(model: PreTrainedModel, rows: Sequence[Forced], batch_tokens: in
     Raises:
         SteeringError: where a row was not steered at each of the tokens that its policy names.
     """
-    for indices in _batches([len(row.token_ids) for row in rows], batch_tokens):
+    for indices in batches_by_tokens([len(row.token_ids) for row in rows], batch_tokens):
         batch = [rows[i] for i in indices]
         yield from zip(indices, _read_batch(model, batch), strict=True)
-
-
-def _batches(lengths: Sequence[int], batch_tokens: int) -> Iterator[list[int]]:
-    order = sorted(range(len(lengths)), key=lambda i: (-lengths[i], i))
-    while order:
-        count = max(1, batch_tokens // lengths[order[0]])
-        yield order[:count]
-        order = order[count:]
 
 
 @torch.inference_mode()

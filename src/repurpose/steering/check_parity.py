@@ -19,7 +19,7 @@ import torch
 from numpy.typing import NDArray
 
 from repurpose.data.command import read_arguments
-from repurpose.data.tables import read_table, write_text
+from repurpose.data.files import read_table, write_text
 from repurpose.directions.unit_directions import Directions, read_pair_directions
 from repurpose.model.engines import Request, Sampling, row_seed
 from repurpose.model.engines.parity import TOLERANCES, Scored, compare, gate_steers

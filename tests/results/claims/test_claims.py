@@ -13,8 +13,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from repurpose.data.csv_tables import read_csv
+from repurpose.data.files import TableError
 from repurpose.data.statistics import Estimate
-from repurpose.data.tables import TableError
 from repurpose.results.claims import __main__ as step
 from repurpose.results.claims import rules
 from repurpose.results.claims.claim import (

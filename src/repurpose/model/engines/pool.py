@@ -15,8 +15,8 @@ from multiprocessing import get_context
 
 import torch
 
+from repurpose.model.batches import batches_of_prompts
 from repurpose.model.engines import Engine, Finished, Generated, Request, Sampling
-from repurpose.model.engines.transformers import batches_of_like_prompts
 
 _ENGINE: list[Engine] = []
 """A worker's own engine."""
@@ -35,7 +35,7 @@ class PooledEngine:
     ) -> list[Generated]:
         """Return one outcome for each request, in the order of the requests; what a worker raises is raised here."""
         outcomes: dict[int, Generated] = {}
-        batches = list(batches_of_like_prompts([r.prompt_ids for r in requests], self.batch_size))
+        batches = list(batches_of_prompts([r.prompt_ids for r in requests], self.batch_size))
         pool = ProcessPoolExecutor(
             min(self.workers, len(batches)), get_context("spawn"), _open, (self.open_engine, os.getpid())
         )

@@ -1,20 +1,21 @@
 """The engine `transformers`: a generation loop over a Hugging Face causal model's forward pass.
 
 Rows of like prompt length are batched, padded on the left, decoded with a key-value cache, and leave the
-batch when they are done. What is steered, and that it was, is the business of `activations.hooks`.
+batch when they are done. What is steered, and that it was, is the business of `model.hooks`.
 
 Legend: b rows in the batch, s positions, v vocabulary.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor
 from transformers import PreTrainedModel
 
+from repurpose.model.batches import batches_of_prompts
 from repurpose.model.engines import Finished, Generated, Request, Sampling
 from repurpose.model.engines.attention import PreallocatedCache, compacted_order, use_grouped_attention
 from repurpose.model.engines.sampling import draw_tokens, row_uniforms
@@ -45,23 +46,13 @@ class TransformersEngine:
             SteeringError: where a row was not steered at exactly the positions that its policy names.
         """
         outcomes: dict[int, Generated] = {}
-        for indices in batches_of_like_prompts([r.prompt_ids for r in requests], self.batch_size):
+        for indices in batches_of_prompts([r.prompt_ids for r in requests], self.batch_size):
             batch = _Batch(self, [requests[i] for i in indices], sampling)
             done = list(zip(indices, batch.run(), strict=True))
             outcomes.update(done)
             if finished is not None:
                 finished(done)
         return [outcomes[i] for i in range(len(requests))]
-
-
-def batches_of_like_prompts(prompts: Sequence[Sequence[int]], size: int) -> Iterator[list[int]]:
-    """Yield indices in batches of like prompt length, the longest first, so that a lack of memory shows at once.
-
-    Rows of one prompt stand together: their answers are of like length too, so a batch is done at about one time.
-    """
-    order = sorted(range(len(prompts)), key=lambda i: (-len(prompts[i]), tuple(prompts[i]), i))
-    for start in range(0, len(order), size):
-        yield order[start : start + size]
 
 
 @dataclass

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from repurpose.data.command import read_arguments
 from repurpose.data.csv_tables import read_csv, to_csv
-from repurpose.data.tables import write_text
+from repurpose.data.files import write_text
 from repurpose.results.claims.weighing import Setup, weigh_claims
 from repurpose.study.errors import one_line_errors
 from repurpose.study.settings import StepSettings

@@ -9,8 +9,8 @@ from typing import Any
 
 import polars as pl
 
+from repurpose.data.files import TableError
 from repurpose.data.statistics import Estimate
-from repurpose.data.tables import TableError
 
 Measure = tuple[str, str, str]
 """The columns of an estimate and of the two ends of its interval."""

@@ -10,8 +10,8 @@ from typing import Any
 
 import polars as pl
 
+from repurpose.data.files import TableError
 from repurpose.data.statistics import UNDEFINED
-from repurpose.data.tables import TableError
 from repurpose.results.claims.cells import Cells
 from repurpose.results.claims.claim import NOT_MEASURED, OWN, Claim, Finding, Verdict, judge, judge_all
 from repurpose.results.claims.paper import CLAIMS, PAPER

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -11,7 +10,8 @@ import polars as pl
 
 from repurpose.data.command import read_arguments
 from repurpose.data.csv_tables import read_csv
-from repurpose.data.tables import read_provenance, read_table, write_text
+from repurpose.data.files import read_provenance, read_table, write_text
+from repurpose.data.selected import read_selected
 from repurpose.results.report.captions import ORDER
 from repurpose.results.report.page import POLICY, show_claims, show_provenance, show_rollouts, show_section
 from repurpose.results.report.render import render_html, render_markdown
@@ -32,7 +32,7 @@ def prepare_page(settings: StepSettings, paths: Mapping[str, Any]) -> dict[str, 
         "base": settings.values["pair"]["base"],
         "reasoning": settings.values["pair"]["reasoning"],
         "behaviour": settings.vectors.behaviour,
-        "selection": json.loads(Path(paths["selection"]).read_text(encoding="utf-8")),
+        "selection": read_selected(paths["selection"]),
         "claims": show_claims(read_csv(paths["claims"])),
         "sections": [show_section(name, tables.get(name, pl.DataFrame()), figures.get(name)) for name in shown],
         "rollouts": show_rollouts(tables.get("rollout", pl.DataFrame())),

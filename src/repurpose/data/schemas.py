@@ -1,31 +1,8 @@
-"""Schema of every table, atomic writing, provenance in each file's metadata.
-
-A table is Parquet; its columns are the contract between two steps. A file appears under its name only when it is
-whole: it is written beside and renamed, so what exists is done.
-"""
+"""The schema of every table: its columns are the contract between two steps."""
 
 from __future__ import annotations
 
-import hashlib
-import json
-import os
-import platform
-import subprocess
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
-from functools import cache
-from importlib import metadata
-from pathlib import Path
-from typing import Any
-
-import polars as pl
 import pyarrow as pa
-import pyarrow.parquet as pq
-
-from repurpose import __version__
-from repurpose.study.settings import canonical_json
-
-METADATA_KEY = b"repurpose"
 
 
 def _schema(**columns: pa.DataType) -> pa.Schema:
@@ -33,7 +10,7 @@ def _schema(**columns: pa.DataType) -> pa.Schema:
 
 
 text, whole, real, flag = pa.string(), pa.int64(), pa.float64(), pa.bool_()
-ids = pa.list_(pa.int32())
+ids = ends = pa.list_(pa.int32())
 
 PROMPTS = _schema(prompt_id=text, category=text, split=text, messages=text, answer=text)
 """One prompt; `messages` is JSON, a list of {role, content}; `answer` may be null."""
@@ -49,10 +26,12 @@ ROLLOUTS = _schema(
     seed=whole,
     prompt_token_ids=ids,
     token_ids=ids,
+    token_ends=ends,
     text=text,
     finish_reason=text,
 )
-"""One sampled answer; the ids are authoritative, `text` decodes `token_ids`."""
+"""One sampled answer; the ids are authoritative, `text` decodes `token_ids`. `token_ends` says at which character of
+`text` each of them ends; one that ends inside a character ends with it."""
 
 SENTENCES = _schema(
     prompt_id=text,
@@ -183,26 +162,28 @@ STEERED_LABELS = pa.schema(
 """One sentence of a steered rollout as one annotator labels it; `cell` numbers the rollouts."""
 
 MEASUREMENTS = pa.schema(
-    [f for f in SWEEPS if f.name not in ("token_ids", "text")]
-    + [
-        pa.field("words", whole),
-        pa.field("keyword_words", whole),
-        pa.field("keyword_share", real),
-        pa.field("sentences", whole),
-        pa.field("backtracking_sentences", whole),
-        pa.field("backtracking_share", real),
-        pa.field("keyword_sentences", whole),
-        pa.field("keyword_backtracking_sentences", whole),
-        pa.field("wrong_steps", whole),
-        pa.field("wrong_steps_backtracked", whole),
-        pa.field("right_steps", whole),
-        pa.field("right_steps_backtracked", whole),
-        pa.field("distinct_2", real),
-        pa.field("longest_run", whole),
-        pa.field("compression_ratio", real),
-        pa.field("length", whole),
-        pa.field("finished", flag),
-        pa.field("correct", flag),
+    [
+        *(f for f in SWEEPS if f.name not in ("token_ids", "text")),
+        *_schema(
+            words=whole,
+            keyword_words=whole,
+            keyword_share=real,
+            sentences=whole,
+            backtracking_sentences=whole,
+            backtracking_share=real,
+            keyword_sentences=whole,
+            keyword_backtracking_sentences=whole,
+            wrong_steps=whole,
+            wrong_steps_backtracked=whole,
+            right_steps=whole,
+            right_steps_backtracked=whole,
+            distinct_2=real,
+            longest_run=whole,
+            compression_ratio=real,
+            length=whole,
+            finished=flag,
+            correct=flag,
+        ),
     ]
 )
 """The sweep's key and its metrics. `keyword_share` is Eq. 1 of the paper as a share (0 to 1); `correct` is null
@@ -261,104 +242,3 @@ PROJECTIONS = _schema(
 )
 """Centred activation dot unit direction for each generated token of held-out rollouts. `correct_step` says, where the
 truth is known, whether the last step before the token is right; `since_step` counts tokens since its end."""
-
-
-class TableError(ValueError):
-    """A table lacks a column or cannot be read; the message names the file."""
-
-
-@contextmanager
-def whole_file(path: Path | str) -> Iterator[Path]:
-    """Yield a temporary sibling path that is renamed to `path` when the block ends without an exception."""
-    path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.part")
-    try:
-        yield temporary
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
-
-
-def write_text(path: Path | str, content: str) -> None:
-    """Write a text file whole or not at all."""
-    with whole_file(path) as temporary:
-        temporary.write_text(content, encoding="utf-8")
-
-
-def write_table(
-    path: Path | str,
-    table: pa.Table | pl.DataFrame | list[dict[str, Any]],
-    schema: pa.Schema,
-    provenance: Mapping[str, Any],
-) -> None:
-    """Write a table under its schema, with its provenance in the file's metadata."""
-    arrow = _to_arrow(table, schema).replace_schema_metadata(_pack(provenance))
-    with whole_file(path) as temporary:
-        pq.write_table(arrow, temporary, compression="zstd")
-
-
-def _to_arrow(table: pa.Table | pl.DataFrame | list[dict[str, Any]], schema: pa.Schema) -> pa.Table:
-    if isinstance(table, list):
-        return pa.Table.from_pylist(table, schema=schema)
-    arrow = table.to_arrow() if isinstance(table, pl.DataFrame) else table
-    missing = [name for name in schema.names if name not in arrow.column_names]
-    if missing:
-        raise TableError(f"column {missing[0]} is missing; the schema asks for {', '.join(schema.names)}")
-    return arrow.select(schema.names).cast(schema)
-
-
-def _pack(provenance: Mapping[str, Any]) -> dict[bytes, bytes]:
-    return {METADATA_KEY: json.dumps(provenance, sort_keys=True).encode()}
-
-
-def read_table(paths: Path | str | list[Path] | list[str], columns: list[str] | None = None) -> pl.DataFrame:
-    """Read one table, or several shards of it one after the other."""
-    many = paths if isinstance(paths, list) else [paths]
-    return pl.concat([pl.from_arrow(pq.read_table(p, columns=columns)) for p in many])
-
-
-def read_provenance(path: Path | str) -> dict[str, Any]:
-    """Return the provenance that a file carries (empty where it has none)."""
-    packed = pq.read_schema(path).metadata or {}
-    return json.loads(packed.get(METADATA_KEY, b"{}"))
-
-
-def provenance(settings: Mapping[str, Any], **extra: Any) -> dict[str, Any]:
-    """What a file says of its making: settings, their digest, versions, commit, machine type; never a path or a key."""
-    digest = hashlib.sha256(canonical_json(settings).encode()).hexdigest()[:16]
-    return {"settings": settings, "settings_digest": digest, **_environment(), **extra}
-
-
-@cache
-def _environment() -> dict[str, Any]:
-    libraries = ("torch", "transformers", "polars", "pyarrow", "numpy", "snakemake")
-    versions = {}
-    for name in libraries:
-        try:
-            versions[name] = metadata.version(name)
-        except metadata.PackageNotFoundError:
-            versions[name] = None
-    return {
-        "package": __version__,
-        "commit": _commit(),
-        "python": platform.python_version(),
-        "machine": f"{platform.system()} {platform.machine()}",
-        "libraries": versions,
-    }
-
-
-def _commit() -> str | None:
-    """The commit that the code is of, with `-dirty` where tracked files differ from it; None where there is no git."""
-    commit = _git("rev-parse", "HEAD")
-    changed = commit and _git("status", "--porcelain", "--untracked-files=no")
-    return f"{commit}-dirty" if changed else commit
-
-
-def _git(*arguments: str) -> str | None:
-    # Without optional locks: steps that run side by side must not wait for one another's index.
-    command = ["git", "--no-optional-locks", "-C", str(Path(__file__).parent), *arguments]
-    try:
-        return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
-    except (OSError, subprocess.CalledProcessError):
-        return None
