@@ -11,14 +11,7 @@ import polars as pl
 
 from repurpose.data.files import TableError
 from repurpose.data.statistics import Estimate
-
-Measure = tuple[str, str, str]
-"""The columns of an estimate and of the two ends of its interval."""
-
-
-def bounded(name: str) -> Measure:
-    """Return the columns of an estimate whose ends are named after it."""
-    return name, f"{name}_low", f"{name}_high"
+from repurpose.results.tables.names import Measure
 
 
 @dataclass(frozen=True)

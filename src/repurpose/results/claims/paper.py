@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from repurpose.results.claims import rules
-from repurpose.results.claims.cells import bounded
 from repurpose.results.claims.claim import OWN, Claim, Source
 from repurpose.results.numbers import Unit
+from repurpose.results.tables.names import bounded
 from repurpose.study.settings import DIRECTIONS
 
 PAPER: dict[str, str] = {
