@@ -42,7 +42,7 @@ lint: $(VENV)/test.stamp
 	$(BIN)/snakemake --lint
 
 fast: $(VENV)/test.stamp
-	$(BIN)/python -m pytest -m "not slow" --numprocesses auto --dist loadfile
+	$(BIN)/python -m pytest -m "not slow" --numprocesses auto --dist loadfile -o faulthandler_timeout=400
 
 slow: $(VENV)/test.stamp
 	$(BIN)/python -m pytest -m "slow and not vllm"

@@ -17,6 +17,7 @@ from repurpose.data.files import write_table
 from repurpose.data.schemas import VECTORS
 from repurpose.study.settings import Pair, StepSettings, canonical_json, read_study, step_settings
 
+pytest_plugins = ["tests.time_limits"]
 torch.set_num_threads(1)
 hypothesis.settings.register_profile("any machine", deadline=None)  # a busy one is no wrong result
 hypothesis.settings.load_profile("any machine")

@@ -12,9 +12,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from repurpose.data.tables import PROMPTS, read_table, write_table
 from tests.tiny import StepMaker, from_source
 
+from repurpose.data.files import read_table, write_table
+from repurpose.data.schemas import PROMPTS
 from repurpose.study.memory import GROUPS, group_limits, memory_limit, step_megabytes
 
 PRINT = "from repurpose.study.memory import memory_limit; print(memory_limit())"

@@ -10,7 +10,7 @@ import argparse
 from collections.abc import Mapping
 
 from repurpose.data.files import TableError
-from repurpose.labels.published import read_chains
+from repurpose.labels.published.chains import read_chains
 from repurpose.model.endpoint import EndpointError, check_endpoint
 from repurpose.study.errors import one_line_errors
 from repurpose.study.settings import Annotator, SettingsError, StepSettings, locate

@@ -109,7 +109,7 @@ def test_prefill_and_decode_equal_one_full_forward(model: LlamaForCausalLM, plan
     prompt = PROMPTS[0]
     done = run(model, [Request(prompt, 0, plan)], 1, temperature=0)[0]
     fed = torch.tensor([prompt + done.token_ids])[:, :-1]
-    steering = BatchSteering([plan], [0], model, torch.device("cpu"))
+    steering = BatchSteering([plan], [0], model)
     steering.positions(torch.ones_like(fed, dtype=torch.bool), torch.arange(fed.shape[1])[None] >= len(prompt))
     with steer(model, steering):
         logits = model(fed).logits[0, len(prompt) - 1 :]

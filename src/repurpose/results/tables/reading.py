@@ -9,6 +9,7 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 
+from repurpose.data.categories import by_category, deal
 from repurpose.data.statistics import UNDEFINED, Array, Estimate, estimate_auroc, interval
 from repurpose.results.tables.cells import Resampling, split_cells, spread
 from repurpose.results.tables.data import StudyData
@@ -48,23 +49,17 @@ DETECTION_COLUMNS: dict[str, Any] = {
 }
 
 
-def find_examples(data: StudyData) -> pl.DataFrame:
-    """Return the first backtracking sentence of some held-out rollouts, its window inside the rollout."""
+def find_examples(data: StudyData) -> list[dict[str, Any]]:
+    """Return the first backtracking sentence of some held-out rollouts of all categories, its window inside each."""
     starts = data.sentences.filter(
         pl.col("split") == "heldout",
         pl.col("label") == data.behaviour,
         pl.col("token_start") + data.selection.window_start >= 0,
     )
     first = starts.sort("token_start").unique(["prompt_id", "sample"], keep="first", maintain_order=True)
-    early = first.sort(["sample", "prompt_id"])
-    return _one_per_category(early.join(data.rollouts, on=["prompt_id", "sample", "split"], how="left"))
-
-
-def _one_per_category(examples: pl.DataFrame) -> pl.DataFrame:
-    """Prefer different categories: deal one of each in turn."""
-    turn = pl.int_range(pl.len()).over("category")
-    dealt = examples.with_columns(turn=turn).sort(["turn", "category"], maintain_order=True)
-    return dealt.head(EXAMPLES).with_row_index("example")
+    examples = first.join(data.rollouts, on=["prompt_id", "sample", "split"], how="left")
+    examples = examples.sort("category", "sample", "prompt_id")
+    return deal(by_category(examples.iter_rows(named=True)).values())[:EXAMPLES]
 
 
 def make_rollout(data: StudyData) -> pl.DataFrame:
@@ -73,11 +68,11 @@ def make_rollout(data: StudyData) -> pl.DataFrame:
     `mark` is `window` (the tokens that are read before a backtracking sentence), `start` (its first token),
     `behaviour` (the rest of it) or empty; a token in a window stays `window`.
     """
-    tokens = [_tokens_of(data, example) for example in find_examples(data).iter_rows(named=True)]
+    tokens = [_tokens_of(data, number, example) for number, example in enumerate(find_examples(data))]
     return pl.concat([pl.DataFrame(schema=ROLLOUT_COLUMNS), *tokens])
 
 
-def _tokens_of(data: StudyData, example: dict[str, Any]) -> pl.DataFrame:
+def _tokens_of(data: StudyData, number: int, example: dict[str, Any]) -> pl.DataFrame:
     same = [pl.col(name) == example[name] for name in ("prompt_id", "sample")]
     start = example["token_start"]
     shown = data.projections.filter(
@@ -87,7 +82,7 @@ def _tokens_of(data: StudyData, example: dict[str, Any]) -> pl.DataFrame:
     starts = labelled["token_start"].to_list()  # a window whose sentence is not shown would only puzzle
     marks = [_mark(row, starts, data) for row in shown.iter_rows(named=True)]
     return shown.select(
-        example=pl.lit(example["example"], pl.Int64),
+        example=pl.lit(number, pl.Int64),
         prompt_id="prompt_id",
         sample="sample",
         category=pl.lit(example["category"], pl.String),

@@ -15,21 +15,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from repurpose.data.files import TableError
-from repurpose.labels.alignment import fold
-from repurpose.labels.outcome import Outcome
-from repurpose.labels.published import (
-    Chain,
-    Report,
-    Section,
-    align_sections,
-    label_sentences,
-    match_rollouts,
-    read_chains,
-    read_sections,
-)
+from repurpose.labels.annotation import Outcome
+from repurpose.labels.published.alignment import fold
+from repurpose.labels.published.annotator import Report, match_rollouts
+from repurpose.labels.published.chains import Chain, read_chains
+from repurpose.labels.published.sections import Section, align_sections, label_sentences, read_sections
 from repurpose.rollouts.sentences import Span, split_sentences
 
-FILES = Path(__file__).parent / "published"
+FILES = Path(__file__).parent
 WARD = {chain.task_id: chain for chain in read_chains(FILES / "ward.json")}
 VENHOFF = read_chains(FILES / "venhoff.json")
 
@@ -79,8 +72,6 @@ def test_spurious_labels() -> None:
         ("Plums are stone fruit.", None, "unknown-label"),
         ("The bowl holds 9 of them.", "adding-knowledge", "ok"),
     ]
-    sections = read_sections(WARD["spurious"].annotated, mapping={"botany": "adding-knowledge"})
-    assert [section.label for section in sections[1:]] == ["adding-knowledge"] * 2
 
 
 def test_a_missing_end_tag_ends_at_the_next() -> None:

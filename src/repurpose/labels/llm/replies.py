@@ -22,7 +22,7 @@ from urllib.parse import urlsplit
 
 from tqdm import tqdm
 
-from repurpose.data.journal import Journal, record_key
+from repurpose.data.journal import Journal, Record, record_key
 from repurpose.model.endpoint import address, mask
 from repurpose.study.settings import Endpoint
 
@@ -30,9 +30,13 @@ Tokens = tuple[int, int]
 """Of prompt and completion."""
 
 
+class StorageError(RuntimeError):
+    """A reply that was paid for cannot be kept; one line."""
+
+
 @dataclass(frozen=True)
 class Reply:
-    """One reply as it came, of what kind so ever."""
+    """One reply as it came, whatever it is."""
 
     content: str | None = None
     refusal: str | None = None
@@ -59,7 +63,7 @@ class Reply:
     @property
     def raw(self) -> str | None:
         """What is shown of it beside a sentence without a label."""
-        return next((text for text in (self.body, self.refusal, self.content) if text), None)
+        return self.body or self.refusal or self.content or None
 
     def paid_by(self, account: str, bound: Tokens) -> Self:
         """The same with who pays for it, and for how much: at most for `bound`, where the server does not say."""
@@ -68,54 +72,55 @@ class Reply:
 
 
 def read_reply(text: str, endpoint: Endpoint, *, batch: bool = False) -> Reply:
-    """Take a response's body apart; nothing in it is trusted to be there or of its type."""
-    text = mask(text, endpoint)
-    body = _object(text)
+    """Take a response's body apart; nothing in it is trusted to be there or of its type, or to hold no key."""
+    body = parse_object(text)
     if body is None:
-        return Reply(body=_writable(text), arrived=time.time(), batch=batch)
-    choice = _dict(_first(body.get("choices")))
-    message, usage = _dict(choice.get("message")), _dict(body.get("usage"))
+        return Reply(body=_clean(text, endpoint), arrived=time.time(), batch=batch)
+
+    def words(*path: str | int) -> str | None:
+        value = value_at(body, *path)
+        return _clean(value, endpoint) if isinstance(value, str) else None
+
+    def number(*path: str | int) -> int | None:
+        value = value_at(body, *path)
+        return value if type(value) is int and value >= 0 else None
+
     return Reply(
-        content=_text(message.get("content")),
-        refusal=_text(message.get("refusal")),
-        finish_reason=_text(choice.get("finish_reason")),
-        prompt_tokens=_count(usage.get("prompt_tokens")),
-        completion_tokens=_count(usage.get("completion_tokens")),
-        model=_text(body.get("model")),
-        id=_text(body.get("id")),
-        created=_count(body.get("created")),
+        content=words("choices", 0, "message", "content"),
+        refusal=words("choices", 0, "message", "refusal"),
+        finish_reason=words("choices", 0, "finish_reason"),
+        prompt_tokens=number("usage", "prompt_tokens"),
+        completion_tokens=number("usage", "completion_tokens"),
+        model=words("model"),
+        id=words("id"),
+        created=number("created"),
         arrived=time.time(),
         batch=batch,
     )
 
 
-def _object(text: str) -> dict[str, Any] | None:
+def parse_object(text: str) -> dict[str, Any] | None:
+    """The JSON object that a text is; None where it is none."""
     try:
-        body = json.loads(text)
+        value = json.loads(text)
     except (ValueError, RecursionError):
         return None
-    return body if isinstance(body, dict) else None
+    return value if isinstance(value, dict) else None
 
 
-def _first(value: Any) -> Any:
-    return value[0] if isinstance(value, list) and value else None
+def value_at(value: Any, *path: str | int) -> Any:
+    """What stands at a path in JSON; None where anything on the way is not there or of another type."""
+    try:
+        for name in path:
+            value = value[name]
+    except (LookupError, TypeError):
+        return None
+    return value
 
 
-def _dict(value: Any) -> dict[str, Any]:
-    return value if isinstance(value, dict) else {}
-
-
-def _text(value: Any) -> str | None:
-    return _writable(value) if isinstance(value, str) else None
-
-
-def _count(value: Any) -> int | None:
-    return value if type(value) is int and value >= 0 else None
-
-
-def _writable(text: str) -> str:
-    """JSON can hold half of a surrogate pair, which no file and no further request can."""
-    return text.encode("utf-8", "replace").decode()
+def _clean(text: str, endpoint: Endpoint) -> str:
+    """Without the key, and without the halves of surrogate pairs that JSON can hold and no file can."""
+    return mask(text.encode("utf-8", "replace").decode(), endpoint)
 
 
 def replies_path(folder: Path, endpoint: Endpoint) -> Path:
@@ -144,8 +149,12 @@ class Replies:
         return Reply(**self._journal[key])
 
     def add(self, replies: Mapping[str, Reply]) -> None:
-        """On the disk when it returns."""
-        self._journal.add({key: asdict(reply) for key, reply in replies.items()})
+        """On the disk when it returns.
+
+        Raises:
+            StorageError: where they are not.
+        """
+        self._write({key: asdict(reply) for key, reply in replies.items()})
 
     def bought_by(self, account: str) -> Iterator[Reply]:
         """All replies that an account has paid for, whatever job asked for them."""
@@ -156,11 +165,11 @@ class Replies:
     def add_batch(self, batch: str, bounds: Mapping[str, Tokens], account: str) -> None:
         """Say that these requests lie with a batch, for whom, and how much each can use at most."""
         lie = {f"request/{key}": {"batch": batch, "account": account, "bound": bound} for key, bound in bounds.items()}
-        self._journal.add({f"batch/{batch}": {}} | lie)
+        self._write({f"batch/{batch}": {}} | lie)
 
     def close_batch(self, keys: list[str]) -> None:
         """Say that no batch will bring these any more."""
-        self._journal.add({f"request/{key}": {"batch": None} for key in keys})
+        self._write({f"request/{key}": {"batch": None} for key in keys})
 
     def batch_of(self, key: str) -> str | None:
         """The batch that a request lies with."""
@@ -179,14 +188,22 @@ class Replies:
             if lies and key.removeprefix("request/") not in self:
                 yield tuple(record["bound"])
 
-    def _request(self, key: str) -> dict[str, Any]:
+    def knows_batch(self, batch: str) -> bool:
+        return f"batch/{batch}" in self._journal
+
+    def _request(self, key: str) -> Record:
         name = f"request/{key}"
         if name not in self._journal:
             return {}
         return self._journal[name]
 
-    def knows_batch(self, batch: str) -> bool:
-        return f"batch/{batch}" in self._journal
+    def _write(self, records: Mapping[str, Record]) -> None:
+        try:
+            self._journal.add(records)
+        except OSError as problem:
+            raise StorageError(
+                f"{self.path}: what was paid for cannot be kept ({problem.strerror}); nothing more is asked"
+            ) from None
 
     @classmethod
     @contextmanager

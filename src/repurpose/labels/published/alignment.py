@@ -15,8 +15,11 @@ import bisect
 import re
 from collections import defaultdict
 from collections.abc import Callable, Sequence
+from functools import cache
 from itertools import accumulate, pairwise
 from typing import NamedTuple
+
+from repurpose.rollouts.sentences import Span
 
 NO_TEXT = re.compile(r"</?think(?:ing)?>|<[|｜][^|｜>]*[|｜]>")
 FOLDS = str.maketrans(
@@ -60,9 +63,9 @@ class Folded(NamedTuple):
         touching = self.origin[border] - self.origin[border - 1] == 1
         return not (touching and self.text[border - 1].isalnum() and self.text[border].isalnum())
 
-    def unfold(self, place: Place) -> tuple[int, int]:
+    def unfold(self, place: Place) -> Span:
         """Characters of the original that a place stands for."""
-        return self.origin[place[0]], self.origin[place[1] - 1] + 1
+        return Span(self.origin[place[0]], self.origin[place[1] - 1] + 1)
 
 
 def fold(text: str) -> Folded:
@@ -77,12 +80,12 @@ def fold(text: str) -> Folded:
     return Folded("".join(pieces), origin)
 
 
-def place_pieces(text: str, pieces: Sequence[str]) -> list[tuple[int, int] | None]:
+def place_pieces(text: str, pieces: Sequence[str]) -> list[Span | None]:
     """Find where each piece of a copy stands in the text.
 
     Returns:
-        For each piece its characters [start, end) without the space around it, or None; those found are disjoint and
-        in order. The work grows with the length of text and copy, not with their product.
+        For each piece its characters without the space around it, or None; those found are disjoint and in order. The
+        work grows with the length of text and copy, not with their product.
     """
     hay, needles = fold(text), [fold(piece).text for piece in pieces]
     places = _place_whole(hay, needles) or _place_each(hay, needles)
@@ -110,27 +113,21 @@ def _place_each(hay: Folded, needles: list[str]) -> list[Place | None]:
 
 
 def _make_finder(hay: Folded) -> Callable[[str], list[Place]]:
-    """Return a function that finds all exact places of a piece."""
+    """Return a function that finds all exact places of a piece; an empty one has none."""
     starts: dict[str, list[int]] = defaultdict(list)
     for start in range(len(hay.text) - GRAM + 1):
         starts[hay.text[start : start + GRAM]].append(start)
-    known: dict[str, list[Place]] = {}
 
+    @cache
     def find(needle: str) -> list[Place]:
-        if needle not in known:
-            likely = starts.get(needle[:GRAM], []) if len(needle) >= GRAM else _find_all(hay.text, needle)
-            known[needle] = [
-                (start, start + len(needle))
-                for start in likely
-                if hay.text.startswith(needle, start) and _fits(hay, start, start + len(needle))
-            ]
-        return known[needle]
+        if len(needle) >= GRAM:
+            likely = starts.get(needle[:GRAM], [])
+        else:
+            likely = [found.start() for found in re.finditer(f"(?={re.escape(needle)})", hay.text)] if needle else []
+        places = [(start, start + len(needle)) for start in likely if hay.text.startswith(needle, start)]
+        return [place for place in places if _fits(hay, *place)]
 
     return find
-
-
-def _find_all(text: str, needle: str) -> list[int]:
-    return [found.start() for found in re.finditer(f"(?={re.escape(needle)})", text)] if needle else []
 
 
 def _fits(hay: Folded, start: int, end: int) -> bool:

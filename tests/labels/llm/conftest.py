@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -10,20 +10,26 @@ from typing import Any
 import pytest
 from tests.endpoint import KEY, KEY_VARIABLE, MODEL, FakeEndpoint
 
-from repurpose.labels import llm
-from repurpose.labels.llm import Labelled, Passage
+from repurpose.labels.llm import annotator
+from repurpose.labels.llm.annotator import Labelled
+from repurpose.labels.llm.ledger import Usage
 from repurpose.study.settings import Endpoint, Llm
 
+Passage = list[str]
+"""The sentences of a rollout."""
 MakeLlm = Callable[..., Llm]
 PRICES = {"input_price": 2.0, "output_price": 8.0}
 ACCOUNT = "study/labeller"
 
 
-def label_passages(
-    passages: Sequence[Passage], settings: Llm, replies_folder: Path, account: str = ACCOUNT
-) -> Labelled:
+def label_passages(passages: list[Passage], settings: Llm, replies_folder: Path, account: str = ACCOUNT) -> Labelled:
     """Label on the account of one annotator of one study."""
-    return llm.label_passages(passages, settings, replies_folder, account=account)
+    return annotator.label_passages(passages, settings, replies_folder, account=account)
+
+
+def sum_usages(usages: Iterable[Usage]) -> Usage:
+    """The whole of several passages."""
+    return sum(usages, start=Usage())
 
 
 @pytest.fixture
@@ -40,7 +46,4 @@ def make_llm(monkeypatch: pytest.MonkeyPatch) -> MakeLlm:
 
 def make_passages(count: int, sentences: int, name: str = "p") -> list[Passage]:
     """Passages whose sentences all differ."""
-    return [
-        Passage(f"{name}{i}", [f"{name}{i}: the {j}th step gives {i * j}." for j in range(sentences)])
-        for i in range(count)
-    ]
+    return [[f"{name}{i}: the {j}th step gives {i * j}." for j in range(sentences)] for i in range(count)]

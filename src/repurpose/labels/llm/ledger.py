@@ -7,11 +7,10 @@ request whose connection broke leaves no reply: should the server bill it, no cl
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Mapping
 from dataclasses import dataclass
 
-from repurpose.labels.conversation import Body, token_bound
-from repurpose.labels.replies import Replies, Reply, Tokens
+from repurpose.labels.llm.replies import Replies, Reply, Tokens
 from repurpose.study.settings import Llm
 
 MILLION = 1_000_000
@@ -38,16 +37,18 @@ class Usage:
 
 
 class Ledger:
-    """Adds up replies and holds back the most that requests under way can cost."""
+    """Keeps replies and adds up their cost, and holds back the most that requests under way can cost."""
 
     def __init__(self, passages: int, llm: Llm, account: str, replies: Replies) -> None:
         self.usages = [Usage() for _ in range(passages)]
-        self.account = account
+        self.account, self.replies = account, replies
         self.spent = 0.0
         """Paid for replies in this run."""
         self.under_way: list[float] = []
         """The most that each request under way can cost. A list, because a running difference never comes back to 0."""
-        self._llm, self._replies = llm, replies
+        self._llm = llm
+        self._bought: set[str] = set()
+        """The keys of replies of this run."""
         self._counted: set[str] = set()
         self.earlier = sum(self._charge(reply) for reply in replies.bought_by(account))
         """Paid by this account before, for whatever text."""
@@ -57,37 +58,33 @@ class Ledger:
 
     def look_at_batches(self) -> None:
         """See what lies with batches; those of a killed run do, too."""
-        bounds = self._replies.in_batches(self.account)
-        self.in_batches = sum(self._price(*bound, batch=True) for bound in bounds)
+        bounds = self.replies.in_batches(self.account)
+        self.in_batches = sum(self.price(bound, batch=True) for bound in bounds)
 
-    def bound(self, body: Body) -> float:
-        """The most that a request can cost."""
-        return self._price(*token_bound(body), batch=self._llm.batch)
-
-    def fits(self, bound: float) -> bool:
-        """Whether a request may be sent beside those under way."""
+    def fits(self, most: float) -> bool:
+        """Whether a request that can cost so much may be sent beside those under way."""
         limit = self._llm.max_cost
-        return limit is None or self.spent + self.earlier + self.in_batches + sum(self.under_way) + bound <= limit
+        return limit is None or self.spent + self.earlier + self.in_batches + sum(self.under_way) + most <= limit
 
-    def buy(self, body: Body, reply: Reply) -> Reply:
-        """The reply as this account's, paid for."""
-        paid = reply.paid_by(self.account, token_bound(body))
-        self.pay(paid)
-        return paid
+    def keep(self, replies: Mapping[str, Reply]) -> None:
+        """Count what this run has paid for, and put it on the disk; others' requests that lay with a batch are theirs.
 
-    def pay(self, reply: Reply) -> None:
-        """Count a reply of this run, unless it was another account's request."""
-        if reply.account == self.account:
-            self.spent += self._charge(reply)
+        Raises:
+            StorageError: where it cannot be kept.
+        """
+        self.spent += sum(self._charge(reply) for reply in replies.values() if reply.account == self.account)
+        self._bought |= replies.keys()
+        self.replies.add(replies)
 
-    def count(self, passage: int, key: str, reply: Reply, *, earlier: bool) -> None:
+    def count(self, passage: int, key: str) -> None:
         """Put a reply on a passage's account, once."""
         if key in self._counted:
             return
         self._counted.add(key)
-        cost = self._cost(reply)
-        used = Usage(1, reply.prompt_tokens or 0, reply.completion_tokens or 0, cost, cost if earlier else 0.0)
-        self.usages[passage] += used
+        reply = self.replies[key]
+        tokens = reply.prompt_tokens or 0, reply.completion_tokens or 0
+        cost = self.price(tokens, batch=reply.batch)
+        self.usages[passage] += Usage(1, *tokens, cost, 0.0 if key in self._bought else cost)
 
     def stop(self, missing: int) -> CostError:
         """The error that ends a run, with how many sentences have no label yet."""
@@ -98,22 +95,11 @@ class Ledger:
             f"{missing} sentences have no label yet"
         )
 
-    def _charge(self, reply: Reply) -> float:
-        tokens: Tokens = reply.charged or (0, 0)
-        return self._price(*tokens, batch=reply.batch)
-
-    def _cost(self, reply: Reply) -> float:
-        return self._price(reply.prompt_tokens or 0, reply.completion_tokens or 0, batch=reply.batch)
-
-    def _price(self, prompt: int, completion: int, *, batch: bool) -> float:
+    def price(self, tokens: Tokens, *, batch: bool) -> float:
+        """What tokens cost, in the currency of the endpoint's prices."""
         endpoint = self._llm.endpoint
-        price = prompt * endpoint.input_price + completion * endpoint.output_price
+        price = tokens[0] * endpoint.input_price + tokens[1] * endpoint.output_price
         return price / MILLION * (self._llm.batch_price if batch else 1.0)
 
-
-def sum_usages(usages: Iterable[Usage]) -> Usage:
-    """The whole of several accounts."""
-    total = Usage()
-    for usage in usages:
-        total += usage
-    return total
+    def _charge(self, reply: Reply) -> float:
+        return self.price(reply.charged or (0, 0), batch=reply.batch)

@@ -12,7 +12,7 @@ import pytest
 from tests.endpoint import KEY, KEY_VARIABLE
 from tests.tiny import from_source
 
-from repurpose.labels.replies import Replies, Reply, read_reply, replies_path, request_key
+from repurpose.labels.llm.replies import Replies, Reply, read_reply, replies_path, request_key
 from repurpose.study.settings import Endpoint
 
 ENDPOINT = Endpoint(model="org/labeller:1", base_url="http://127.0.0.1:8000/v1", key_variable=KEY_VARIABLE)
@@ -76,7 +76,9 @@ def test_a_key_that_the_server_repeats_is_not_written(tmp_path: Path, monkeypatc
     with Replies.open(tmp_path, ENDPOINT) as replies:
         replies.add({"1": read_reply(json.dumps({"choices": [{"message": {"content": f"-{KEY}-"}}]}), ENDPOINT)})
         replies.add({"2": read_reply(f"<html>{KEY}", ENDPOINT)})
-        assert (replies["1"].content, replies["2"].body) == ("-***-", "<html>***")
+        escaped = "".join(f"\\u{ord(character):04x}" for character in KEY)
+        replies.add({"3": read_reply(f'{{"id": "{escaped}", "choices": []}}', ENDPOINT)})
+        assert (replies["1"].content, replies["2"].body, replies["3"].id) == ("-***-", "<html>***", "***")
     assert not [path for path in tmp_path.iterdir() if KEY in path.read_text()]
 
 
@@ -137,7 +139,7 @@ def test_each_model_and_address_has_its_file(tmp_path: Path) -> None:
 HOLD = """
 import sys, time
 from pathlib import Path
-from repurpose.labels.replies import Replies
+from repurpose.labels.llm.replies import Replies
 from repurpose.study.settings import Endpoint
 with Replies.open(Path(sys.argv[1]), Endpoint(model=sys.argv[2], base_url=sys.argv[3])):
     print("held", flush=True)

@@ -7,11 +7,11 @@ from pathlib import Path
 
 import pytest
 from tests.endpoint import KEY, REPLY_FAULTS, Body, FakeEndpoint, pick_faults, serve
-from tests.labels.conftest import MakeLlm, label_passages, make_passages
-from tests.labels.test_llm import assert_true, start
+from tests.labels.llm.conftest import MakeLlm, label_passages, make_passages, sum_usages
+from tests.labels.llm.test_annotator import assert_true, start
 
-from repurpose.labels import batch
-from repurpose.labels.ledger import CostError, sum_usages
+from repurpose.labels.llm import batch
+from repurpose.labels.llm.ledger import CostError
 from repurpose.model.endpoint import EndpointError
 
 UPLOAD = "POST /v1/files"
@@ -176,10 +176,25 @@ def test_a_large_file_is_cut(make_llm: MakeLlm, tmp_path: Path, monkeypatch: pyt
 
 def test_odd_files_lose_nothing_else() -> None:
     good = {"custom_id": "k", "response": {"status_code": 200, "body": {"choices": []}}}
-    lines = list(batch._read_lines("\n".join(["", "{", "[]", '{"custom_id": 3}', json.dumps(good)])))
-    assert lines == [good]
+    lines = ["", "{", "[]", '{"custom_id": 3}', json.dumps(good)]
+    assert batch._read_lines("\n".join(lines)) == [good]
     assert batch._response_body({"custom_id": "k", "response": {"status_code": 500, "body": {}}}) is None
     assert batch._response_body({"custom_id": "k", "response": None}) is None
+
+
+def test_lines_that_nobody_asked_for_are_not_kept(make_llm: MakeLlm, tmp_path: Path) -> None:
+    passages = make_passages(2, 3)
+    with serve(batch_polls=-1) as fake:
+        llm = make_llm(fake, batch=True)
+        kill_when_it_waits(start(llm, passages, tmp_path), fake)
+        fake.batch_polls = 1
+        fake.look_at_batch("batch-0")
+        line = {"response": {"status_code": 200, "body": {"usage": {"prompt_tokens": 10**9}}}}
+        for name in ("request/x", "batch/batch-0", KEY):
+            fake.files["output-0"] += json.dumps({"custom_id": name, **line}) + "\n"
+        assert_true(label_passages(passages, llm, tmp_path), passages)
+    (journal,) = tmp_path.glob("*.jsonl")
+    assert "1000000000" not in journal.read_text() and KEY not in journal.read_text()
 
 
 def test_the_key_is_in_no_file(make_llm: MakeLlm, tmp_path: Path) -> None:
