@@ -22,7 +22,7 @@ from repurpose.data.schemas import LENS
 from repurpose.data.selected import read_selected
 from repurpose.directions.unit_directions import Directions, read_directions
 from repurpose.model.loading import load_model, made_with
-from repurpose.model.tokens import load_tokenizer
+from repurpose.model.tokens import decode, load_tokenizer
 from repurpose.study.errors import one_line_errors
 from repurpose.study.settings import BEHAVIOURS, Role, StepSettings
 
@@ -33,7 +33,7 @@ TOP = 10
 
 def entries(tokenizer: PreTrainedTokenizerBase, word: str, size: int) -> list[int]:
     """Vocabulary entries below `size` that hold the word, in any case."""
-    return [i for i in range(min(len(tokenizer), size)) if word in tokenizer.decode([i]).lower()]
+    return [i for i in range(min(len(tokenizer), size)) if word in decode(tokenizer, [i]).lower()]
 
 
 def score_words(
