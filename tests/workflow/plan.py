@@ -76,7 +76,7 @@ def main() -> None:
     plans = {}
     for name, files in changes.items():
         with changed(files), contextlib.redirect_stdout(io.StringIO()):
-            if any(name.endswith(".py") for name in files):
+            if any(name.startswith("src/") for name in files):
                 forget_code()
             plans[name] = plan(name_jobs)
     json.dump(plans, sys.stdout)

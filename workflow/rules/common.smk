@@ -26,7 +26,7 @@ from repurpose.study.resources import (
     sweep_tokens,
 )
 from repurpose.study.resources import BYTES as NUMBER_BYTES
-from repurpose.study.code_digest import code_digest
+from repurpose.study.code_digest import step_code
 from repurpose.study.locks import clear_stale_locks, hold_run_lock
 from repurpose.study.pair_files import check_models, local_folders, read_config
 from repurpose.study.settings import SettingsError, canonical_json, locate, read_study, step_settings
@@ -87,16 +87,16 @@ wildcard_constraints:
     annotator="|".join(ANNOTATORS),
 
 
-def settings_of(step, *names, module=None):
+def settings_of(step, *names):
     """A params function of wildcards only: the step's settings, the named wildcards and its code's digest, as JSON.
 
-    One string, because Snakemake compares params as a set of values without their names. `module` is the step's
-    module where it is not named as the step.
+    One string, because Snakemake compares params as a set of values without their names.
     """
 
     def settings(wildcards):
         extra = {name: wildcard_value(name, wildcards[name]) for name in names}
-        return canonical_json({**step_settings(STUDY, step, **extra), "code": code_digest(module or step)})
+        values = step_settings(STUDY, step, **extra)
+        return canonical_json({**values, "code": step_code(step, values)})
 
     return settings
 
