@@ -55,7 +55,7 @@ def plan(describe: Callable[[DAG], Described], snakefile: Path = Path("Snakefile
     """Plan the default study, or the one of a file, and return what is said of the graph of its jobs."""
     with SnakemakeApi(OutputSettings(quiet={Quietness.ALL})) as api:
         workflow = api.workflow(
-            resource_settings=ResourceSettings(cores=2),
+            resource_settings=ResourceSettings(cores=8),
             config_settings=ConfigSettings(configfiles=list(studies)),
             storage_settings=StorageSettings(),
             snakefile=snakefile,

@@ -153,9 +153,9 @@ class Demands:
         return attempt * minutes(self.weights, self.parameters, tokens)
 
     @property
-    def retries(self) -> int:
-        """Further attempts of a job that may run out of memory or time; small models never do."""
-        return 1 if self.gpus else 0
+    def retries(self) -> int | None:
+        """Further attempts of a job that may run out of memory or time; for small models null: as the profile says."""
+        return 1 if self.gpus else None
 
 
 def cpu_threads(gpus: int, otherwise: int = 1) -> int:
