@@ -7,6 +7,7 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 from types import FrameType
+from typing import Any
 
 import pytest
 from tests.tiny import StepMaker
@@ -55,7 +56,7 @@ def test_what_runs_from_prompts_to_measurements_is_in_the_digests(
     names = ("prompts", "rollouts", "sentences", "labels", "activations", "sweep", "measurements")
     files = {name: str(tmp_path / f"{name}.parquet") for name in names}
     write_table(files["prompts"], prompt_rows, PROMPTS, {})
-    steps = [
+    steps: list[tuple[StepSettings, dict[str, Any], str]] = [
         (make_step("rollouts.prompts"), {"output": str(tmp_path / "other.parquet")}, "organism/language.py"),
         (make_step("rollouts.sampling", shard=0), {"prompts": files["prompts"], "output": files["rollouts"]}, ""),
         (make_step("rollouts.sentences"), {"rollouts": files["rollouts"], "output": files["sentences"]}, ""),

@@ -26,7 +26,8 @@ class Clock:
 
 def shown(*pieces: str, seconds: float = 0.0) -> list[str]:
     """The lines shown of a job's output, so many seconds between its pieces."""
-    clock, lines = Clock(), []
+    clock = Clock()
+    lines: list[str] = []
     job = Filter("rollouts/0", clock)
     for piece in (*pieces, ""):
         clock.seconds += seconds
