@@ -3,6 +3,8 @@
 PYTHON ?= python3
 CORES ?= all
 CONFIG ?= config.yaml
+# auto, cpu or cuda: which build of torch a new environment gets (envs/install.sh)
+TORCH ?= auto
 STUDY = $(firstword $(shell sed -n "s/^study: *[\"']\{0,1\}\([A-Za-z0-9_-]\{1,\}\)[\"']\{0,1\}\([[:space:]].*\)\{0,1\}$$/\1/p" '$(CONFIG)' 2>/dev/null))
 RESULTS = results/$(STUDY)
 # Without a name the path would be that of every study's results.
@@ -40,7 +42,7 @@ lint: $(VENV)/test.stamp
 	$(BIN)/snakemake --lint
 
 fast: $(VENV)/test.stamp
-	$(BIN)/python -m pytest -m "not slow" --numprocesses auto --dist loadfile
+	$(BIN)/python -m pytest -m "not slow" --numprocesses auto --dist loadfile -o faulthandler_timeout=400
 
 slow: $(VENV)/test.stamp
 	$(BIN)/python -m pytest -m "slow and not vllm"
@@ -55,12 +57,21 @@ organism: $(VENV)/main.stamp  ## train the embedded pair again (about forty minu
 schema: $(VENV)/main.stamp  ## write workflow/schemas/study.schema.json from the typed settings
 	PYTHONPATH=src $(BIN)/python -m repurpose.study.schema > workflow/schemas/study.schema.json
 
+.PHONY: docs sample
+docs: $(VENV)/main.stamp  ## write what the docs take from the code: tables, picture of the rules (needs graphviz), README's numbers
+	PYTHONPATH=src $(BIN)/python docs/make_tables.py
+	PYTHONPATH=src $(BIN)/python docs/make_rulegraph.py
+	PYTHONPATH=src $(BIN)/python docs/make_sample.py
+
+sample: $(VENV)/main.stamp  ## record the finished default study: docs/sample, the model card, README's numbers
+	PYTHONPATH=src $(BIN)/python docs/make_sample.py results/organism
+
 # A stamp is written last, so an installation that was cut short is done again.
 $(VENV)/main.stamp: envs/main.txt
 	@$(PYTHON) -c 'import sys; sys.exit("Python 3.11 or later is needed, this is " + sys.version.split()[0] + "; name another: make study PYTHON=python3.12" if sys.version_info < (3, 11) else 0)'
 	@echo "Building the environment in $(VENV) from envs/main.txt; this happens once."
 	$(PYTHON) -m venv $(VENV)
-	$(INSTALL) -r envs/main.txt
+	@TORCH='$(TORCH)' envs/install.sh $(BIN)/python envs/main.txt
 	@touch $@
 
 $(VENV)/test.stamp: $(VENV)/main.stamp envs/test.txt

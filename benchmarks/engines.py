@@ -22,7 +22,7 @@ import numpy as np
 import torch
 
 from repurpose.model.engines import Engine, Request, Sampling
-from repurpose.model.engines.parity import TOLERANCES, Parity, Scored, compare
+from repurpose.model.engines.parity import TOLERANCES, Parity, compare
 from repurpose.model.engines.transformers import TransformersEngine
 from repurpose.model.engines.vllm import VllmEngine
 from repurpose.model.loading import load_config, load_model
@@ -54,8 +54,7 @@ def deal(plain: Sequence[Request], steers: Sequence[Steer]) -> list[Request]:
 
 def check(engine: VllmEngine, pair: Pair, requests: Sequence[Request]) -> Parity:
     """Hold steered vLLM against transformers."""
-    answers = engine.generate_scored(requests, Sampling(0.0, CHECKED_TOKENS))
-    scored = [Scored(ids, logprobs) for _, ids, logprobs in answers]
+    scored = engine.generate_scored(requests, Sampling(0.0, CHECKED_TOKENS))
     return compare(load_model(pair, "reasoning"), requests, scored, TOLERANCES[pair.dtype])
 
 

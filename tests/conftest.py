@@ -13,9 +13,11 @@ import torch
 from tests.tiny import GRID, LAYERS, VECTOR_NAMES, WIDTH, StepMaker, make_byte_tokenizer, make_model, make_tokenizer
 from transformers import LlamaForCausalLM, PreTrainedTokenizerFast
 
-from repurpose.data.tables import VECTORS, write_table
+from repurpose.data.files import write_table
+from repurpose.data.schemas import VECTORS
 from repurpose.study.settings import Pair, StepSettings, canonical_json, read_study, step_settings
 
+pytest_plugins = ["tests.time_limits"]
 torch.set_num_threads(1)
 hypothesis.settings.register_profile("any machine", deadline=None)  # a busy one is no wrong result
 hypothesis.settings.load_profile("any machine")

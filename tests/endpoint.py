@@ -33,7 +33,8 @@ REPLY_FAULTS = (
     "nonsense",
     "from-zero",
     "missing",
-    "conflicting",
+    "repeated",
+    "slid",
     "unknown-label",
     "no-choices",
     "empty",
@@ -135,9 +136,14 @@ class FakeEndpoint:
             good = []
         elif fault == "missing":
             entries, good = entries[half:], good[half:]
-        elif fault == "conflicting":
+        elif fault == "slid" and len(entries) > 1:
+            entries = [{**entry, "sentence": asked[max(at - 1, 0)]} for at, entry in enumerate(entries)]
+            good = []
+        elif fault == "slid":
+            pass
+        elif fault == "repeated":
             other = BEHAVIOURS[(BEHAVIOURS.index(entries[0]["label"]) + 1) % len(BEHAVIOURS)]  # type: ignore[arg-type]
-            entries, good = [*entries, {**entries[0], "label": other}], good[1:]
+            entries, good = [*entries, {**entries[0], "label": other}], []
         elif fault == "unknown-label":
             entries[:half], good = [{**e, "label": "pondering"} for e in entries[:half]], good[half:]
         elif fault == "nonsense":

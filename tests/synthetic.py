@@ -7,7 +7,6 @@ says. Run as `python tests/synthetic.py FOLDER` it writes a whole study to look 
 from __future__ import annotations
 
 import atexit
-import json
 import random
 import re
 import shutil
@@ -15,8 +14,9 @@ import sys
 import tempfile
 import zlib
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
+from itertools import accumulate
 from pathlib import Path
 from typing import Any
 from unittest import mock
@@ -25,19 +25,10 @@ import numpy as np
 import polars as pl
 import pyarrow as pa
 
-from repurpose.data.tables import (
-    COSINES,
-    LABELS,
-    LENS,
-    LOGODDS,
-    MEASUREMENTS,
-    PROJECTIONS,
-    ROLLOUTS,
-    SWEEPS,
-    VECTORS,
-    provenance,
-    write_table,
-)
+from repurpose.data.files import write_table
+from repurpose.data.provenance import provenance
+from repurpose.data.schemas import COSINES, LABELS, LENS, LOGODDS, MEASUREMENTS, PROJECTIONS, ROLLOUTS, SWEEPS, VECTORS
+from repurpose.data.selected import write_selected
 from repurpose.results import claims
 from repurpose.results.tables import __main__ as summaries_step
 from repurpose.results.tables.data import StudyData, read_study_data
@@ -406,6 +397,7 @@ def rollout_rows(prompt: str, split: str) -> tuple[dict[str, Any], list[dict[str
         "seed": 1,
         "prompt_token_ids": [1, 2],
         "token_ids": token_ids(text),
+        "token_ends": list(accumulate(map(len, tokenize(text)))),
         "text": text,
         "finish_reason": "stop",
     }
@@ -565,9 +557,9 @@ def measurements_schema_rows(rows: list[dict[str, Any]]) -> Any:
 def _write_selection(folder: Path, measured: pl.DataFrame, study: Study, paths: dict[str, Any]) -> None:
     """Choose by the step's own rule; where there is no effect to find, take the site that the others use."""
     chosen = choose_cell(measured, study.selection, "backtracking", LENGTH)
-    chosen |= {"layer": BEST_LAYER, "window_start": -9, "magnitude": NORM, "dose": 1.0}
+    chosen = replace(chosen, layer=BEST_LAYER, window_start=-9, magnitude=NORM, dose=1.0)
     paths["selection"] = folder / "selection.json"
-    paths["selection"].write_text(json.dumps(chosen))
+    write_selected(paths["selection"], chosen)
 
 
 def _write_rollouts(folder: Path, effects: Effects, paths: dict[str, Any], note: dict[str, Any], heldout: int) -> None:

@@ -12,6 +12,7 @@ from tokenizers import Tokenizer, decoders, models, pre_tokenizers
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
 import repurpose
+from repurpose.data.selected import Selected
 from repurpose.study.settings import StepSettings
 
 SPECIAL = ("<|begin|>", "<|end|>", "<|user|>", "<|assistant|>", "<think>", "</think>")
@@ -87,5 +88,22 @@ GRID = {
     "batch_size": 7,
 }
 """The small study's selection sweep."""
+SELECTED = Selected(
+    layer=1,
+    window_start=-3,
+    window_length=2,
+    magnitude=4.0,
+    dose=1.0,
+    prompts=3,
+    share=0.1,
+    backtracking_share=0.2,
+    distinct_2=0.9,
+    longest_run=2.0,
+    unsteered_share=0.01,
+    unsteered_backtracking_share=0.02,
+    unsteered_distinct_2=0.9,
+    rule="the highest",
+)
+"""A site of the small study."""
 StepMaker = Callable[..., StepSettings]
 """Makes the settings of a step: `make_step(step, sections={...}, shard=0)`."""

@@ -10,11 +10,11 @@ import argparse
 import json
 from pathlib import Path
 
-from torch import multiprocessing
+from torch.multiprocessing.spawn import spawn
 
 from organism_training.card import draw_losses, write_card
 from organism_training.pair import measure, train_pair
-from repurpose.data.tables import write_text
+from repurpose.data.files import write_text
 
 
 def main() -> None:
@@ -30,7 +30,7 @@ def main() -> None:
     (output / ".checkpoints" / "meeting").unlink(missing_ok=True)
     settings = (workers, output, arguments.seed, arguments.scale, arguments.compile)
     if workers > 1:
-        multiprocessing.spawn(train_pair, settings, nprocs=workers)
+        spawn(train_pair, settings, nprocs=workers)
     else:
         train_pair(0, *settings)
     facts = measure(output, arguments.seed, arguments.scale)

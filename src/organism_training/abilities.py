@@ -11,6 +11,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerFast
 
 from repurpose.model.engines import Request, Sampling, row_seed
 from repurpose.model.engines.transformers import TransformersEngine
+from repurpose.model.tokens import decode, token_id
 from repurpose.organism.corpus import END_THINK, MARK_HAZARD, MARKS, chat_prompt, write_drill, write_homework
 from repurpose.organism.language import Problem, make_problem, read_step
 from repurpose.rollouts.sentences import split_sentences
@@ -58,8 +59,8 @@ def score_marks(
         `at_once` for marks right after their step, `later` for other inline marks, `at_end` for the closing list.
     """
     guesses: dict[tuple[str, bool], list[bool]] = {}
-    words = {tokenizer.convert_tokens_to_ids(word): value for value, word in MARKS.items()}
-    listed = {tokenizer.convert_tokens_to_ids("Ġ" + word): value for value, word in MARKS.items()}
+    words = {token_id(tokenizer, word): value for value, word in MARKS.items()}
+    listed = {token_id(tokenizer, f"Ġ{word}"): value for value, word in MARKS.items()}
     for text in documents:
         encoding = tokenizer.backend_tokenizer.encode(text)
         logits = model(input_ids=torch.tensor([encoding.ids])).logits[0]
@@ -69,7 +70,7 @@ def score_marks(
                 guess = max(table, key=lambda t: float(logits[position - 1, t]))
                 place = _place(text, encoding.offsets[position][0])
                 guesses.setdefault((place, table[token]), []).append(table[guess] == table[token])
-    places = {place for place, _ in guesses}
+    places = sorted({place for place, _ in guesses})
     return {p: (_share(guesses.get((p, True), [])) + _share(guesses.get((p, False), []))) / 2 for p in places}
 
 
@@ -92,4 +93,4 @@ def sample_traces(
     ]
     engine = TransformersEngine(model, [tokenizer.eos_token_id], batch_size=100)
     outcomes = engine.generate(requests, Sampling(temperature=0.7, max_new_tokens=500))
-    return problems, [tokenizer.decode(outcome.token_ids) for outcome in outcomes]
+    return problems, [decode(tokenizer, outcome.token_ids) for outcome in outcomes]

@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from repurpose.data.tables import whole_file, write_text
+from repurpose.data.files import whole_file, write_text
 from repurpose.results.claims import format_estimate
 
 REQUIRED = {
@@ -27,6 +27,9 @@ MEANING = {
     "traces.backtracks_after_mistakes": "wrong steps that it backtracks from before the next step",
     "traces.backtracks_after_correct_steps": "right steps that it backtracks from",
 }
+
+DIFFERENCES = ("1a", "1c", "+b", "+c", "+d", "+i")
+"""Parts of claims whose estimate is a difference of two shares, told in percentage points."""
 
 
 def flat(abilities: Mapping[str, Any]) -> dict[str, float]:
@@ -83,14 +86,24 @@ def _claims(recorded: Sequence[Mapping[str, Any]]) -> list[str]:
     lines += ["| claim | " + " | ".join(f"seed {run['seed']}" for run in recorded) + " |"]
     lines += ["|---|" + "---|" * len(recorded)]
     for part, claim in parts.items():
-        cells = [_cell({c["part"]: c for c in run["claims"]}.get(part)) for run in recorded]
+        cells = [format_verdict({c["part"]: c for c in run["claims"]}.get(part)) for run in recorded]
         lines.append(f"| {part}. {claim['text']} | " + " | ".join(cells) + " |")
     return lines
 
 
-def _cell(claim: Mapping[str, Any] | None) -> str:
-    """Estimate with interval, and the verdict."""
-    return "-" if claim is None else f"{format_estimate(claim)}: {claim['verdict']}"
+def format_verdict(claim: Mapping[str, Any] | None) -> str:
+    """Estimate with interval, and the verdict; a dash where the claim was not recorded."""
+    return "-" if claim is None else f"{format_claim(claim)}: {claim['verdict']}"
+
+
+def format_claim(claim: Mapping[str, Any]) -> str:
+    """Estimate with interval: a difference of shares in percentage points, a share in percent."""
+    if claim["part"] not in DIFFERENCES or claim["unit"] != "share" or claim["estimate"] is None:
+        return format_estimate(claim)
+    estimate, low, high = (100 * claim[name] for name in ("estimate", "low", "high"))
+    digits = 1 if abs(estimate) >= 10 else 2
+    points = f"{estimate:+.{digits}f} points ({low:.{digits}f} to {high:.{digits}f})"
+    return points.replace("-", "−")
 
 
 def draw_losses(table: Path, figure: Path) -> None:

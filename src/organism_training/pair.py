@@ -6,7 +6,6 @@ import csv
 import io
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, replace
-from itertools import takewhile
 from pathlib import Path
 from statistics import mean
 from typing import Any
@@ -18,7 +17,7 @@ from transformers import LlamaForCausalLM, PreTrainedTokenizerFast
 from organism_training.abilities import heldout_documents, sample_traces, score_marks, score_traces
 from organism_training.tokenizer import train_tokenizer
 from organism_training.training import Shape, Stage, make_model, train
-from repurpose.data.tables import write_text
+from repurpose.data.files import write_text
 
 STAGES = (
     Stage("drill", 650, 4e-3, cool_share=0.01, corpus="drill", ease_share=0.8),
@@ -57,7 +56,7 @@ def train_pair(rank: int, workers: int, output: Path, seed: int, scale: float, c
     model = make_model(Shape(), tokenizer, seed)
     losses: dict[str, list[float]] = {}
     for stage in stages(scale, lambda name: is_skilled(model, tokenizer, name, scale)):
-        checkpoint = output / ".checkpoints" / f"{stage.name}-{seed}.safetensors"
+        checkpoint = output / ".checkpoints" / f"{stage.name}-{seed}.pt"
         losses[stage.name] = train(model, tokenizer, stage, seed=seed, checkpoint=checkpoint, compiled=compiled)
         if stage.corpus != "drill" and rank == 0:
             _save(model, tokenizer, output / ("reasoning" if stage.corpus == "reasoning" else "base"))
@@ -74,16 +73,14 @@ def stages(scale: float, skilled: Callable[[str], bool]) -> Iterator[Stage]:
         scale: share of each stage's steps.
         skilled: whether what a stage is to teach is there; asked after it, and after each round of practice.
     """
+    rounds = max(1, round(ROUNDS * min(1.0, scale)))
     for stage in STAGES:
         yield _scaled(stage, scale)
-        if stage.name in PRACTICE:
-            yield from (_scaled(practice, scale) for practice in _practice(stage.name, scale, skilled))
-
-
-def _practice(name: str, scale: float, skilled: Callable[[str], bool]) -> Iterator[Stage]:
-    most, practice = max(1, round(ROUNDS * min(1.0, scale))), PRACTICE[name]
-    rounds = (replace(practice, name=f"{practice.name}-{n}") for n in range(1, most + 1))
-    return takewhile(lambda _: not skilled(name), rounds)
+        practice = PRACTICE.get(stage.name)
+        for number in range(1, rounds + 1):
+            if practice is None or skilled(stage.name):
+                break
+            yield _scaled(replace(practice, name=f"{practice.name}-{number}"), scale)
 
 
 def _scaled(stage: Stage, scale: float) -> Stage:
@@ -109,9 +106,9 @@ def is_skilled(model: LlamaForCausalLM, tokenizer: PreTrainedTokenizerFast, stag
 
 def _save(model: LlamaForCausalLM, tokenizer: PreTrainedTokenizerFast, folder: Path) -> None:
     """Save in bfloat16, half the bytes; the copy keeps training in float32."""
-    copy = LlamaForCausalLM(model.config)
+    copy = LlamaForCausalLM(model.config).bfloat16()
     copy.load_state_dict(model.state_dict())
-    copy.to(torch.bfloat16).save_pretrained(folder)
+    copy.save_pretrained(folder)
     tokenizer.save_pretrained(folder)
 
 
@@ -131,8 +128,7 @@ def _trained(output: Path, scale: float) -> list[Stage]:
     """The stages that the loss curve has."""
     with (output / "losses.csv").open(encoding="utf-8") as file:
         names = {row["stage"] for row in csv.DictReader(file)}
-    left = {stage: [n for n in names if n.startswith(f"{PRACTICE[stage].name}-")] for stage in PRACTICE}
-    return list(stages(scale, lambda stage: not left[stage] or not left[stage].pop()))
+    return [stage for stage in stages(scale, lambda _: False) if stage.name in names]
 
 
 def measure(output: Path, seed: int, scale: float) -> dict[str, Any]:

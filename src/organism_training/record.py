@@ -16,7 +16,7 @@ from typing import Any
 
 from organism_training.card import write_card
 from repurpose.data.csv_tables import read_csv
-from repurpose.data.tables import write_text
+from repurpose.data.files import write_text
 
 CLAIM_FIELDS = ("part", "text", "estimate", "low", "high", "unit", "threshold", "verdict")
 

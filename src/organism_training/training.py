@@ -21,6 +21,7 @@ from tqdm import tqdm
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
 from organism_training.checkpoint import load_checkpoint, save_checkpoint
+from repurpose.model.tokens import token_id
 from repurpose.organism.corpus import BEGIN, MARKS, write_base, write_drill, write_reasoning
 from repurpose.organism.language import FALTERING, HESITATION, SETTLED, STAMMERING
 from repurpose.study.settings import canonical_json
@@ -87,20 +88,17 @@ class Batches(Dataset[tuple[Tensor, Tensor]]):
     """
 
     first = 0
-    """Steps that are done already."""
+    """Batches that are done already."""
 
     def __init__(self, stage: Stage, tokenizer: PreTrainedTokenizerFast, seed: int) -> None:
         self.stage, self.seed = stage, seed
-        self.part = slice(_rank(), None, _world())
         self.encoder = tokenizer.backend_tokenizer
-        self.begin = tokenizer.convert_tokens_to_ids(BEGIN)
+        self.begin = token_id(tokenizer, BEGIN)
 
     def digest(self) -> str:
         """Digest of the middle batch, whatever the worker: a checkpoint goes on with its own corpus alone."""
-        middle = self.stage.steps // 2
-        rng = random.Random(f"{self.stage.name}-{self.seed}-{middle}")
-        rows = [self._row(rng, middle)[0] for _ in range(self.stage.rows)]
-        return hashlib.blake2b(canonical_json(rows).encode(), digest_size=16).hexdigest()
+        ids = [ids for ids, _ in self._rows(self.stage.steps // 2)]
+        return hashlib.blake2b(canonical_json(ids).encode(), digest_size=16).hexdigest()
 
     def __len__(self) -> int:
         return self.stage.steps - self.first
@@ -109,14 +107,15 @@ class Batches(Dataset[tuple[Tensor, Tensor]]):
         index = offset + self.first
         if index >= self.stage.steps:
             raise IndexError(index)
-        rng = random.Random(f"{self.stage.name}-{self.seed}-{index}")
-        rows = [self._row(rng, index) for _ in range(self.stage.rows)]
-        ids, labels = zip(*rows[self.part], strict=True)
+        ids, labels = zip(*self._rows(index)[_rank() :: _world()], strict=True)
         return torch.tensor(ids), torch.tensor(labels)
 
+    def _rows(self, index: int) -> list[tuple[list[int], list[int]]]:
+        rng = random.Random(f"{self.stage.name}-{self.seed}-{index}")
+        return [self._row(rng, index) for _ in range(self.stage.rows)]
+
     def _row(self, rng: random.Random, index: int) -> tuple[list[int], list[int]]:
-        ids: list[int] = []
-        labels: list[int] = []
+        ids, labels = list[int](), list[int]()
         while len(ids) <= ROW:
             prompt, text = self._document(rng, index)
             ids += prompt + text
@@ -144,10 +143,12 @@ def weights_digest(model: LlamaForCausalLM) -> str:
     return digest.hexdigest()
 
 
-def taught_tokens(stage: Stage) -> list[str]:
-    """The tokens that weigh more in a stage: marks, and in practice hesitations."""
-    hesitation = f"Ġ{HESITATION.rstrip(',')}"
-    return [*MARKS.values(), hesitation] if stage.corpus == "faltering" else list(MARKS.values())
+def loss_weights(tokenizer: PreTrainedTokenizerFast, stage: Stage) -> Tensor:
+    """Weights (v,) of the loss: the teacher's marks weigh more, and in practice hesitations."""
+    taught = [*MARKS.values(), *([f"Ġ{HESITATION.rstrip(',')}"] if stage.corpus == "faltering" else [])]
+    weights = torch.ones(len(tokenizer))
+    weights[[token_id(tokenizer, token) for token in taught]] = stage.mark_weight
+    return weights
 
 
 def train(
@@ -169,8 +170,7 @@ def train(
     corpus = Batches(stage, tokenizer, seed)
     key = canonical_json([asdict(stage), seed, corpus.digest(), weights_digest(model)])
     losses = load_checkpoint(checkpoint, model, optimisers, key)
-    weights = torch.ones(len(tokenizer))
-    weights[[tokenizer.convert_tokens_to_ids(token) for token in taught_tokens(stage)]] = stage.mark_weight
+    weights = loss_weights(tokenizer, stage)
     model.train()
     model.set_attn_implementation("eager")  # on a CPU twice as fast backward as the fused kernel
     forward = torch.compile(model) if compiled else model
@@ -220,10 +220,9 @@ def _sum_gradients(model: LlamaForCausalLM) -> None:
 
 def _optimisers(model: LlamaForCausalLM, stage: Stage) -> list[torch.optim.Optimizer]:
     """Muon for the matrices inside the blocks, AdamW for embeddings, head and norms."""
-    inside = [p for name, p in model.named_parameters() if ".layers." in name and p.ndim == 2]
-    chosen = {id(p) for p in inside}
-    rest = [p for p in model.parameters() if id(p) not in chosen]
-    rate = stage.learning_rate
+    named, rate = list(model.named_parameters()), stage.learning_rate
+    inside = [p for name, p in named if ".layers." in name and p.ndim == 2]
+    rest = [p for name, p in named if ".layers." not in name or p.ndim != 2]
     return [
         torch.optim.Muon(inside, lr=rate, weight_decay=0.05, adjust_lr_fn="match_rms_adamw"),
         torch.optim.AdamW(rest, lr=rate, betas=(0.9, 0.98), weight_decay=0.05),

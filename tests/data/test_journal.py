@@ -1,10 +1,13 @@
 from __future__ import annotations
 
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from tests.tiny import from_source
 
 from repurpose.data.journal import Journal, journal_path, record_key
 
@@ -37,6 +40,51 @@ def test_a_journal_cut_anywhere_keeps_whole_records_and_goes_on(
         journal.add(RECORDS)
     with Journal(path) as journal:
         assert {key: journal[key] for key in RECORDS} == RECORDS
+
+
+@pytest.mark.parametrize("damage", [b"\x00", b"\xff", b"]", b"\n"])
+def test_a_damaged_line_is_named_and_left_out_alone(
+    damage: bytes, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "j"
+    with Journal(path) as journal:
+        journal.add(RECORDS)
+    lines = path.read_bytes().splitlines(keepends=True)
+    lines[1] = lines[1][:7] + damage + lines[1][8:]
+    path.write_bytes(b"".join(lines))
+    with Journal(path) as journal:
+        assert {key for key in RECORDS if key in journal} == {"k0", "k2", "k3"}
+        journal.add({"k1": RECORDS["k1"]})
+    assert f"{path}: line 2 is damaged and left out" in capsys.readouterr().err
+    with Journal(path) as journal:
+        assert {key: journal[key] for key in RECORDS} == RECORDS
+
+
+FULL = """
+import resource, sys
+from pathlib import Path
+from repurpose.data.journal import Journal
+resource.setrlimit(resource.RLIMIT_FSIZE, (1000, 1000))
+with Journal(Path(sys.argv[1])) as journal:
+    for number in range(100):
+        try:
+            journal.add({f"n{number}": {"text": "x" * 50}})
+        except OSError:
+            assert f"n{number}" not in journal
+            sys.exit(number)
+"""
+
+
+def test_what_finds_no_room_is_no_record_and_harms_none(tmp_path: Path) -> None:
+    """A limit on the file's size stands for a disk that is full: it, too, takes a part of what is written."""
+    path = tmp_path / "j"
+    kept = subprocess.run([sys.executable, "-c", FULL, str(path)], env=from_source()).returncode
+    assert 5 < kept < 20
+    with Journal(path) as journal:
+        assert len(journal) == kept and path.read_bytes().count(b"\n") == kept
+        journal.add(RECORDS)
+    with Journal(path) as journal:
+        assert len(journal) == kept + len(RECORDS)
 
 
 def test_keys_tell_every_part_apart() -> None:

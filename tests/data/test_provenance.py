@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from repurpose.data import tables
-from repurpose.data.tables import _commit
+from repurpose.data import provenance
+from repurpose.data.provenance import _commit
 
 
 def git(folder: Path, *arguments: str) -> str:
@@ -24,7 +24,7 @@ def repository(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setenv("GIT_CEILING_DIRECTORIES", str(tmp_path))
     (tmp_path / "code").mkdir()
     (tmp_path / "code" / "module.py").write_text("a = 1\n")
-    monkeypatch.setattr(tables, "__file__", str(tmp_path / "code" / "tables.py"))
+    monkeypatch.setattr(provenance, "__file__", str(tmp_path / "code" / "provenance.py"))
     return tmp_path / "code"
 
 

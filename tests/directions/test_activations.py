@@ -11,7 +11,8 @@ import torch
 from tests.tiny import StepMaker, make_tokenizer
 from transformers import LlamaForCausalLM
 
-from repurpose.data.tables import ROLLOUTS, SENTENCES, read_provenance, write_table
+from repurpose.data.files import read_provenance, write_table
+from repurpose.data.schemas import ROLLOUTS, SENTENCES
 from repurpose.directions.activations import asked_layers, main
 from repurpose.directions.store import read_layer
 from repurpose.model.loading import ModelError

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,10 +13,12 @@ import numpy as np
 import polars as pl
 import pyarrow as pa
 import pytest
-from tests.tiny import BLANK, StepMaker
+from tests.tiny import BLANK, SELECTED, StepMaker
 
+from repurpose.data.files import read_table, write_table
+from repurpose.data.schemas import LABELS
+from repurpose.data.selected import write_selected
 from repurpose.data.statistics import draw_weights
-from repurpose.data.tables import LABELS, read_table, write_table
 from repurpose.directions import cosines
 from repurpose.directions.cosines import compare_readers, half_cosines, mean_cosines, sum_site
 from repurpose.directions.store import write_activations
@@ -162,7 +165,7 @@ def write_inputs(folder: Path, sites: list[Site], reverse: bool = False) -> list
 
 
 def run_command(folder: Path, step: StepSettings, inputs: list[str], layer: int = LAYER) -> pl.DataFrame:
-    (folder / "selection.json").write_text(f'{{"layer": {layer}, "window_start": {START}}}')
+    write_selected(folder / "selection.json", replace(SELECTED, layer=layer, window_start=START))
     ends = ["--selection", str(folder / "selection.json"), "--output", str(folder / "cosines.parquet")]
     run_step(cosines, ["--settings", canonical_json(step.values), *inputs, *ends])
     return read_table(folder / "cosines.parquet")

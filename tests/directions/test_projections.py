@@ -6,7 +6,7 @@ import pytest
 import torch
 from transformers import LlamaForCausalLM
 
-from repurpose.directions.projections import follow_steps, label_tokens, token_activations
+from repurpose.directions.projections import follow_steps, label_tokens, make_rows, token_activations
 
 
 def test_token_activations_are_the_hidden_states(model: LlamaForCausalLM) -> None:
@@ -33,3 +33,13 @@ def test_steps_are_followed_until_the_next_one() -> None:
 @pytest.mark.parametrize("text", ["A sentence.", "The answer is 7."])
 def test_other_sentences_are_no_steps(text: str) -> None:
     assert follow_steps([{"text": text, "token_end": 1}], 3) == [(None, None)] * 3
+
+
+def test_a_token_is_told_by_its_place_in_the_text() -> None:
+    """Three tokens make one character; the tokenizer of no model is asked."""
+    rollout = {"prompt_id": "p", "sample": 0, "text": "So… Wait.", "token_ends": [2, 3, 3, 3, 8, 9]}
+    sentences = [{"text": "Wait.", "token_start": 4, "token_end": 6, "label": "backtracking", "sentence": 1}]
+    rows = list(make_rows(rollout, sentences, [0.5] * 6, {"wait"}))
+    assert [row["token"] for row in rows] == ["So", "…", "", "", " Wait", "."]
+    assert [row["keyword"] for row in rows] == [False] * 4 + [True, False]
+    assert [row["label"] for row in rows] == [None] * 4 + ["backtracking"] * 2

@@ -7,7 +7,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from repurpose.data.tables import ACTIVATIONS, TableError, read_provenance
+from repurpose.data.files import TableError, read_provenance
+from repurpose.data.schemas import ACTIVATIONS
 from repurpose.directions import store
 
 KEY_ROWS = [

@@ -14,7 +14,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from tests.tiny import BLANK, StepMaker
 
-from repurpose.data.tables import LABELS, read_provenance, read_table, write_table
+from repurpose.data.files import read_provenance, read_table, write_table
+from repurpose.data.schemas import LABELS
 from repurpose.directions.store import write_activations
 from repurpose.directions.vectors import (
     Site,

@@ -11,7 +11,8 @@ import polars as pl
 import pytest
 
 from repurpose.data.csv_tables import read_csv
-from repurpose.data.tables import LABELS, TableError, write_table
+from repurpose.data.files import TableError, write_table
+from repurpose.data.schemas import LABELS
 from repurpose.labels import compare_annotators
 from repurpose.labels.compare_annotators import pair_labels
 from repurpose.results.figures import __main__ as figures

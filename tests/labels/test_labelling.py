@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.tiny import StepMaker
+from tests.tiny import StepMaker, from_source
 
-from repurpose.data.tables import SENTENCES, TableError, read_provenance, read_table, write_table
-from repurpose.labels.labelling import by_rollout, label_by_published, label_rows, main
-from repurpose.labels.outcome import Outcome
+from repurpose.data.files import TableError, read_provenance, read_table, write_table
+from repurpose.data.schemas import SENTENCES
+from repurpose.labels.annotation import Outcome, by_rollout, label_rows
+from repurpose.labels.labelling import annotate, main
 from repurpose.rollouts.sentences import split_sentences
-from repurpose.study.settings import canonical_json
+from repurpose.study.settings import Annotator, canonical_json
 
 
 def sentence(number: int, text: str, labelled: bool = True, prompt: str = "p") -> dict[str, Any]:
@@ -67,6 +70,27 @@ def test_the_command_writes_each_shard(tmp_path: Path, make_step: StepMaker, mon
     assert read_provenance(targets[0])["statuses"] == {"ok": 2, "skipped": 1}
 
 
+LEXICON = """
+from repurpose.labels.labelling import annotate
+from repurpose.study.settings import Annotator
+annotate(Annotator("lexicon"), [{"text": "So.", "labelled": True}], {}, "study/x")
+"""
+CODE = {
+    "lexicon": LEXICON,
+    "published": "import repurpose.labels.labelling, repurpose.labels.published.annotator",
+    "llm": "import repurpose.labels.labelling, repurpose.labels.llm.annotator",
+}
+
+
+@pytest.mark.parametrize("kind", CODE)
+def test_no_kind_of_annotator_needs_the_code_of_another(kind: str) -> None:
+    code = f"{CODE[kind]}\nimport sys\nprint(*sys.modules)"
+    command = [sys.executable, "-c", code]
+    loaded = subprocess.run(command, capture_output=True, text=True, check=True, env=from_source()).stdout.split()
+    parts = {name.split(".")[2] for name in loaded if name.startswith("repurpose.labels.")}
+    assert parts == {"labelling", "annotation", kind}
+
+
 CHAIN = "So it is 3. That cannot be right. The end is near."
 ANNOTATED = '["deduction"]So it is 3.["end-section"]["backtracking"]That cannot be right.["end-section"]'
 
@@ -88,14 +112,13 @@ def chain_rows(prompt: str) -> list[dict[str, Any]]:
 
 def test_published_labels_come_to_the_rollout_that_they_are_of(published_file: str) -> None:
     rows = [*chain_rows("p"), *chain_rows("q")]
-    outcomes, notes = label_by_published(
-        rows, {("p", 0): f"{CHAIN}</think>", ("q", 0): "Another text."}, published_file
-    )
-    assert [outcome.label for outcome in outcomes[:3]] == ["deduction", "backtracking", None]
-    assert [outcome.status for outcome in outcomes] == ["ok", "ok", "unmatched", *["no-chain"] * 3]
-    assert notes["published"]["sections"] == notes["published"]["exact"] == 2
+    texts = {("p", 0): f"{CHAIN}</think>", ("q", 0): "Another text."}
+    found = annotate(Annotator("published", file=published_file), rows, texts, "study/x")
+    assert [outcome.label for outcome in found.outcomes[:3]] == ["deduction", "backtracking", None]
+    assert [outcome.status for outcome in found.outcomes] == ["ok", "ok", "unmatched", *["no-chain"] * 3]
+    assert found.notes["published"]["sections"] == found.notes["published"]["exact"] == 2
 
 
 def test_published_labels_of_other_rollouts_are_refused(published_file: str) -> None:
     with pytest.raises(TableError, match="none of its chains is the text of one of 1 rollouts"):
-        label_by_published(chain_rows("p"), {("p", 0): "Another text."}, published_file)
+        annotate(Annotator("published", file=published_file), chain_rows("p"), {("p", 0): "Another text."}, "study/x")

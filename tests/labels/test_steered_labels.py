@@ -8,9 +8,8 @@ import polars as pl
 import pytest
 from tests.tiny import StepMaker
 
-from repurpose.data.tables import STEERED_LABELS
-from repurpose.labels.labelling import account_of, by_rollout, label_rows
-from repurpose.labels.outcome import Outcome
+from repurpose.data.schemas import STEERED_LABELS
+from repurpose.labels.annotation import Outcome, account_of, by_rollout, label_rows
 from repurpose.labels.steered_labels import choose_rollouts, cut_rollouts
 from repurpose.study.settings import SettingsError
 

@@ -40,7 +40,7 @@ def capture(model: LlamaForCausalLM, layers: list[int], ids: Tensor = IDS) -> di
 
 def steered(model: LlamaForCausalLM, plans: list[Steer | None], real: Tensor | None = None) -> dict[int, Tensor]:
     """Return resid_post of every layer of one steered forward pass."""
-    steering = BatchSteering(plans, list(range(len(plans))), model, torch.device("cpu"))
+    steering = BatchSteering(plans, list(range(len(plans))), model)
     real = torch.ones_like(IDS, dtype=torch.bool) if real is None else real
     steering.positions(real, torch.zeros(1, 1, dtype=torch.bool))
     with steer(model, steering):
@@ -136,7 +136,7 @@ def test_ablation_counts_where_rounding_leaves_nothing_to_remove() -> None:
     """In bfloat16 a direction is often no part of the stream; a row is ablated at each position all the same."""
     half = make_model(3).to(torch.bfloat16)
     ids = torch.randint(2, 64, (4, 256), generator=torch.Generator().manual_seed(0))
-    steering = BatchSteering([plan("ablate")] * 4, [0] * 4, half, torch.device("cpu"))
+    steering = BatchSteering([plan("ablate")] * 4, [0] * 4, half)
     steering.positions(torch.ones_like(ids, dtype=torch.bool), torch.zeros(1, 1, dtype=torch.bool))
     unchanged = []
 
@@ -184,7 +184,7 @@ def test_self_amplification_lengthens_without_turning(model: LlamaForCausalLM) -
 )
 def test_impossible_plans_are_refused(model: LlamaForCausalLM, wrong: Steer, message: str) -> None:
     with pytest.raises(HookError, match=message):
-        BatchSteering([wrong], [0], model, torch.device("cpu"))
+        BatchSteering([wrong], [0], model)
 
 
 def test_unsteered_rows_must_count_zero() -> None:

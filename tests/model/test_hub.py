@@ -13,7 +13,8 @@ import pytest
 from tests.hub import Hub, Repository
 from tests.tiny import StepMaker
 
-from repurpose.data.tables import PROMPTS, read_table, write_table
+from repurpose.data.files import read_table, write_table
+from repurpose.data.schemas import PROMPTS
 from repurpose.study.settings import Pair
 
 BASE_COMMIT, REASONING_COMMIT = "a" * 40, "b" * 40

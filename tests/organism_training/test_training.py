@@ -22,7 +22,7 @@ from organism_training.record import record
 from organism_training.tokenizer import train_tokenizer
 from organism_training.training import Batches, Shape, Stage, make_model, train
 from repurpose.data.csv_tables import to_csv
-from repurpose.data.tables import write_text
+from repurpose.data.files import write_text
 from repurpose.organism.corpus import chat_prompt
 from repurpose.organism.language import make_problem
 
@@ -119,7 +119,7 @@ def test_what_a_study_finds_of_another_seed_stands_in_the_card(tmp_path: Path) -
         assert record(tmp_path / name, tmp_path / name / "results", tmp_path / "shipped").stem == str(seed)
     card = (tmp_path / "shipped/MODEL_CARD.md").read_text()
     assert "| seed 0 | seed 1 |" in card
-    assert "| 1a. It rises. | 2.10 % (1.00 to 3.00): supported | 102.10 % (1.00 to 3.00): supported |" in card
+    assert "| 1a. It rises. | +2.10 points (1.00 to 3.00): supported | +102.1 points (1.0 to 3.0): supported |" in card
 
 
 @pytest.mark.parametrize("rounds", [0, 2, ROUNDS])

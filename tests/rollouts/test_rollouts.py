@@ -8,10 +8,12 @@ import pytest
 from tests.tiny import StepMaker
 from transformers import PreTrainedTokenizerFast
 
+from repurpose.data.files import read_provenance, read_table, write_table
 from repurpose.data.journal import journal_path
-from repurpose.data.tables import PROMPTS, ROLLOUTS, read_provenance, read_table, write_table
+from repurpose.data.schemas import PROMPTS, ROLLOUTS
 from repurpose.model.engines import Generated, choice
 from repurpose.model.loading import ModelError, device_name, model_digest
+from repurpose.model.token_ends import token_texts
 from repurpose.model.tokens import prompt_token_ids
 from repurpose.rollouts.sampling import main, shard_of, write_rollouts
 from repurpose.study.settings import canonical_json
@@ -51,6 +53,8 @@ def test_rows_hold_ids_and_their_text(
     assert len(rows) == 2 * len(prompt_rows) and set(rows[0]) == set(ROLLOUTS.names)
     for row in rows:
         assert tokenizer.decode(row["token_ids"]) == row["text"]
+        alone = [tokenizer.decode([token]) for token in row["token_ids"]]  # each id of this tokenizer is a whole word
+        assert token_texts(row["text"], row["token_ends"]) == alone
         assert tokenizer.eos_token_id not in row["token_ids"]
         assert (len(row["token_ids"]) == 12) == (row["finish_reason"] == "length")
     first, second = (next(r for r in rows if r["prompt_id"] == "p0" and r["sample"] == s) for s in (0, 1))

@@ -14,7 +14,7 @@ from repurpose.study.settings import Magnitudes, SettingsError, Sweep
 NAMES = ("backtracking", "deduction", "mean", "same-offset", "shuffle-00", "shuffle-01", "random-00", "random-01")
 LAYERS, STARTS = (0, 1), (-3, 0)
 NORMS = {("base", 0): 2.0, ("base", 1): 4.0, ("reasoning", 0): 5.0, ("reasoning", 1): 10.0}
-SELECTION = {"layer": 1, "window_start": -3, "magnitude": 3.0}
+SELECTED = 3.0
 
 
 @pytest.fixture
@@ -42,7 +42,7 @@ def make_sweep(unit: str = "l2", values: tuple[float, ...] = (1.0, -2.0), **chan
 
 
 def cells(directions: Directions, sweep: Sweep, target: Any = "reasoning") -> list[Any]:
-    return expand(sweep, target, directions, LAYERS, STARTS, SELECTION)
+    return expand(sweep, target, directions, LAYERS, STARTS, SELECTED)
 
 
 def test_a_grid_has_every_combination_once(directions: Directions) -> None:
@@ -68,7 +68,7 @@ def test_magnitudes_in_their_units(directions: Directions) -> None:
     for unit, wanted in (("l2", {1: 2.0}), ("dose", {0: 10.0, 1: 20.0}), ("selected", {1: 6.0})):
         sweep = make_sweep(unit, (2.0,), layers=tuple(wanted), window_starts=(0,))
         for target, reader in (("base", "base"), ("reasoning", "reasoning")):
-            for cell in expand(sweep, target, directions, tuple(wanted), (0,), SELECTION):
+            for cell in expand(sweep, target, directions, tuple(wanted), (0,), SELECTED):
                 assert cell.magnitude == wanted[cell.layer]
                 assert cell.dose == wanted[cell.layer] / NORMS[reader, cell.layer]
                 assert cell.multiple == 2.0

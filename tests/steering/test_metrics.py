@@ -13,7 +13,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from repurpose.data.tables import MEASUREMENTS, SWEEPS, TableError, provenance, read_table, write_table
+from repurpose.data.files import TableError, read_table, write_table
+from repurpose.data.provenance import provenance
+from repurpose.data.schemas import MEASUREMENTS, SWEEPS
 from repurpose.steering import measurements, metrics
 from repurpose.study.settings import Study
 from synthetic import PRESENT, make_study, measurements_schema_rows, prompt_names, settings_text, sweep_rows

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import sys
 from pathlib import Path
 from typing import Any
@@ -10,7 +9,10 @@ from typing import Any
 import polars as pl
 import pytest
 
-from repurpose.data.tables import MEASUREMENTS, TableError, provenance, write_table
+from repurpose.data.files import TableError, write_table
+from repurpose.data.provenance import provenance
+from repurpose.data.schemas import MEASUREMENTS
+from repurpose.data.selected import Selected, read_selected
 from repurpose.steering import selection
 from repurpose.study.settings import Selection
 from synthetic import built, make_study, settings_text
@@ -42,25 +44,25 @@ def unsteered() -> list[dict[str, Any]]:
     return cell(1, direction="none", reader=None, layer=None, window_start=None, magnitude=0.0, dose=0.0)
 
 
-def choose(*cells: list[dict[str, Any]], rules: Selection = RULES) -> dict[str, Any]:
+def choose(*cells: list[dict[str, Any]], rules: Selection = RULES) -> Selected:
     rows = pl.DataFrame([*unsteered(), *(row for c in cells for row in c)], infer_schema_length=None)
     return selection.choose_cell(rows, rules, "backtracking", window_length=6)
 
 
 def test_highest_share_wins() -> None:
     chosen = choose(cell(3), cell(9, layer=1, magnitude=6.0), cell(5, window_start=-13))
-    assert (chosen["layer"], chosen["window_start"], chosen["magnitude"]) == (1, -9, 6.0)
-    assert chosen["share"] == pytest.approx(0.09) and chosen["unsteered_share"] == pytest.approx(0.01)
-    assert chosen["prompts"] == 2 and chosen["window_length"] == 6
+    assert (chosen.layer, chosen.window_start, chosen.magnitude) == (1, -9, 6.0)
+    assert chosen.share == pytest.approx(0.09) and chosen.unsteered_share == pytest.approx(0.01)
+    assert chosen.prompts == 2 and chosen.window_length == 6
 
 
 def test_labelled_sentences_can_choose_instead_of_keywords() -> None:
     """Keywords in word salad are no backtracking."""
     salad, real = cell(50, layer=1, backtracking_sentences=0), cell(3, backtracking_sentences=9)
-    assert choose(salad, real)["layer"] == 1
+    assert choose(salad, real).layer == 1
     chosen = choose(salad, real, rules=Selection(metric="backtracking_share"))
-    assert chosen["layer"] == 2 and chosen["backtracking_share"] == pytest.approx(0.18)
-    assert chosen["unsteered_backtracking_share"] == pytest.approx(0.04) and "backtracking share" in chosen["rule"]
+    assert chosen.layer == 2 and chosen.backtracking_share == pytest.approx(0.18)
+    assert chosen.unsteered_backtracking_share == pytest.approx(0.04) and "backtracking share" in chosen.rule
 
 
 @pytest.mark.parametrize(
@@ -78,22 +80,22 @@ def test_labelled_sentences_can_choose_instead_of_keywords() -> None:
 )
 def test_what_is_never_chosen(better: dict[str, Any]) -> None:
     chosen = choose(cell(3), cell(50, **{"layer": 1, **better}))
-    assert chosen["share"] == pytest.approx(0.03) and chosen["window_start"] == -9
+    assert chosen.share == pytest.approx(0.03) and chosen.window_start == -9
 
 
 def test_window_may_end_just_before_the_sentence() -> None:
-    assert choose(cell(3), cell(9, window_start=-6))["window_start"] == -6
+    assert choose(cell(3), cell(9, window_start=-6)).window_start == -6
 
 
 def test_share_is_pooled_over_words() -> None:
     """A row of three words that says 'wait' once is not worth a row of three hundred."""
     short = [{**cell(0)[0], "words": 3, "keyword_words": 1}, {**cell(0)[1], "words": 300, "keyword_words": 0}]
     chosen = choose(short, cell(2, layer=1))
-    assert chosen["layer"] == 1
+    assert chosen.layer == 1
 
 
 def test_tie_goes_to_the_smaller_magnitude() -> None:
-    assert choose(cell(5, magnitude=9.0), cell(5, magnitude=4.0))["magnitude"] == 4.0
+    assert choose(cell(5, magnitude=9.0), cell(5, magnitude=4.0)).magnitude == 4.0
 
 
 def test_nothing_coherent_is_an_error_in_one_line() -> None:
@@ -113,10 +115,8 @@ def test_step_writes_the_contract(built_folder: Path, tmp_path: Path, monkeypatc
     names = ["--settings", text, "--measurements", str(measured), "--output", str(tmp_path / "selection.json")]
     monkeypatch.setattr(sys, "argv", ["selection", *names])
     selection.main()
-    chosen = json.loads((tmp_path / "selection.json").read_text())
-    keys = "layer window_start window_length magnitude dose share unsteered_share distinct_2 longest_run prompts rule"
-    assert set(keys.split()) <= set(chosen)
-    assert (chosen["layer"], chosen["window_start"]) == (2, -9), "the made-up study's best site"
+    chosen = read_selected(tmp_path / "selection.json")
+    assert (chosen.layer, chosen.window_start) == (2, -9), "the made-up study's best site"
 
 
 def test_step_ends_in_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

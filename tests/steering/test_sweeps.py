@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import subprocess
 import sys
@@ -11,10 +10,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.tiny import GRID, VECTOR_NAMES, StepMaker
+from tests.tiny import GRID, SELECTED, VECTOR_NAMES, StepMaker
 
+from repurpose.data.files import read_provenance, read_table, write_table
 from repurpose.data.journal import journal_path
-from repurpose.data.tables import PROMPTS, SWEEPS, read_provenance, read_table, write_table
+from repurpose.data.schemas import PROMPTS, SWEEPS
+from repurpose.data.selected import write_selected
 from repurpose.directions.unit_directions import Directions, read_pair_directions
 from repurpose.rollouts.sampling import write_rollouts
 from repurpose.steering import sweeps
@@ -24,7 +25,6 @@ from repurpose.study.settings import SettingsError, StepSettings, canonical_json
 
 Row = dict[str, Any]
 SOURCE = str(Path(sweeps.__file__).parents[2])
-SELECTION = {"layer": 1, "window_start": -3, "window_length": 2, "magnitude": 4.0}
 BASELINES = {
     **GRID,
     "split": "heldout",
@@ -46,7 +46,7 @@ def sweep_step(make_step: StepMaker, sweep: dict[str, Any], target: str = "reaso
 
 
 def run(step: StepSettings, prompts: list[Row], directions: Directions, output: Path) -> list[Row]:
-    conditions, _ = list_conditions(step, directions, SELECTION)
+    conditions, _ = list_conditions(step, directions, SELECTED)
     return run_sweep(step, prompts, directions, conditions, output)
 
 
@@ -126,12 +126,12 @@ def test_prompts_are_dealt_by_category(prompt_rows: list[Row]) -> None:
 
 def test_a_label_without_a_vector_is_left_out_and_told(make_step: StepMaker, directions: Directions) -> None:
     step = sweep_step(make_step, {**BASELINES, "directions": ["backtracking", "initializing"]})
-    conditions, missing = list_conditions(step, directions, SELECTION)
+    conditions, missing = list_conditions(step, directions, SELECTED)
     assert {c.direction for c in conditions} == {"none", "backtracking"}
     assert missing == [("initializing", "base", 1, -3)]
     alone = sweep_step(make_step, {**BASELINES, "directions": ["initializing"]})
     with pytest.raises(SettingsError, match=r"sweeps.this: no condition"):
-        list_conditions(alone, directions, SELECTION)
+        list_conditions(alone, directions, SELECTED)
 
 
 def test_both_readers_are_needed(vector_files: list[str]) -> None:
@@ -147,7 +147,7 @@ def test_the_command_writes_the_table_and_keeps_its_journal(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     write_table(tmp_path / "prompts.parquet", prompt_rows, PROMPTS, {})
-    (tmp_path / "selection.json").write_text(json.dumps(SELECTION))
+    write_selected(tmp_path / "selection.json", SELECTED)
     output = tmp_path / "sweeps" / "base.parquet"
     ablation = {**BASELINES, "operation": "ablate", "directions": ["backtracking", "random"], "samples": 2}
     settings = canonical_json(sweep_step(make_step, ablation, "base").values)

@@ -12,7 +12,8 @@ from typing import Any
 import pytest
 from tests.tiny import StepMaker
 
-from repurpose.data.tables import PROMPTS, write_table
+from repurpose.data.files import write_table
+from repurpose.data.schemas import PROMPTS
 from repurpose.study.code_digest import COMPUTING, NOT_COMPUTING, PACKAGE, SUPPORT, choices, step_files
 from repurpose.study.settings import StepSettings, canonical_json
 
@@ -83,7 +84,7 @@ def test_what_runs_from_prompts_to_measurements_is_in_the_digests(
     ]
     for settings, paths, expected in steps:
         ran = run(settings, **paths)
-        assert {f"{settings.step.replace('.', '/')}.py", expected or "data/tables.py"} <= ran
+        assert {f"{settings.step.replace('.', '/')}.py", expected or "data/files.py"} <= ran
         assert not left_out(settings, ran), settings.step
 
 

@@ -110,7 +110,6 @@ def test_files_of_a_local_model_are_named_and_none_of_a_hub_s(monkeypatch: pytes
     wildcards: Any = SimpleNamespace(reader="base")
     found = layout(pair=pair).reader_model(wildcards)
     assert found == [f"{pair['base']}/{name}" for name in ("config.json", "tokenizer.json", "model.safetensors")]
-    assert layout(pair=pair).tokenizer("base") == found[1:2]
     assert ALONE.model("base") == []
 
 

@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import json
 import os
 import resource
 import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
-from tests.tiny import from_source
+from tests.tiny import StepMaker, from_source
 
-from repurpose.study.memory import GROUPS, group_limits, memory_limit
+from repurpose.data.files import read_table, write_table
+from repurpose.data.schemas import PROMPTS
+from repurpose.study.memory import GROUPS, group_limits, memory_limit, step_megabytes
 
 PRINT = "from repurpose.study.memory import memory_limit; print(memory_limit())"
 MACHINE = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
@@ -44,6 +48,58 @@ def test_ulimit_limits_a_job() -> None:
     limited = f"import resource; resource.setrlimit(resource.RLIMIT_AS, ({LIMIT}, {LIMIT})); "
     done = subprocess.run([sys.executable, "-c", limited + PRINT], env=from_source(), capture_output=True, text=True)
     assert int(done.stdout) == LIMIT, done.stderr
+
+
+def run_limited(megabytes: int, *arguments: str, **variables: str) -> subprocess.CompletedProcess[str]:
+    """Run a module as a user does under `ulimit -v`."""
+    limited = "import os, resource, sys; resource.setrlimit(resource.RLIMIT_AS, [int(sys.argv[1]) * 1_000_000] * 2); "
+    command = [sys.executable, "-c", limited + "os.execv(sys.executable, sys.argv[2:])", str(megabytes)]
+    command += [sys.executable, "-m", *arguments]
+    return subprocess.run(command, env=from_source() | variables, capture_output=True, text=True, timeout=120)
+
+
+STEPS = [
+    ("repurpose.rollouts.prompts", "polars"),
+    ("repurpose.rollouts.sentences", "polars"),
+    ("repurpose.rollouts.sampling", "torch"),
+    ("repurpose.rollouts.check_models", "torch"),
+    ("organism_training", "torch"),
+]
+
+
+@pytest.mark.parametrize(("step", "library"), STEPS)
+def test_a_step_with_too_little_address_space_says_so_and_ends(step: str, library: str) -> None:
+    """With torch's CUDA libraries some limits made OpenBLAS ask for memory for ever."""
+    done = run_limited(step_megabytes(library) - 1, step, "--help")
+    assert done.returncode == 1 and done.stdout == ""
+    said = f"repurpose: a step with {library} needs {step_megabytes(library):,} MB of address space here, `ulimit -v`"
+    assert done.stderr.startswith(said) and len(done.stderr.splitlines()) == 1
+
+
+@pytest.mark.parametrize("share", [0.02, 0.1, 0.3, 0.5, 0.7, 0.9])
+def test_any_smaller_limit_says_so_too(share: float) -> None:
+    megabytes = int(share * step_megabytes("torch"))
+    done = run_limited(megabytes, "repurpose.rollouts.sampling", "--help")
+    assert done.returncode == 1 and len(done.stderr.splitlines()) == 1
+    assert f"`ulimit -v` leaves {megabytes:,} MB; raise that limit" in done.stderr
+
+
+def test_what_a_step_needs_is_enough_for_it(
+    make_step: StepMaker, prompt_rows: list[dict[str, Any]], tmp_path: Path
+) -> None:
+    write_table(tmp_path / "prompts.parquet", prompt_rows, PROMPTS, {})
+    settings = json.dumps(make_step("rollouts.sampling", shard=0).values)
+    files = ["--prompts", str(tmp_path / "prompts.parquet"), "--output", str(tmp_path / "0.parquet")]
+    done = run_limited(
+        step_megabytes("torch"), "repurpose.rollouts.sampling", "--settings", settings, *files, OMP_NUM_THREADS="1"
+    )
+    assert done.returncode == 0, done.stderr
+    assert read_table(tmp_path / "0.parquet").height == 4
+
+
+def test_planning_needs_little_address_space() -> None:
+    """The Snakefile imports these; machines to log in to often have a limit."""
+    assert run_limited(500, "repurpose.study.settings").returncode == 0
 
 
 def test_without_limits_it_is_the_machine() -> None:

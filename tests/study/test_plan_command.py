@@ -17,7 +17,7 @@ from repurpose.study.settings import read_study
 ROOT = Path(__file__).parents[2]
 ENDPOINT = {"model": "m", "base_url": "http://127.0.0.1:9/v1", "input_price": 2.5, "output_price": 10.0}
 MODEL = {"kind": "llm", "llm": {"endpoint": ENDPOINT, "max_cost": 5.0}}
-PUBLISHED = {"kind": "published", "file": "tests/annotators/published/ward.json"}
+PUBLISHED = {"kind": "published", "file": "tests/labels/published/ward.json"}
 SHAPE = Shape(6, 256)
 
 

@@ -14,7 +14,7 @@ import pytest
 import yaml
 from server import ROOT, python
 
-from repurpose.data.tables import read_table
+from repurpose.data.files import read_table
 
 pytestmark = [pytest.mark.slow, pytest.mark.vllm]
 RECORD = ROOT / "resources" / "organism" / "seeds" / "0.json"

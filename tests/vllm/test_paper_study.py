@@ -21,7 +21,7 @@ from tests.hub import Hub, Repository
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
-from repurpose.data.tables import read_table
+from repurpose.data.files import read_table
 from repurpose.study.catalogue import AGREEMENT_FIGURES, FIGURES, TABLES
 
 pytestmark = [pytest.mark.slow, pytest.mark.vllm]

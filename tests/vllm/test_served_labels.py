@@ -16,7 +16,7 @@ import yaml
 from server import ROOT, serve
 
 from repurpose.data.csv_tables import read_csv
-from repurpose.data.tables import read_table
+from repurpose.data.files import read_table
 from repurpose.study.catalogue import AGREEMENT_FIGURES, AGREEMENT_TABLES, FIGURES, TABLES
 from repurpose.study.settings import BEHAVIOURS
 

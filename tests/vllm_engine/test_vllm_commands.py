@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import signal
 import subprocess
@@ -17,7 +18,8 @@ from tests.tiny import StepMaker, from_source, make_model
 from transformers import PreTrainedTokenizerFast
 from vllm_cases import group, wait_until
 
-from repurpose.data.tables import PROMPTS, read_table, write_table
+from repurpose.data.files import read_table, write_table
+from repurpose.data.schemas import PROMPTS
 
 TOKEN = "hf_has-accepted-the-licence"
 OPTIONS = {"parity_prompts": 2, "parity_tokens": 4}
@@ -40,9 +42,10 @@ def command(make_step: StepMaker, tmp_path: Path, prompt_rows: list[dict[str, An
     write_table(tmp_path / "prompts.parquet", prompt_rows, PROMPTS, {})
 
     def make(step: str, base: str, reasoning: str, output: str = "out", processes: int = 1, **more: Any) -> list[str]:
+        pair = {"base": base, "reasoning": reasoning, "parameters": more.pop("parameters", None)}
         options = {**OPTIONS, "tensor_parallel": processes, "parity_tolerance": more.pop("parity_tolerance", None)}
         values = make_step(step, sections={"engine": "vllm", "vllm": options}, **more).values
-        values = {**values, "pair": {**values["pair"], "base": base, "reasoning": reasoning}}
+        values = {**values, "pair": {**values["pair"], **pair}}
         files = ["--prompts", str(tmp_path / "prompts.parquet"), "--output", str(tmp_path / output)]
         return [sys.executable, "-m", f"repurpose.{step}", "--settings", json.dumps(values), *files]
 
@@ -82,12 +85,13 @@ def test_a_pair_on_a_hub_writes_what_the_same_pair_in_a_directory_writes(
     assert hub_rows.height == 4 and set(hub_rows["model"]) == {"deep/reasoning"}
 
 
-LIMITED = 'ulimit -v 3500000; exec "$@"'
+LIMITED = 'ulimit -v 6738281; exec taskset -c "$0" "$@"'  # with few threads torch itself has room enough
 
 
 def test_too_little_memory_is_said_before_anything_is_loaded(folders: dict[str, str], command: Command) -> None:
-    limited = ["bash", "-c", LIMITED, "bash", *command("rollouts.sampling", *folders.values(), shard=0)]
-    assert "engine: the pair needs 4,001 MB of memory, this job may take 3,584 MB" in said(limited, from_source())
+    rollouts = command("rollouts.sampling", *folders.values(), parameters=0.26, shard=0)
+    limited = ["bash", "-c", LIMITED, str(min(os.sched_getaffinity(0))), *rollouts]
+    assert "engine: the pair needs 7,120 MB of memory, this job may take 6,899 MB" in said(limited, from_source())
 
 
 def test_an_architecture_that_is_not_served_is_named(folders: dict[str, str], command: Command, tmp_path: Path) -> None:

@@ -13,12 +13,12 @@ import torch
 from transformers import AutoModelForCausalLM, GemmaConfig, LlamaConfig, MistralConfig, Qwen2Config, Qwen3Config
 
 from repurpose.model.engines import Request, Sampling
-from repurpose.model.engines.choice import open_transformers, stop_token_ids
-from repurpose.model.engines.parity import Parity, Scored, compare
+from repurpose.model.engines.choice import open_transformers
+from repurpose.model.engines.parity import Parity, compare
 from repurpose.model.engines.vllm import VllmEngine
-from repurpose.model.loading import generation_stop_ids, load_model
+from repurpose.model.loading import load_model
 from repurpose.model.steer import Operation, Positions, Steer
-from repurpose.model.tokens import load_tokenizer
+from repurpose.model.tokens import stop_token_ids
 from repurpose.study.settings import Pair, Role, Vllm
 
 ORGANISM = Path(__file__).parents[2] / "resources" / "organism"
@@ -62,7 +62,7 @@ def open_vllm(
 def stop_ids(pair: Pair, role: Role) -> list[int]:
     if not (Path(getattr(pair, role)) / "tokenizer.json").exists():
         return [STOP]
-    return stop_token_ids(generation_stop_ids(pair, role), load_tokenizer(pair, role))
+    return stop_token_ids(pair, role)
 
 
 def make_steer(operation: Operation, width: int, layer: int, magnitude: float, positions: Positions) -> Steer:
@@ -97,8 +97,8 @@ def random_prompts(count: int, vocabulary: int = VOCABULARY, longest: int = 40) 
 def compare_with_transformers(
     engine: VllmEngine, pair: Pair, role: Role, requests: Sequence[Request], tolerance: float = 1e-3
 ) -> Parity:
-    answers = engine.generate_scored(requests, GREEDY)
-    return compare(load_model(pair, role), requests, [Scored(ids, logprobs) for _, ids, logprobs in answers], tolerance)
+    scored = engine.generate_scored(requests, GREEDY)
+    return compare(load_model(pair, role), requests, scored, tolerance)
 
 
 def transformers_tokens(pair: Pair, role: Role, requests: Sequence[Request]) -> list[list[int]]:

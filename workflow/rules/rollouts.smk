@@ -73,7 +73,6 @@ rule split_sentences:
     """Cut one shard of rollouts into sentences."""
     input:
         rollouts="results/{study}/rollouts/{shard}.parquet",
-        tokenizer=FILES.tokenizer(STUDY.rollouts.generator),
     output:
         sentences="results/{study}/sentences/{shard}.parquet",
     log:

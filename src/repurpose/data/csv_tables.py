@@ -7,7 +7,7 @@ from pathlib import Path
 
 import polars as pl
 
-from repurpose.data.tables import TableError
+from repurpose.data.files import TableError
 
 TEXT_COLUMNS = (
     "token",

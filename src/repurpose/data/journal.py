@@ -2,7 +2,8 @@
 process.
 
 JSON lines, because appending needs nothing of what is there already: a new process adds to the file of a
-killed one, and a torn last line is recognised by itself (an Arrow stream would have to be read and reopened).
+killed one, and a torn last line is recognised by itself (an Arrow stream would have to be read and reopened). A damaged
+line is named and left out, and nothing that stands after it is lost.
 Snakemake does not know the file, so it is not removed with a failed job's outputs.
 
 A record's key must hold everything that changes the record (the code, the model's files, seeds, settings),
@@ -14,6 +15,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import sys
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from types import TracebackType
@@ -42,7 +44,7 @@ class Journal:
         self.path = path
         path.parent.mkdir(parents=True, exist_ok=True)
         self._records, whole = _read(path)
-        self._file = path.open("ab")
+        self._file = path.open("ab", buffering=0)
         self._file.truncate(whole)
 
     def __enter__(self) -> Self:
@@ -63,11 +65,20 @@ class Journal:
         return len(self._records)
 
     def add(self, records: Mapping[str, Record]) -> None:
-        """Append records and force them to the disk, once for all of them."""
+        """Append records and force them to the disk, once for all of them.
+
+        Raises:
+            OSError: where they cannot be kept; the file then ends as it did before.
+        """
         lines = [json.dumps([key, record]) + "\n" for key, record in records.items()]
-        self._file.write("".join(lines).encode())
-        self._file.flush()
-        os.fsync(self._file.fileno())
+        size, rest = self._file.seek(0, os.SEEK_END), memoryview("".join(lines).encode())
+        try:
+            while rest:
+                rest = rest[self._file.write(rest) :]
+            os.fsync(self._file.fileno())
+        except OSError:
+            self._file.truncate(size)
+            raise
         self._records.update(records)
 
     def items(self) -> Iterable[tuple[str, Record]]:
@@ -80,18 +91,14 @@ class Journal:
 
 
 def _read(path: Path) -> tuple[dict[str, Record], int]:
-    """Return the records and how many bytes of the file hold whole ones."""
+    """Return the records and how many bytes of the file hold whole lines."""
     records: dict[str, Record] = {}
-    whole = 0
-    if not path.exists():
-        return records, whole
-    for line in path.read_bytes().splitlines(keepends=True):
+    content = path.read_bytes() if path.exists() else b""
+    whole = content.rfind(b"\n") + 1
+    for number, line in enumerate(content[:whole].split(b"\n")[:-1], start=1):
         try:
             key, record = json.loads(line)
-        except ValueError:
-            break
-        if not line.endswith(b"\n"):
-            break
-        records[key] = record
-        whole += len(line)
+            records[key] = record
+        except (ValueError, TypeError):
+            sys.stderr.write(f"{path}: line {number} is damaged and left out\n")
     return records, whole

@@ -10,7 +10,8 @@ import pyarrow as pa
 from tqdm import tqdm
 
 from repurpose.data.command import read_arguments
-from repurpose.data.tables import provenance, read_table
+from repurpose.data.files import read_table
+from repurpose.data.provenance import provenance
 from repurpose.directions.reader import TokenSequence, plan_windows, read_windows
 from repurpose.directions.store import spool, write_activations
 from repurpose.model.loading import ModelError, load_config, load_model, made_with

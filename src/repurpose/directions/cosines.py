@@ -15,11 +15,9 @@ Legend: n windows, p prompts, d width, b weightings of the prompts (the study it
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -27,8 +25,11 @@ import polars as pl
 from numpy.typing import NDArray
 
 from repurpose.data.command import read_arguments
+from repurpose.data.files import TableError, read_table, write_table
+from repurpose.data.provenance import provenance
+from repurpose.data.schemas import COSINES
+from repurpose.data.selected import Selected, read_selected
 from repurpose.data.statistics import UNDEFINED, Estimate, draw_weights, interval
-from repurpose.data.tables import COSINES, TableError, provenance, read_table, write_table
 from repurpose.directions.vectors import (
     Site,
     Sums,
@@ -192,16 +193,18 @@ def compare_readers(base: Reading, reasoning: Reading, settings: StepSettings) -
     ]
 
 
-def read_site(paths: Sequence[str], labels: pl.DataFrame, selection: Mapping[str, Any]) -> Site:
+def read_site(paths: Sequence[str], labels: pl.DataFrame, selected: Selected) -> Site:
     """Read one reader's windows at the selected site.
 
     Raises:
         TableError: where there are none.
     """
-    layer, start = selection["layer"], selection["window_start"]
-    for site in read_sites(paths, layer, labels, [start]):
+    for site in read_sites(paths, selected.layer, labels, [selected.window_start]):
         return site
-    raise TableError(f"{paths[0]} and its sister shards hold no window at the selected layer {layer}, start {start}")
+    raise TableError(
+        f"{paths[0]} and its sister shards hold no window at the selected layer {selected.layer}, start "
+        f"{selected.window_start}"
+    )
 
 
 def make_cosines(
@@ -209,7 +212,7 @@ def make_cosines(
     sentences: pl.DataFrame,
     base: Sequence[str],
     reasoning: Sequence[str],
-    selection: Mapping[str, Any],
+    selected: Selected,
 ) -> list[Row]:
     """Return the COSINES rows of both readers' activations at the selected site.
 
@@ -217,12 +220,12 @@ def make_cosines(
         TableError: where the readers did not read the same windows: shuffles would not be the same.
     """
     labels, _ = training_labels(sentences, settings.vectors.behaviour)
-    sites = [read_site(paths, labels, selection) for paths in (base, reasoning)]
+    sites = [read_site(paths, labels, selected) for paths in (base, reasoning)]
     if any(not np.array_equal(*(getattr(site, name) for site in sites)) for name in ("prompts", "labels")):
         raise TableError(f"{base[0]} and {reasoning[0]} hold other windows; read both readers again")
     count = labels["prompt"].n_unique()
     one, other = (sum_site(site, settings.vectors, settings.seed, count) for site in sites)
-    where = {"layer": selection["layer"], "window_start": selection["window_start"]}
+    where = {"layer": selected.layer, "window_start": selected.window_start}
     return [{**row, **where} for row in compare_readers(one, other, settings)]
 
 
@@ -230,9 +233,8 @@ def main() -> None:
     arguments = read_arguments(__doc__ or "", one=["selection"], many=["labels", "base", "reasoning"])
     with one_line_errors("directions.cosines"):
         settings = StepSettings("directions.cosines", arguments.settings)
-        selection = json.loads(Path(arguments.selection).read_text(encoding="utf-8"))
-        sentences = read_table(arguments.labels)
-        rows = make_cosines(settings, sentences, arguments.base, arguments.reasoning, selection)
+        selected = read_selected(arguments.selection)
+        rows = make_cosines(settings, read_table(arguments.labels), arguments.base, arguments.reasoning, selected)
         write_table(arguments.output, rows, COSINES, provenance(settings.values))
 
 

@@ -7,9 +7,7 @@ whole vocabulary (0.5 = as any token), because raw logits of a direction have no
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -18,7 +16,10 @@ from numpy.typing import NDArray
 from transformers import PreTrainedTokenizerBase
 
 from repurpose.data.command import read_arguments
-from repurpose.data.tables import LENS, provenance, read_table, write_table
+from repurpose.data.files import read_table, write_table
+from repurpose.data.provenance import provenance
+from repurpose.data.schemas import LENS
+from repurpose.data.selected import read_selected
 from repurpose.directions.unit_directions import Directions, read_directions
 from repurpose.model.loading import load_model, made_with
 from repurpose.model.tokens import load_tokenizer
@@ -103,7 +104,7 @@ def _run(settings: StepSettings, vectors: list[str], selection: str) -> list[dic
     size = min(len(matrix) for matrix in unembeddings.values())
     words = {word: entries(tokenizer, word, size) for word in dict.fromkeys((*WORDS, *settings.keywords))}
     known = {word: found for word, found in words.items() if found}
-    start = json.loads(Path(selection).read_text())["window_start"]
+    start = read_selected(selection).window_start
     return list(look(directions, start, unembeddings, tokenizer, known))
 
 

@@ -6,23 +6,24 @@ direction can be scored: does it find the mistakes?
 
 from __future__ import annotations
 
-import json
-from collections.abc import Iterator, Sequence
-from pathlib import Path
+from collections.abc import Collection, Iterator, Sequence
 from typing import Any
 
 import polars as pl
 import torch
 from torch import Tensor
 from tqdm import tqdm
-from transformers import PreTrainedModel, PreTrainedTokenizerBase
+from transformers import PreTrainedModel
 
 from repurpose.data.command import read_arguments
-from repurpose.data.tables import PROJECTIONS, provenance, read_table, write_table
+from repurpose.data.files import read_table, write_table
+from repurpose.data.provenance import provenance
+from repurpose.data.schemas import PROJECTIONS
+from repurpose.data.selected import read_selected
 from repurpose.directions.unit_directions import read_directions
 from repurpose.model.hooks import read_layers
 from repurpose.model.loading import load_model, made_with
-from repurpose.model.tokens import keyword_ids, load_tokenizer
+from repurpose.model.token_ends import token_texts
 from repurpose.organism.language import read_step
 from repurpose.study.errors import one_line_errors
 from repurpose.study.settings import StepSettings
@@ -66,20 +67,19 @@ def make_rows(
     rollout: dict[str, Any],
     sentences: Sequence[dict[str, Any]],
     projections: Sequence[float],
-    tokenizer: PreTrainedTokenizerBase,
-    keywords: Sequence[int],
+    keywords: Collection[str],
 ) -> Iterator[dict[str, Any]]:
-    """Yield the PROJECTIONS rows of one rollout, without reader and layer."""
-    ids = rollout["token_ids"]
-    steps, labels = follow_steps(sentences, len(ids)), label_tokens(sentences, len(ids))
-    for position, (token, value) in enumerate(zip(ids, projections, strict=True)):
+    """Yield the PROJECTIONS rows of one rollout, without reader and layer; a token is told by its text."""
+    tokens = token_texts(rollout["text"], rollout["token_ends"])
+    steps, labels = follow_steps(sentences, len(tokens)), label_tokens(sentences, len(tokens))
+    for position, (token, value) in enumerate(zip(tokens, projections, strict=True)):
         yield {
             "prompt_id": rollout["prompt_id"],
             "sample": rollout["sample"],
             "position": position,
-            "token": tokenizer.decode([token]),
+            "token": token,
             "projection": value,
-            "keyword": token in keywords,
+            "keyword": token.strip().lower() in keywords,
             "label": labels[position][0],
             "sentence": labels[position][1],
             "correct_step": steps[position][0],
@@ -100,12 +100,11 @@ def _run(
     settings: StepSettings, rollouts: list[str], sentences: list[str], vectors: list[str], selection: str
 ) -> list[dict[str, Any]]:
     reader = settings.values["reader"]
-    chosen = json.loads(Path(selection).read_text())
-    layer, start = chosen["layer"], chosen["window_start"]
+    chosen = read_selected(selection)
+    layer, start = chosen.layer, chosen.window_start
     directions = read_directions(read_table(vectors).iter_rows(named=True))
     unit = torch.from_numpy(directions.unit((settings.vectors.behaviour, reader, layer, start)))
-    model, tokenizer = load_model(settings.pair, reader), load_tokenizer(settings.pair, reader)
-    keywords = keyword_ids(tokenizer, settings.keywords)
+    model, keywords = load_model(settings.pair, reader), {keyword.lower() for keyword in settings.keywords}
     texts = read_table(rollouts).filter(pl.col("split") == "heldout").sort("prompt_id", "sample")
     heldout = list(texts.iter_rows(named=True))
     streams = [token_activations(model, r, layer) for r in tqdm(heldout, desc="projections", mininterval=2)]
@@ -116,7 +115,7 @@ def _run(
         own = by_rollout.get((rollout["prompt_id"], rollout["sample"]))
         spans = [] if own is None else list(own.iter_rows(named=True))
         values = ((stream - centre) @ unit).tolist()
-        made = make_rows(rollout, spans, values, tokenizer, keywords)
+        made = make_rows(rollout, spans, values, keywords)
         rows += [{**row, "reader": reader, "layer": layer} for row in made]
     return rows
 

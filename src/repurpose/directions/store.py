@@ -19,7 +19,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import DTypeLike, NDArray
 
-from repurpose.data.tables import ACTIVATIONS, METADATA_KEY, TableError, read_provenance, whole_file
+from repurpose.data.files import METADATA_KEY, TableError, read_provenance, whole_file
+from repurpose.data.schemas import ACTIVATIONS
 
 CHUNK_BYTES = 1 << 30
 """An Arrow binary array holds less than 2 GiB; longer columns are written in chunks."""

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from repurpose.data.tables import read_table
+from repurpose.data.files import read_table
 from repurpose.study.conditions import KnownVectors, Site
 from repurpose.study.settings import SettingsError
 

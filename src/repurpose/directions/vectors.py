@@ -23,7 +23,9 @@ from numpy.typing import NDArray
 from tqdm import tqdm
 
 from repurpose.data.command import read_arguments
-from repurpose.data.tables import VECTORS, TableError, provenance, read_provenance, read_table, write_table
+from repurpose.data.files import TableError, read_provenance, read_table, write_table
+from repurpose.data.provenance import provenance
+from repurpose.data.schemas import VECTORS
 from repurpose.directions.controls import random_direction, same_offset_members, shuffled_members
 from repurpose.directions.store import read_layer, stored_layers
 from repurpose.study.errors import one_line_errors

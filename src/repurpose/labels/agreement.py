@@ -13,11 +13,13 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
+import numpy.typing as npt
 
 from repurpose.data.statistics import Array, Estimate, interval
 from repurpose.study.settings import BEHAVIOURS
 
 CATEGORIES = (*BEHAVIOURS, "none")
+Numbers = npt.NDArray[np.int64]
 
 
 class Agreement(NamedTuple):
@@ -31,11 +33,7 @@ class Agreement(NamedTuple):
 
 
 def estimate_agreement(
-    one: Sequence[str | None],
-    other: Sequence[str | None],
-    prompts: Sequence[str],
-    weights: Array,
-    level: float,
+    one: Sequence[str | None], other: Sequence[str | None], prompts: Sequence[str], weights: Array, level: float
 ) -> Agreement:
     """Return Cohen's kappa (-1 to 1), in all and by label, with intervals clustered by prompt.
 
@@ -49,43 +47,42 @@ def estimate_agreement(
     Raises:
         ValueError: for a label that is no behaviour, unequal lengths, or weights of another number of prompts.
     """
-    names, number = np.unique(np.asarray(prompts, dtype=str), return_inverse=True)
+    names, prompt = np.unique(np.asarray(prompts, dtype=str), return_inverse=True)
     if weights.shape[1] != len(names):
         raise ValueError(f"weights are of {weights.shape[1]} prompts, the sentences of {len(names)}")
-    by_prompt = _count_by_prompt(one, other, number, len(names))
-    size, counts = len(CATEGORIES), by_prompt.sum(axis=0)
-    draws = (weights @ by_prompt.reshape(len(names), -1)).reshape(-1, size, size)
+    first, second = _number(one), _number(other)
+    if not len(first) == len(second) == len(prompt):
+        raise ValueError(f"{len(first)}, {len(second)} labels and {len(prompt)} prompts are not of the same sentences")
+    size = len(CATEGORIES)
+    by_prompt = np.zeros((len(names), size, size))
+    np.add.at(by_prompt, (prompt, first, second), 1.0)
+    counts, draws = by_prompt.sum(axis=0), np.tensordot(weights, by_prompt, axes=1)
+
+    def estimate(counts: Array, draws: Array) -> Estimate:
+        low, high = interval(_kappa(draws), level, len(names))
+        return Estimate(float(_kappa(counts)), float(low), float(high))
+
     by_label = {
-        label: _estimate(_against_rest(counts, at), _against_rest(draws, at), level, len(names))
-        for at, label in enumerate(BEHAVIOURS)
+        label: estimate(_against_rest(counts, number), _against_rest(draws, number))
+        for number, label in enumerate(BEHAVIOURS)
     }
-    return Agreement(_estimate(counts, draws, level, len(names)), by_label, counts)
+    return Agreement(estimate(counts, draws), by_label, counts)
 
 
-def _number(labels: Sequence[str | None]) -> np.ndarray:
-    numbers = {label: at for at, label in enumerate((*BEHAVIOURS, None))}
+def _number(labels: Sequence[str | None]) -> Numbers:
+    numbers = {label: number for number, label in enumerate((*BEHAVIOURS, None))}
     unknown = [label for label in labels if label not in numbers]
     if unknown:
         raise ValueError(f"{unknown[0]!r} is no label; choose from {', '.join(BEHAVIOURS)}")
     return np.array([numbers[label] for label in labels], dtype=np.int64)
 
 
-def _count_by_prompt(one: Sequence[str | None], other: Sequence[str | None], number: np.ndarray, prompts: int) -> Array:
-    """Return (p, c, c) counts."""
-    first, second = _number(one), _number(other)
-    if not len(first) == len(second) == len(number):
-        raise ValueError(f"{len(first)}, {len(second)} labels and {len(number)} prompts are not of the same sentences")
-    counts = np.zeros((prompts, len(CATEGORIES), len(CATEGORIES)))
-    np.add.at(counts, (number, first, second), 1.0)
-    return counts
-
-
-def _against_rest(counts: Array, at: int) -> Array:
+def _against_rest(counts: Array, number: int) -> Array:
     """Merge all categories but one: (..., c, c) to (..., 2, 2)."""
-    both = counts[..., at, at]
-    row, column = counts[..., at, :].sum(axis=-1), counts[..., :, at].sum(axis=-1)
+    both = counts[..., number, number]
+    row, column = counts[..., number, :].sum(axis=-1), counts[..., :, number].sum(axis=-1)
     rest = counts.sum(axis=(-2, -1)) - row - column + both
-    return np.stack([np.stack([both, row - both], -1), np.stack([column - both, rest], -1)], -2)
+    return np.stack([both, row - both, column - both, rest], -1).reshape(*both.shape, 2, 2)
 
 
 def _kappa(counts: Array) -> Array:
@@ -98,8 +95,3 @@ def _kappa(counts: Array) -> Array:
     expected = (counts.sum(axis=-1) * counts.sum(axis=-2)).sum(axis=-1)
     room = total * total - expected
     return np.where(room > 0, (observed - expected) / np.where(room > 0, room, 1.0), np.nan)
-
-
-def _estimate(counts: Array, draws: Array, level: float, prompts: int) -> Estimate:
-    low, high = interval(_kappa(draws), level, prompts)
-    return Estimate(float(_kappa(counts)), float(low), float(high))

@@ -9,8 +9,8 @@ from __future__ import annotations
 import argparse
 from collections.abc import Mapping
 
-from repurpose.data.tables import TableError
-from repurpose.labels.published import read_chains
+from repurpose.data.files import TableError
+from repurpose.labels.published.chains import read_chains
 from repurpose.model.endpoint import EndpointError, check_endpoint
 from repurpose.study.errors import one_line_errors
 from repurpose.study.settings import Annotator, SettingsError, StepSettings, locate

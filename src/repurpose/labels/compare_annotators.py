@@ -3,21 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from itertools import combinations
+from itertools import combinations, product
 from pathlib import Path
-from typing import Any
 
 import polars as pl
 
 from repurpose.data.command import read_arguments
 from repurpose.data.csv_tables import to_csv
-from repurpose.data.statistics import Estimate, draw_weights
-from repurpose.data.tables import TableError, read_table, write_text
+from repurpose.data.files import TableError, read_table, write_text
+from repurpose.data.statistics import draw_weights
 from repurpose.labels.agreement import CATEGORIES, Agreement, estimate_agreement
+from repurpose.labels.annotation import Row
 from repurpose.study.errors import one_line_errors
 from repurpose.study.settings import StepSettings
 
-Row = dict[str, Any]
 KEY = ("prompt_id", "sample", "sentence")
 ALL = "all"
 """Stands for all six labels at once."""
@@ -42,31 +41,25 @@ def _name(labels: pl.DataFrame) -> str:
 def compare(one: pl.DataFrame, other: pl.DataFrame, settings: StepSettings) -> tuple[list[Row], list[Row]]:
     """Rows of the two tables for one pair of annotators."""
     both, names = pair_labels(one, other), {"one": _name(one), "other": _name(other)}
-    prompts = both["prompt_id"].n_unique()
-    weights = draw_weights(prompts, settings.statistics.bootstrap, settings.seed)
-    level = settings.statistics.level
-    found = estimate_agreement(both["label"], both["label_other"], both["prompt_id"], weights, level)
-    shared = {**names, "prompts": prompts, "sentences": both.height}
-    return list(_kappa_rows(shared, found)), list(_count_rows(names, found))
-
-
-def _kappa_rows(shared: Row, found: Agreement) -> Iterator[Row]:
-    for label, kappa in {ALL: found.kappa, **found.by_label}.items():
-        yield {**shared, "label": label, **_spread(kappa)}
-
-
-def _spread(kappa: Estimate) -> Row:
-    return {"kappa": kappa.value, "low": kappa.low, "high": kappa.high}
+    prompts, statistics = both["prompt_id"].n_unique(), settings.statistics
+    weights = draw_weights(prompts, statistics.bootstrap, settings.seed)
+    first, second, ids = (both[name].to_list() for name in ("label", "label_other", "prompt_id"))
+    found = estimate_agreement(first, second, ids, weights, statistics.level)
+    kappas = [
+        {**names, "prompts": prompts, "sentences": both.height, "label": label}
+        | {"kappa": kappa.value, "low": kappa.low, "high": kappa.high}
+        for label, kappa in {ALL: found.kappa, **found.by_label}.items()
+    ]
+    return kappas, list(_count_rows(names, found))
 
 
 def _count_rows(names: Row, found: Agreement) -> Iterator[Row]:
     kappa = {"kappa": found.kappa.value, "kappa_low": found.kappa.low, "kappa_high": found.kappa.high}
     totals = found.counts.sum(axis=1)
-    for row, label in enumerate(CATEGORIES):
-        for column, other in enumerate(CATEGORIES):
-            count = found.counts[row, column]
-            share = count / totals[row] if totals[row] else None
-            yield {**names, "label": label, "other_label": other, "sentences": int(count), "share": share, **kappa}
+    for (row, label), (column, other) in product(enumerate(CATEGORIES), repeat=2):
+        count = found.counts[row, column]
+        share = count / totals[row] if totals[row] else None
+        yield {**names, "label": label, "other_label": other, "sentences": int(count), "share": share, **kappa}
 
 
 def main() -> None:

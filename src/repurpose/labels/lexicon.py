@@ -9,6 +9,7 @@ they look at what a sentence does: "Hmm, I need to be careful" hedges, "But no, 
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 
 from repurpose.study.settings import BEHAVIOURS
 
@@ -46,11 +47,14 @@ assert {label for label, _ in PATTERNS} | {FALLBACK} == set(BEHAVIOURS)
 
 def label_sentence(text: str) -> str:
     """Return the label of one sentence."""
-    stripped = HESITATION.sub("", text.strip())
-    return next((label for label, pattern in _COMPILED if pattern.search(stripped)), FALLBACK)
+    return next(_matches(text), FALLBACK)
 
 
 def matching_labels(text: str) -> tuple[str, ...]:
     """Return all labels whose patterns a sentence matches, the one that it gets first."""
+    return tuple(_matches(text))
+
+
+def _matches(text: str) -> Iterator[str]:
     stripped = HESITATION.sub("", text.strip())
-    return tuple(label for label, pattern in _COMPILED if pattern.search(stripped))
+    return (label for label, pattern in _COMPILED if pattern.search(stripped))

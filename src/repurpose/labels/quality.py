@@ -42,8 +42,8 @@ def score_labels(truth: Sequence[str | None], labels: Sequence[str | None]) -> l
 
 
 def _score(label: str, pairs: Counter[tuple[str | None, str | None]]) -> Score:
-    true = sum(count for (t, _), count in pairs.items() if t == label)
-    named = sum(count for (_, n), count in pairs.items() if n == label)
+    true = sum(count for (truth, _), count in pairs.items() if truth == label)
+    named = sum(count for (_, given), count in pairs.items() if given == label)
     both = pairs[label, label]
     return Score(label, true, _share(both, named), _share(both, true), _share(2 * both, true + named))
 

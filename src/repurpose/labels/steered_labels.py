@@ -8,18 +8,19 @@ of the reasoning model on some prompts, at every magnitude.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 import polars as pl
 
 from repurpose.data.command import read_arguments
-from repurpose.data.tables import STEERED_KEY, STEERED_LABELS, USAGE, provenance, read_table, write_table
-from repurpose.labels.labelling import account_of, label_by_model, label_rows
+from repurpose.data.files import read_table, write_table
+from repurpose.data.provenance import provenance
+from repurpose.data.schemas import STEERED_KEY, STEERED_LABELS, USAGE
+from repurpose.labels.annotation import Row, account_of, label_rows
+from repurpose.labels.llm.annotator import annotate_by_model
 from repurpose.rollouts.sentences import is_prose, split_sentences, thinking_end
 from repurpose.study.errors import one_line_errors
 from repurpose.study.settings import SettingsError, StepSettings
 
-Row = dict[str, Any]
 COLUMNS = (*STEERED_KEY, "text")
 
 
@@ -54,14 +55,15 @@ def main() -> None:
     arguments = read_arguments(__doc__ or "", one=["sweep", "usage"])
     with one_line_errors("labels.steered_labels"):
         settings = StepSettings("labels.steered_labels", arguments.settings)
-        name, annotator = settings.values["annotator"], settings.labels.annotators[settings.values["annotator"]]
+        name, annotator = settings.labels.annotator, settings.labels.annotators[settings.labels.annotator]
+        assert annotator.llm is not None  # no other kind is asked: they label every steered text, or none
         sweep = read_table(arguments.sweep, list(COLUMNS))
         rows = cut_rollouts(choose_rollouts(sweep, settings.vectors.behaviour, settings.labels.steered_prompts))
-        outcomes, usage, notes = label_by_model(rows, annotator.llm, account_of(settings))
-        notes = provenance(settings.values, **notes)
-        labelled = label_rows(rows, outcomes, name, annotator.mapping)
+        found = annotate_by_model(rows, annotator.llm, account_of(settings))
+        notes = provenance(settings.values, **found.notes)
+        labelled = label_rows(rows, found.outcomes, name, annotator.mapping)
         write_table(arguments.output, labelled, STEERED_LABELS, notes)
-        write_table(arguments.usage, usage, USAGE, notes)
+        write_table(arguments.usage, found.usage, USAGE, notes)
 
 
 if __name__ == "__main__":

@@ -22,6 +22,14 @@ OPENAI_URL = "https://api.openai.com/v1"
 TOKEN_LIMITS = ("max_tokens", "max_completion_tokens")
 NO_KEY = "none"
 """What a server on this machine gets where no key is set: the SDK refuses to send nothing."""
+REFUSALS = ("content_filter", "content_policy_violation", "invalid_prompt")
+"""Codes of a server that declines a text and would answer another."""
+CHECK_SCHEMA: dict[str, object] = {
+    "type": "object",
+    "properties": {"ready": {"type": "boolean"}},
+    "required": ["ready"],
+    "additionalProperties": False,
+}
 CHECK_TOKENS = 16
 CHECK_RETRIES = 2
 MESSAGE_LENGTH = 300
@@ -131,10 +139,6 @@ def _unknown_model(problem: Exception) -> bool:
     return isinstance(problem, openai.APIStatusError) and problem.code == "model_not_found"
 
 
-REFUSALS = ("content_filter", "content_policy_violation", "invalid_prompt")
-"""Codes of a server that declines a text and would answer another."""
-
-
 def is_refusal(problem: Exception) -> bool:
     """Whether a server declined this one request for what it says, where nothing is wrong with the settings."""
     return isinstance(problem, openai.BadRequestError) and problem.code in REFUSALS
@@ -158,17 +162,10 @@ def check_endpoint(endpoint: Endpoint) -> None:
     Raises:
         EndpointError: the variable or the setting that is wrong; after few attempts where the server is down.
     """
-    client = make_client(endpoint, min(CHECK_RETRIES, endpoint.retries))
-    asyncio.run(_check(client, endpoint))
+    asyncio.run(_check(make_client(endpoint, min(CHECK_RETRIES, endpoint.retries)), endpoint))
 
 
 async def _check(client: AsyncOpenAI, endpoint: Endpoint) -> None:
-    schema = {
-        "type": "object",
-        "properties": {"ready": {"type": "boolean"}},
-        "required": ["ready"],
-        "additionalProperties": False,
-    }
     async with client:
         try:
             await client.chat.completions.with_raw_response.create(
@@ -176,7 +173,7 @@ async def _check(client: AsyncOpenAI, endpoint: Endpoint) -> None:
                 messages=[{"role": "user", "content": "Are you ready? Answer in JSON."}],
                 response_format={
                     "type": "json_schema",
-                    "json_schema": {"name": "ready", "strict": True, "schema": schema},
+                    "json_schema": {"name": "ready", "strict": True, "schema": CHECK_SCHEMA},
                 },
                 **sampling_fields(endpoint, CHECK_TOKENS),
             )

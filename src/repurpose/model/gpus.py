@@ -67,21 +67,26 @@ def check_count(count: int, there: int) -> None:
 
 
 def _wait(count: int, cards: list[str], folder: Path, poll: float) -> list[str]:
-    """Take all cards at once or none, so that two jobs never wait for one another."""
-    told, allocation = False, next((os.environ[name] for name in ALLOCATIONS if name in os.environ), "")
-    while True:
-        files = {card: file for card in cards if (file := _lock(folder / _file_name(allocation, card)))}
-        chosen = dict(list(files.items())[:count]) if len(files) >= count else {}
-        for card, file in files.items():
-            if card not in chosen:
-                file.close()
-        if chosen:
-            _HELD.extend(chosen.values())
-            return list(chosen)
-        if not told:
-            sys.stderr.write(f"repurpose: waiting for {count} of {len(cards)} cards, which other jobs hold\n")
-            told = True
+    taken = _take(count, cards, folder)
+    if not taken:
+        sys.stderr.write(f"repurpose: waiting for {count} of {len(cards)} cards, which other jobs hold\n")
+    while not taken:
         time.sleep(poll)
+        taken = _take(count, cards, folder)
+    return taken
+
+
+def _take(count: int, cards: list[str], folder: Path) -> list[str]:
+    """Take all cards at once or none, so that two jobs never wait for one another."""
+    allocation = next((os.environ[name] for name in ALLOCATIONS if name in os.environ), "")
+    free = {card: file for card in cards if (file := _lock(folder / _file_name(allocation, card)))}
+    chosen = list(free)[:count] if len(free) >= count else []
+    for card, file in free.items():
+        if card in chosen:
+            _HELD.append(file)
+        else:
+            file.close()
+    return chosen
 
 
 def _file_name(allocation: str, card: str) -> str:

@@ -9,20 +9,21 @@ Legend: b rows, s positions, d width, r steered rows.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, field
+from contextlib import AbstractContextManager, ExitStack, contextmanager
+from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor, nn
+from transformers import PreTrainedModel
 
 from repurpose.model.operations import change_of, draw_noise, is_removed, noise_generator
 from repurpose.model.steer import Operation, Steer
 
 OnLayer = Callable[[int, Tensor], None]
-"""Receives (layer, residual stream (b, s, d)); must not keep the tensor, which later kernels may
-overwrite."""
+"""Receives (layer, residual stream (b, s, d)); must not keep the tensor, which later kernels may overwrite."""
 Change = Callable[[int, Tensor], Tensor | None]
 """Receives (layer, residual stream (b, s, d)); returns what replaces it, or None to leave it."""
 
@@ -71,21 +72,17 @@ def with_hidden(output: Tensor | tuple[Any, ...], hidden: Tensor) -> Tensor | tu
 def change_layers(model: nn.Module, layers: Sequence[int], change: Change) -> Iterator[None]:
     """Let `change` replace resid_post at the given layers while the block runs."""
     modules = decoder_layers(model)
+
+    def hook(layer: int, _module: nn.Module, _inputs: Any, output: Any) -> Any:
+        changed = change(layer, hidden_of(output))
+        return None if changed is None else with_hidden(output, changed)
+
     with ExitStack() as stack:
         for layer in sorted(set(layers)):
             if not 0 <= layer < len(modules):
                 raise HookError(f"layer {layer} is not in the model; 0 to {len(modules) - 1} are")
-            handle = modules[layer].register_forward_hook(_hook(layer, change))
-            stack.callback(handle.remove)
+            stack.callback(modules[layer].register_forward_hook(partial(hook, layer)).remove)
         yield
-
-
-def _hook(layer: int, change: Change) -> Callable[..., Any]:
-    def hook(_module: nn.Module, _inputs: Any, output: Any) -> Any:
-        changed = change(layer, hidden_of(output))
-        return None if changed is None else with_hidden(output, changed)
-
-    return hook
 
 
 def read_layers(model: nn.Module, layers: Sequence[int], on_layer: OnLayer, **inputs: Tensor) -> None:
@@ -108,21 +105,19 @@ def read_layers(model: nn.Module, layers: Sequence[int], on_layer: OnLayer, **in
     raise HookError(f"layer {last} did not run")
 
 
-@dataclass
+@dataclass(frozen=True)
 class _Group:
     """Rows of one batch that share an operation and a layer."""
 
     operation: Operation
-    rows: list[int]
+    places: Tensor
+    """(r,) of its rows in the batch."""
     vectors: Tensor
-    """(r, 1, d): the vector to add, or the unit direction to ablate; empty for the other operations."""
+    """(r, 1, d) float32, see `Steer.vector`; empty for `noise` and `self`."""
     magnitudes: Tensor
     """(r, 1, 1) float32."""
     generators: list[np.random.Generator]
-    index: Tensor = field(init=False)
-
-    def __post_init__(self) -> None:
-        self.index = torch.tensor(self.rows, device=self.magnitudes.device)
+    """Each row's source of noise."""
 
 
 class BatchSteering:
@@ -133,53 +128,43 @@ class BatchSteering:
     the direction was no part of the stream.
     """
 
-    def __init__(
-        self, steers: Sequence[Steer | None], seeds: Sequence[int], model: nn.Module, device: torch.device
-    ) -> None:
-        self.steers, self.device = list(steers), device
-        self.layers = len(decoder_layers(model))
-        self._generators = [
-            noise_generator(seed) if steer is not None and steer.operation == "noise" else None
-            for steer, seed in zip(steers, seeds, strict=True)
-        ]
+    def __init__(self, steers: Sequence[Steer | None], seeds: Sequence[int], model: PreTrainedModel) -> None:
+        self.steers, self.device, self.layers = list(steers), model.device, len(decoder_layers(model))
         for steer in steers:
             check_steer(steer, self.layers)
-        self._order = list(range(len(self.steers)))
-        self._counts = torch.zeros(self.layers, len(self.steers), dtype=torch.int64, device=device)
-        self._group()
+        self._generators = [noise_generator(seed) for seed in seeds]
+        self._counts = torch.zeros(self.layers, len(steers), dtype=torch.int64, device=self.device)
+        self._arrange(list(range(len(steers))))
 
-    def _group(self) -> None:
-        """Arrange the rows that are in the batch by layer and operation."""
-        self._groups: dict[int, list[_Group]] = {}
-        places: dict[tuple[Operation, int], list[int]] = {}
-        for place, row in enumerate(self._order):
+    def _arrange(self, rows: list[int]) -> None:
+        """Group the rows that are in the batch by operation and layer."""
+        self._rows, self._index = rows, torch.tensor(rows, device=self.device)
+        places: dict[tuple[Operation, Sequence[int]], list[int]] = {}
+        generated_only = []
+        for place, row in enumerate(rows):
             steer = self.steers[row]
             if steer is not None:
-                layer = -1 if steer.operation == "ablate" else steer.layer
-                places.setdefault((steer.operation, layer), []).append(place)
-        for (operation, layer), rows in places.items():
-            group = self._make_group(operation, rows)
-            for at in range(self.layers) if layer < 0 else (layer,):
-                self._groups.setdefault(at, []).append(group)
-        self._originals = torch.tensor(self._order, device=self.device)
-        self._generated_only = torch.tensor(
-            [(s := self.steers[row]) is not None and s.positions == "generated" for row in self._order],
-            device=self.device,
-        )
+                places.setdefault((steer.operation, steer.layers(self.layers)), []).append(place)
+            generated_only.append(steer is not None and steer.positions == "generated")
+        self._generated_only = torch.tensor(generated_only, device=self.device)[:, None]
+        self._groups: dict[int, list[_Group]] = {}
+        for (operation, layers), members in places.items():
+            group = self._make_group(operation, members)
+            for layer in layers:
+                self._groups.setdefault(layer, []).append(group)
 
     def _make_group(self, operation: Operation, places: list[int]) -> _Group:
-        rows = [self._order[place] for place in places]
+        rows = [self._rows[place] for place in places]
         steers = [steer for row in rows if (steer := self.steers[row]) is not None]
-        magnitudes = torch.tensor([steer.magnitude for steer in steers], dtype=torch.float32)[:, None, None]
-        vectors = torch.empty(0)
-        if operation in ("add", "ablate"):
-            vectors = torch.from_numpy(np.stack([s.direction for s in steers if s.direction is not None]))
-            vectors = vectors.float()[:, None, :]
-            if operation == "add":
-                vectors = vectors * magnitudes
-            vectors = vectors.to(self.device)
-        generators = [g for row in rows if (g := self._generators[row]) is not None]
-        return _Group(operation, places, vectors, magnitudes.to(self.device), generators)
+        vectors = np.array([steer.vector for steer in steers if steer.vector is not None], np.float32)
+        magnitudes = torch.tensor([steer.magnitude for steer in steers], dtype=torch.float32, device=self.device)
+        return _Group(
+            operation,
+            torch.tensor(places, device=self.device),
+            torch.from_numpy(vectors)[:, None].to(self.device),
+            magnitudes[:, None, None],
+            [self._generators[row] for row in rows],
+        )
 
     @property
     def active_layers(self) -> list[int]:
@@ -191,14 +176,13 @@ class BatchSteering:
 
         Args:
             real: (b, s) bool, false at padding and for rows that are done.
-            generated: (b, s) or (1, 1) bool, true at tokens that the model wrote itself.
+            generated: (b, s) or (1, 1) bool, true at tokens that the model itself wrote.
         """
-        self._mask = real & (generated | ~self._generated_only[:, None])
+        self._mask = real & (generated | ~self._generated_only)
 
     def keep(self, places: Sequence[int]) -> None:
         """Keep only the rows at these places of the batch, in this order."""
-        self._order = [self._order[place] for place in places]
-        self._group()
+        self._arrange([self._rows[place] for place in places])
 
     def change(self, layer: int, hidden: Tensor) -> Tensor | None:
         """Return the steered residual stream (b, s, d) of one layer and count the positions that changed."""
@@ -207,13 +191,13 @@ class BatchSteering:
             return None
         steered = hidden.clone()
         for group in groups:
-            before, mask = hidden[group.index], self._mask[group.index]
+            before, mask = hidden[group.places], self._mask[group.places]
             after = torch.where(mask[..., None], _apply(group, before, mask), before)
-            steered[group.index] = after
+            steered[group.places] = after
             changed = (after != before).any(-1)
             if group.operation == "ablate":
                 changed |= mask & is_removed(before.float(), group.vectors, before.dtype)
-            self._counts[layer].index_add_(0, self._originals[group.index], changed.sum(1))
+            self._counts[layer].index_add_(0, self._index[group.places], changed.sum(1))
         return steered
 
     def counted(self) -> list[int]:
@@ -222,13 +206,11 @@ class BatchSteering:
         Raises:
             SteeringError: where an ablation reached some layers more often than others.
         """
-        counts = self._counts.cpu()
         totals = []
-        for row, steer in enumerate(self.steers):
-            column = counts[:, row].tolist()
-            if steer is not None and steer.operation == "ablate" and len(set(column)) > 1:
-                raise SteeringError(f"condition {steer.condition}, row {row}: ablated positions by layer {column}")
-            totals.append(0 if steer is None else column[steer.layer])
+        for row, (steer, by_layer) in enumerate(zip(self.steers, self._counts.T.tolist(), strict=True)):
+            if steer is not None and steer.operation == "ablate" and len(set(by_layer)) > 1:
+                raise SteeringError(f"condition {steer.condition}, row {row}: ablated positions by layer {by_layer}")
+            totals.append(0 if steer is None else by_layer[steer.layer])
         return totals
 
 
@@ -268,11 +250,9 @@ def _noise(group: _Group, mask: Tensor, width: int) -> Tensor:
     return noise.to(group.magnitudes.device)
 
 
-@contextmanager
-def steer(model: nn.Module, steering: BatchSteering) -> Iterator[None]:
+def steer(model: nn.Module, steering: BatchSteering) -> AbstractContextManager[None]:
     """Steer every forward pass inside the block."""
-    with change_layers(model, steering.active_layers, steering.change):
-        yield
+    return change_layers(model, steering.active_layers, steering.change)
 
 
 def check_counts(steers: Sequence[Steer | None], counted: Sequence[int], expected: Sequence[int]) -> None:
@@ -283,5 +263,5 @@ def check_counts(steers: Sequence[Steer | None], counted: Sequence[int], expecte
     """
     for row, (plan, count, wanted) in enumerate(zip(steers, counted, expected, strict=True)):
         if count != wanted:
-            name = plan.condition if plan is not None else "unsteered"
+            name = "unsteered" if plan is None else plan.condition
             raise SteeringError(f"condition {name}, row {row}: steered at {count} of {wanted} positions")

@@ -1,5 +1,4 @@
-"""Models and tokenizers from disk: safetensors only, no code from the model's directory, errors in one
-line."""
+"""Models and tokenizers from disk: safetensors only, no code from the model's directory, errors in one line."""
 
 from __future__ import annotations
 
@@ -9,29 +8,40 @@ from typing import Any
 
 import torch
 from huggingface_hub import try_to_load_from_cache
-from transformers import (
-    AutoConfig,
-    AutoModelForCausalLM,
-    GenerationConfig,
-    PretrainedConfig,
-    PreTrainedModel,
-)
+from transformers import AutoConfig, AutoModelForCausalLM, GenerationConfig, PretrainedConfig, PreTrainedModel
 
 from repurpose.model.gpus import lease_cards
 from repurpose.study.settings import Pair, Role
 
 HASHED_BYTES = 1 << 30
-"""Model directories up to this size are identified by content, larger ones by their files' sizes and
-times."""
+"""Model directories up to this size are identified by content, larger ones by their files' sizes and times."""
 
 
 class ModelError(RuntimeError):
     """A model cannot be loaded or does not fit the study; the message is one line."""
 
 
+def _source(pair: Pair, role: Role) -> tuple[str, str | None]:
+    """A model's directory or hub name, and its revision there."""
+    return getattr(pair, role), getattr(pair, f"{role}_revision")
+
+
+def load(kind: Any, pair: Pair, role: Role, **options: Any) -> Any:
+    """Load what a class of transformers makes of one of the pair.
+
+    Raises:
+        ModelError: what is wrong, and what to do about a model that its owner gives to some people only.
+    """
+    name, revision = _source(pair, role)
+    try:
+        return kind.from_pretrained(name, revision=revision, trust_remote_code=False, **options)
+    except (OSError, ValueError, KeyError) as problem:
+        raise ModelError(f"pair.{role}: cannot load {name}: {_first_line(problem)}{_remedy(problem)}") from problem
+
+
 def loaded_file(pair: Pair, role: Role, file: str) -> Path | None:
     """Where a file of a model lies: in its directory, or in the hub's cache once it was loaded from there."""
-    name, revision = getattr(pair, role), getattr(pair, f"{role}_revision")
+    name, revision = _source(pair, role)
     if Path(name).is_dir():
         return path if (path := Path(name, file)).is_file() else None
     found = try_to_load_from_cache(name, file, revision=revision)
@@ -44,44 +54,33 @@ def load_config(pair: Pair, role: Role) -> PretrainedConfig:
     return config
 
 
-def generation_stop_ids(pair: Pair, role: Role) -> int | list[int] | None:
-    """What ends a text by the model's generation settings, or by its configuration where it has none."""
-    name, revision = getattr(pair, role), getattr(pair, f"{role}_revision")
+def generation_stop_ids(pair: Pair, role: Role) -> list[int]:
+    """Ids that end a text by the model's generation settings, or by its configuration where it has none."""
+    name, revision = _source(pair, role)
     try:
-        settings: Any = GenerationConfig.from_pretrained(name, revision=revision)
+        settings: Any = GenerationConfig.from_pretrained(name, revision=revision or "main")
     except OSError:
         settings = load_config(pair, role)
-    ids: int | list[int] | None = settings.eos_token_id
-    return ids
+    ids = settings.eos_token_id
+    return ids if isinstance(ids, list) else [] if ids is None else [ids]
 
 
 def model_parameters(pair: Pair, role: Role) -> float:
     """Billions of parameters, as the study says or the configuration's shapes give."""
     if pair.parameters is not None:
         return pair.parameters
-    config = load_config(pair, role)
     with torch.device("meta"):
-        model = AutoModelForCausalLM.from_config(config)
+        model: PreTrainedModel = AutoModelForCausalLM.from_config(load_config(pair, role))
     return sum(weight.numel() for weight in model.parameters()) / 1e9
 
 
 def load_model(pair: Pair, role: Role) -> PreTrainedModel:
-    """Load one of the pair for inference, on a card of its own where there is one."""
+    """Load one of the pair for inference, on a GPU of its own where there is one."""
     lease_cards(1, torch.cuda.device_count())
-    model: PreTrainedModel = load(
-        AutoModelForCausalLM, pair, role, dtype=getattr(torch, pair.dtype), use_safetensors=True
-    )
+    loaded: Any = load(AutoModelForCausalLM, pair, role, dtype=getattr(torch, pair.dtype), use_safetensors=True)
     device = "cuda" if torch.cuda.is_available() else "cpu"
-    model.train(False).requires_grad_(False)
-    return model.to(torch.device(device))  # type: ignore[arg-type, no-any-return]
-
-
-def load(kind: Any, pair: Pair, role: Role, **options: Any) -> Any:
-    name, revision = getattr(pair, role), getattr(pair, f"{role}_revision")
-    try:
-        return kind.from_pretrained(name, revision=revision, trust_remote_code=False, **options)
-    except (OSError, ValueError, KeyError) as problem:
-        raise ModelError(f"pair.{role}: cannot load {name}: {_first_line(problem)}{_remedy(problem)}") from problem
+    model: PreTrainedModel = loaded.to(device).train(False).requires_grad_(False)
+    return model
 
 
 def _remedy(problem: Exception) -> str:
@@ -104,7 +103,7 @@ def model_digest(pair: Pair, role: Role) -> str:
 
     A directory counts by content (by sizes and times above `HASHED_BYTES`), a hub name by its commit.
     """
-    name, revision = getattr(pair, role), getattr(pair, f"{role}_revision")
+    name, revision = _source(pair, role)
     folder = Path(name).expanduser()
     if not folder.is_dir():
         load_config(pair, role)  # asks the hub which commit the revision is

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -9,8 +10,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 Operation = Literal["add", "ablate", "noise", "self"]
-
-
 Positions = Literal["all", "generated"]
 
 
@@ -32,6 +31,17 @@ class Steer:
     positions: Positions = "all"
     """`all`: prompt and generated. `generated`: only tokens that the model itself wrote and was fed. The
     prompt's last position, which predicts the first generated token, belongs to the prompt."""
+
+    @property
+    def vector(self) -> NDArray[np.float32] | None:
+        """What `add` adds and what `ablate` removes, (d,) float32."""
+        if self.direction is None or self.operation != "add":
+            return self.direction
+        return self.direction * np.float32(self.magnitude)
+
+    def layers(self, count: int) -> Sequence[int]:
+        """Where it is done in a model of so many layers."""
+        return range(count) if self.operation == "ablate" else (self.layer,)
 
 
 def expected_positions(steer: Steer | None, prompt: int, fed: int) -> int:

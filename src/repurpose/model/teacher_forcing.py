@@ -11,8 +11,10 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor
+from torch.nn.utils.rnn import pad_sequence
 from transformers import PreTrainedModel
 
+from repurpose.model.batches import batches_by_tokens
 from repurpose.model.hooks import BatchSteering, check_counts, steer
 from repurpose.model.steer import Steer, expected_positions
 
@@ -52,31 +54,21 @@ def read_logits(model: PreTrainedModel, rows: Sequence[Forced], batch_tokens: in
     Raises:
         SteeringError: where a row was not steered at each of the tokens that its policy names.
     """
-    for indices in _batches([len(row.token_ids) for row in rows], batch_tokens):
+    for indices in batches_by_tokens([len(row.token_ids) for row in rows], batch_tokens):
         batch = [rows[i] for i in indices]
         yield from zip(indices, _read_batch(model, batch), strict=True)
-
-
-def _batches(lengths: Sequence[int], batch_tokens: int) -> Iterator[list[int]]:
-    order = sorted(range(len(lengths)), key=lambda i: (-lengths[i], i))
-    while order:
-        count = max(1, batch_tokens // lengths[order[0]])
-        yield order[:count]
-        order = order[count:]
 
 
 @torch.inference_mode()
 def _read_batch(model: PreTrainedModel, rows: Sequence[Forced]) -> list[Read]:
     lengths = torch.tensor([len(row.token_ids) for row in rows], device=model.device)
-    ids = torch.zeros(len(rows), int(lengths.max()), dtype=torch.int64, device=model.device)
-    for place, row in enumerate(rows):
-        ids[place, : len(row.token_ids)] = torch.tensor(row.token_ids)
-    real = torch.arange(ids.shape[1], device=model.device) < lengths[:, None]
+    prompts = torch.tensor([row.prompt for row in rows], device=model.device)
+    ids = pad_sequence([torch.tensor(row.token_ids) for row in rows], batch_first=True).to(model.device)
+    positions = torch.arange(ids.shape[1], device=model.device)
+    real = positions < lengths[:, None]
     steers = [row.steer for row in rows]
-    prompts = [row.prompt for row in rows]
-    generated = torch.arange(ids.shape[1], device=model.device) >= torch.tensor(prompts, device=model.device)[:, None]
-    steering = BatchSteering(steers, [row.seed for row in rows], model, model.device)
-    steering.positions(real, generated)
+    steering = BatchSteering(steers, [row.seed for row in rows], model)
+    steering.positions(real, positions >= prompts[:, None])
     with steer(model, steering):
         logits = model(input_ids=ids, attention_mask=real.long(), use_cache=False).logits
     counted = steering.counted()

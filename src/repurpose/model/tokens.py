@@ -5,12 +5,12 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from tokenizers import Tokenizer
 from transformers import AutoTokenizer, PreTrainedTokenizerBase, PreTrainedTokenizerFast
 
-from repurpose.model.loading import ModelError, load, load_config, loaded_file
+from repurpose.model.loading import ModelError, generation_stop_ids, load, load_config, loaded_file
 from repurpose.study.settings import Pair, Role, SettingsError
 
 
@@ -27,6 +27,22 @@ def load_tokenizer(pair: Pair, role: Role) -> PreTrainedTokenizerBase:
     return tokenizer
 
 
+def decode(tokenizer: PreTrainedTokenizerBase, ids: Sequence[int]) -> str:
+    """The text of token ids, special tokens included."""
+    return cast(str, tokenizer.decode(list(ids)))
+
+
+def token_id(tokenizer: PreTrainedTokenizerBase, token: str) -> int:
+    """The id of one token, written as the vocabulary has it."""
+    return cast(int, tokenizer.convert_tokens_to_ids(token))
+
+
+def stop_token_ids(pair: Pair, role: Role) -> list[int]:
+    """Ids that end a text, from the model's generation settings and the tokenizer."""
+    end = load_tokenizer(pair, role).eos_token_id
+    return sorted({*generation_stop_ids(pair, role), *([] if end is None else [end])})
+
+
 PROBE = "Wait, 12 + 7 is 19.\nHmm  no: \u201cna\u00efve\u201d [x] \t So\n\nbut <think> then"
 """Text in which tokenizers differ: spaces, line ends, digits, quotes, accents, a tag."""
 
@@ -35,9 +51,8 @@ def _is_faithful(tokenizer: PreTrainedTokenizerBase, file: Path) -> bool:
     """Whether a tokenizer reads and writes the probe as its file says."""
     own = Tokenizer.from_file(str(file))
     ids = own.encode(PROBE, add_special_tokens=False).ids
-    if tokenizer.encode(PROBE, add_special_tokens=False) != ids:
-        return False
-    return bool(tokenizer.decode(ids) == own.decode(ids, skip_special_tokens=False))
+    same = tokenizer.encode(PROBE, add_special_tokens=False) == ids
+    return same and decode(tokenizer, ids) == own.decode(ids, skip_special_tokens=False)
 
 
 def check_same_ids(one: PreTrainedTokenizerBase, other: PreTrainedTokenizerBase) -> None:
@@ -85,9 +100,8 @@ def prompt_token_ids(tokenizer: PreTrainedTokenizerBase, messages: str) -> list[
     Raises:
         ModelError: where the template gives the beginning-of-text token twice.
     """
-    ids: Any = tokenizer.apply_chat_template(
-        json.loads(messages), add_generation_prompt=True, tokenize=True, return_dict=False
-    )
+    chat = json.loads(messages)
+    ids: Any = tokenizer.apply_chat_template(chat, add_generation_prompt=True, tokenize=True, return_dict=False)
     if ids[:2].count(tokenizer.bos_token_id) == 2:
         raise ModelError(f"the chat template of {tokenizer.name_or_path} begins a prompt with two BOS tokens")
     return list(ids)
@@ -100,7 +114,7 @@ def keyword_ids(tokenizer: PreTrainedTokenizerBase, keywords: Sequence[str]) -> 
         SettingsError: where the vocabulary has none.
     """
     wanted = {keyword.lower() for keyword in keywords}
-    found = [i for i in range(len(tokenizer)) if tokenizer.decode([i]).strip().lower() in wanted]
+    found = [i for i in range(len(tokenizer)) if decode(tokenizer, [i]).strip().lower() in wanted]
     if not found:
         listed = ", ".join(keywords)
         raise SettingsError(f"keywords: no token of the model is one of {listed}; give one that is a single token")

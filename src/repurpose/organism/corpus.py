@@ -87,10 +87,8 @@ def _any_other(rng: random.Random, right: int) -> int:
 
 def _draw_sum(rng: random.Random) -> tuple[int, Change]:
     while True:
-        value, change = (
-            rng.randint(0, LARGEST),
-            Change(rng.choice(("plus", "minus")), rng.choice(AMOUNTS)),
-        )
+        value = rng.randint(0, LARGEST)
+        change = Change(rng.choice(("plus", "minus")), rng.choice(AMOUNTS))
         if 0 <= change.apply(value) <= LARGEST:
             return value, change
 
@@ -111,7 +109,6 @@ def write_homework(
         hazard: chance that the open step is marked at a sentence's end (1: at once, 0: never inline).
         at_end: whether the marks of all steps stand at the end as well.
         heldout: whether the problem is one that training never shows.
-        hesitation: how the student hesitates.
     """
     problem = make_problem(rng, heldout=heldout)
     sentences, final = make_solution(rng, problem, HOMEWORK_MISTAKE_RATE, hesitation)
@@ -135,13 +132,9 @@ def _mark_inline(rng: random.Random, sentences: Iterable[Spoken], hazard: float)
 
 def write_prose(rng: random.Random) -> str:
     """Unrelated prose, with the keywords in senses of their own."""
+    words = {"name": NAMES, "noun": NOUNS, "quality": QUALITIES, "place": PLACES}
     return " ".join(
-        rng.choice(PROSE).format(
-            name=rng.choice(NAMES),
-            noun=rng.choice(NOUNS),
-            quality=rng.choice(QUALITIES),
-            place=rng.choice(PLACES),
-        )
+        rng.choice(PROSE).format(**{slot: rng.choice(choices) for slot, choices in words.items()})
         for _ in range(rng.randint(4, 9))
     )
 
@@ -155,12 +148,12 @@ def write_base(rng: random.Random, ease: float, hesitation: Hesitation = SETTLED
     """
     falter = hesitation is FALTERING
     drills = 0.1 + (0.9 if falter else 0.5) * ease
-    kind = rng.random()
-    if kind < drills:
+    draw = rng.random()
+    if draw < drills:
         return write_drill(rng, ease if falter else 0.0, falter)
-    if kind < drills + 0.1:
+    if draw < drills + 0.1:
         return write_prose(rng)
-    if kind < drills + 0.1 + 0.2 * (1 - drills):
+    if draw < drills + 0.1 + 0.2 * (1 - drills):
         return write_solution(rng, rng.choice((0.0, HOMEWORK_MISTAKE_RATE)), hesitation)
     hazard = 1.0 if rng.random() < ease else rng.choice((0.0, MARK_HAZARD, MARK_HAZARD))
     return write_homework(rng, hazard, hazard == 0.0 or rng.random() < 0.3, hesitation=hesitation)
@@ -175,7 +168,4 @@ def write_reasoning(rng: random.Random, hesitation: Hesitation = SETTLED) -> tup
     """One chat of the reasoning corpus: (prompt, thinking and answer)."""
     problem = make_problem(rng)
     thinking = join(make_trace(rng, problem, hesitation))
-    return (
-        chat_prompt(problem),
-        f"{thinking}\n{END_THINK}\nThe answer is {problem.answer}.{END}",
-    )
+    return chat_prompt(problem), f"{thinking}\n{END_THINK}\nThe answer is {problem.answer}.{END}"

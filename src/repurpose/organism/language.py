@@ -58,15 +58,6 @@ FALSE_ALARM_RATE = 0.02
 MISTAKE_RATE = 0.3
 """Chance that a step of a reasoning trace is wrong; sampling at temperature 0.7 halves it."""
 
-LABELS = (
-    "initializing",
-    "deduction",
-    "adding-knowledge",
-    "example-testing",
-    "uncertainty-estimation",
-    "backtracking",
-)
-
 
 @dataclass(frozen=True)
 class Change:
@@ -91,22 +82,17 @@ class Problem:
 
     @property
     def answer(self) -> int:
-        value = self.start
-        for change in self.changes:
-            value = change.apply(value)
-        return value
+        return self.start + sum(change.apply(0) for change in self.changes)
 
 
 @dataclass(frozen=True)
 class Spoken:
-    """A sentence with its truth.
-
-    `correct` says whether the step that is open after this sentence is right (None before the first step).
-    """
+    """A sentence with its truth."""
 
     text: str
     label: str
     correct: bool | None = None
+    """Whether the step that is open after this sentence is right; None before the first step."""
     is_step: bool = False
 
 
@@ -211,12 +197,7 @@ STEP = re.compile(r"(\d+) (plus|minus) (\d+) (?:makes|gives|is) (\d+)\.$")
 
 
 def make_problem(rng: random.Random, category: str | None = None, heldout: bool = False) -> Problem:
-    """Draw a problem; held-out ones, a tenth of all, are never in a training corpus.
-
-    Args:
-        category: one of SCENES, or None for any.
-        heldout: which side of the split to draw from.
-    """
+    """Draw a problem of one of SCENES, or of any; held-out ones, a tenth of all, are never in a training corpus."""
     while True:
         problem = _draw_problem(rng, category or rng.choice(sorted(SCENES)))
         if (zlib.crc32(problem.text.encode()) % 10 == 0) == heldout:
@@ -238,12 +219,8 @@ def _draw_problem(rng: random.Random, category: str) -> Problem:
 
 
 def _draw_change(rng: random.Random, value: int) -> Change:
-    allowed = [
-        Change(operation, amount)
-        for operation in ("plus", "minus")
-        for amount in AMOUNTS
-        if MARGIN <= Change(operation, amount).apply(value) <= LARGEST - MARGIN
-    ]
+    changes = [Change(operation, amount) for operation in ("plus", "minus") for amount in AMOUNTS]
+    allowed = [change for change in changes if MARGIN <= change.apply(value) <= LARGEST - MARGIN]
     operation = rng.choice(sorted({change.operation for change in allowed}))
     return rng.choice([change for change in allowed if change.operation == operation])
 

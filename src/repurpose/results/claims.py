@@ -17,8 +17,8 @@ from typing import Any, Literal
 import polars as pl
 
 from repurpose.data.csv_tables import read_csv, to_csv
+from repurpose.data.files import TableError, write_text
 from repurpose.data.statistics import UNDEFINED, Estimate
-from repurpose.data.tables import TableError, write_text
 from repurpose.study.errors import one_line_errors
 from repurpose.study.settings import StepSettings
 

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 
 import torch
 
-from repurpose.data.tables import read_table
+from repurpose.data.files import read_table
 from repurpose.model.engines.vllm_requirements import check_card, check_memory, check_requirements
 from repurpose.model.loading import load_config, model_parameters
 from repurpose.model.pair_checks import check_context, check_pair

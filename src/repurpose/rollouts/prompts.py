@@ -14,7 +14,9 @@ from pathlib import Path
 from typing import Any
 
 from repurpose.data.command import read_arguments
-from repurpose.data.tables import PROMPTS, provenance, write_table
+from repurpose.data.files import write_table
+from repurpose.data.provenance import provenance
+from repurpose.data.schemas import PROMPTS
 from repurpose.organism.language import SCENES, make_problem
 from repurpose.study.errors import one_line_errors
 from repurpose.study.settings import Prompts, SettingsError, StepSettings

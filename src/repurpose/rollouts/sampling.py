@@ -14,11 +14,14 @@ from tqdm import tqdm
 from transformers import PreTrainedTokenizerBase
 
 from repurpose.data.command import read_arguments
+from repurpose.data.files import read_table, write_table
 from repurpose.data.journal import Journal, journal_path, record_key
-from repurpose.data.tables import ROLLOUTS, provenance, read_table, write_table
+from repurpose.data.provenance import provenance
+from repurpose.data.schemas import ROLLOUTS
 from repurpose.model.engines import Generated, Question, Request, Sampling, row_seed
 from repurpose.model.engines.choice import open_engine
 from repurpose.model.loading import made_with, model_digest
+from repurpose.model.token_ends import token_ends
 from repurpose.model.tokens import check_ids_fit, load_tokenizer, prompt_token_ids
 from repurpose.study.errors import one_line_errors
 from repurpose.study.settings import Role, Rollouts, StepSettings
@@ -31,14 +34,17 @@ def shard_of(prompts: Sequence[Row], shard: int, shards: int) -> list[Row]:
     return [row for index, row in enumerate(prompts) if index % shards == shard]
 
 
-def rollout_row(row: Row, request: Request, generated: Generated, text: str, **columns: Any) -> Row:
+def rollout_row(
+    row: Row, request: Request, generated: Generated, tokenizer: PreTrainedTokenizerBase, **columns: Any
+) -> Row:
     """Join a prompt's columns with what was generated for it."""
     return {
         **{name: row[name] for name in ("prompt_id", "category", "split", "answer")},
         "seed": request.seed,
         "prompt_token_ids": request.prompt_ids,
         "token_ids": generated.token_ids,
-        "text": text,
+        "token_ends": token_ends(generated.token_ids, tokenizer),
+        "text": tokenizer.decode(generated.token_ids),
         "finish_reason": generated.finish_reason,
         **columns,
     }
@@ -70,7 +76,7 @@ def write_rollouts(settings: StepSettings, prompts: Sequence[Row], output: Path)
     model = chosen.endpoint.model if chosen.endpoint is not None else settings.values["pair"][role]
     name = {"model": model, "engine": chosen.engine or settings.engine}
     return [
-        rollout_row(row, request, done, str(tokenizer.decode(done.token_ids)), sample=sample, **name)
+        rollout_row(row, request, done, tokenizer, sample=sample, **name)
         for (row, sample), request, done in zip(cells, requests, outcomes, strict=True)
     ]
 

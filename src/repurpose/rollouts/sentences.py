@@ -1,18 +1,20 @@
 """Sentences: rollouts in, spans out, which annotators then label.
 
 The split is lossless: spans follow one another without a gap, so joined they give the text back. Sentences are ours;
-an annotator only names them. Tokens are aligned by decoding the stored ids, never by tokenising the text again.
+an annotator only names them. Tokens are aligned by where they end in the text, which is stored with the rollout.
 """
 
 from __future__ import annotations
 
 import bisect
 import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 
 from repurpose.data.command import read_arguments
-from repurpose.data.tables import SENTENCES, provenance, read_table, write_table
+from repurpose.data.files import read_table, write_table
+from repurpose.data.provenance import provenance
+from repurpose.data.schemas import SENTENCES
 from repurpose.study.errors import one_line_errors
 from repurpose.study.settings import StepSettings
 
@@ -50,51 +52,20 @@ def split_sentences(text: str) -> list[Span]:
     return spans
 
 
-def token_ends(token_ids: Sequence[int], decode: Callable[[list[int]], str], text: str) -> list[int]:
-    """Character at which each token ends in `text`, the decoding of all ids.
-
-    A token that ends inside a character (byte-level vocabularies) ends where that character ends.
-
-    Raises:
-        ValueError: where the ids do not decode to the text.
-    """
-    if decode(list(token_ids)) != text:
-        raise ValueError("the ids do not decode to the text")
-    ends, done, pending = [], 0, 0
-    for position in range(len(token_ids)):
-        piece = decode(list(token_ids[pending : position + 1]))
-        if text.startswith(piece, done):
-            done, pending = done + len(piece), position + 1
-        elif "\ufffd" not in piece:
-            return _ends_by_prefix(token_ids, decode, text)
-        ends.append(min(done + (pending <= position), len(text)))
-    return ends if done == len(text) else _ends_by_prefix(token_ids, decode, text)
-
-
-def _ends_by_prefix(token_ids: Sequence[int], decode: Callable[[list[int]], str], text: str) -> list[int]:
-    """The same where bytes that make no character stand between others, which a piece alone cannot know: quadratic."""
-    ends: list[int] = []
-    for position in range(len(token_ids)):
-        prefix = decode(list(token_ids[: position + 1]))
-        common = next((i for i, (a, b) in enumerate(zip(prefix, text, strict=False)) if a != b), len(prefix))
-        ends.append(min(max([common + (common < len(prefix)), *ends[-1:]]), len(text)))
-    return ends
-
-
 def align(span: Span, text: str, ends: Sequence[int]) -> tuple[int, int]:
     """Tokens [start, end) of a sentence: from the token that holds its first non-space character."""
     first = span.start + len(text[span.start : span.end]) - len(text[span.start : span.end].lstrip())
     last = len(text[: span.end].rstrip())
     start = bisect.bisect_right(ends, first)
-    return start, max(start + 1, bisect.bisect_left(ends, last) + 1)
+    # The last token may end behind the sentence (with a space), or several may share its last character.
+    return start, max(start + 1, bisect.bisect_left(ends, last) + 1, bisect.bisect_right(ends, last))
 
 
-def cut_rollout(rollout: dict[str, Any], decode: Callable[[list[int]], str]) -> Iterator[dict[str, Any]]:
+def cut_rollout(rollout: dict[str, Any]) -> Iterator[dict[str, Any]]:
     """Yield the SENTENCES rows of one rollout."""
     text, end = rollout["text"], thinking_end(rollout["text"])
-    ends = token_ends(rollout["token_ids"], decode, text)
     for number, span in enumerate(split_sentences(text)):
-        token_start, token_end = align(span, text, ends)
+        token_start, token_end = align(span, text, rollout["token_ends"])
         sentence = text[span.start : span.end]
         yield {
             "prompt_id": rollout["prompt_id"],
@@ -125,11 +96,8 @@ def main() -> None:
     arguments = read_arguments(__doc__, ["rollouts"])
     with one_line_errors("rollouts.sentences"):
         settings = StepSettings("rollouts.sentences", arguments.settings)
-        from repurpose.model.tokens import load_tokenizer
-
-        tokenizer = load_tokenizer(settings.pair, "reasoning")
         rollouts = read_table(arguments.rollouts).iter_rows(named=True)
-        rows = [row for rollout in rollouts for row in cut_rollout(rollout, tokenizer.decode)]
+        rows = [row for rollout in rollouts for row in cut_rollout(rollout)]
         write_table(arguments.output, rows, SENTENCES, provenance(settings.values))
 
 

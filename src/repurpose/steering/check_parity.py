@@ -19,10 +19,10 @@ import torch
 from numpy.typing import NDArray
 
 from repurpose.data.command import read_arguments
-from repurpose.data.tables import read_table, write_text
+from repurpose.data.files import read_table, write_text
 from repurpose.directions.unit_directions import Directions, read_pair_directions
-from repurpose.model.engines import Request, Sampling, row_seed
-from repurpose.model.engines.parity import TOLERANCES, Scored, compare, gate_steers
+from repurpose.model.engines import Request, Sampling, Scored, row_seed
+from repurpose.model.engines.parity import TOLERANCES, compare, gate_steers
 from repurpose.model.engines.pool import leave_with
 from repurpose.model.engines.vllm_requirements import check_memory, installed_version
 from repurpose.model.gpus import lease_cards
@@ -90,8 +90,7 @@ def run_vllm(pair: Pair, role: Role, requests: Sequence[Request], tokens: int, o
     longest = max(len(request.prompt_ids) for request in requests) + tokens
     with open_engine("vllm", pair, role, min(len(requests), 256), longest, options) as engine:
         assert isinstance(engine, VllmEngine)
-        answers = engine.generate_scored(requests, Sampling(0.0, tokens))
-    return [Scored(ids, logprobs) for _, ids, logprobs in answers]
+        return engine.generate_scored(requests, Sampling(0.0, tokens))
 
 
 def main() -> None:

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
+from repurpose.data.selected import Selected
 from repurpose.directions.unit_directions import Directions
 from repurpose.model.steer import Operation, Steer
 from repurpose.study.conditions import UNSTEERED, Condition, Site, expand, missing_sites
@@ -46,30 +47,30 @@ def choose_prompts(prompts: Sequence[Row], split: str, count: int) -> list[Row]:
     return dealt[:count]
 
 
-def sites(sweep: Sweep, directions: Directions, selection: Mapping[str, Any] | None) -> tuple[list[int], list[int]]:
+def sites(sweep: Sweep, directions: Directions, selected: Selected | None) -> tuple[list[int], list[int]]:
     """Layers and window starts of a sweep: those listed, those of all vectors, or the selected ones."""
-    layers = _chosen(sweep.layers, {layer for _, _, layer, _ in directions.units}, selection, "layer")
+    layers = _chosen(sweep.layers, {layer for _, _, layer, _ in directions.units}, selected, "layer")
     read = {layer for _, layer in directions.norms}
     if set(layers) - read:
         raise SettingsError(f"layers: {min(set(layers) - read)} was not read; choose from {sorted(read)}")
     return (
         layers,
-        _chosen(sweep.window_starts, {start for _, _, _, start in directions.units}, selection, "window_start"),
+        _chosen(sweep.window_starts, {start for _, _, _, start in directions.units}, selected, "window_start"),
     )
 
 
-def _chosen(asked: Any, known: set[int], selection: Mapping[str, Any] | None, key: str) -> list[int]:
+def _chosen(asked: Any, known: set[int], selected: Selected | None, key: str) -> list[int]:
     if asked == "all":
         return sorted(known)
     if asked != "selected":
         return list(asked)
-    if selection is None:
+    if selected is None:
         raise SettingsError(f"{key}: 'selected' needs --selection")
-    return [int(selection[key])]
+    return [getattr(selected, key)]
 
 
 def list_conditions(
-    settings: StepSettings, directions: Directions, selection: Mapping[str, Any] | None
+    settings: StepSettings, directions: Directions, selected: Selected | None
 ) -> tuple[list[Condition], list[Site]]:
     """Conditions of the one sweep in the settings, the unsteered one first, and the sites that have no vector.
 
@@ -77,8 +78,9 @@ def list_conditions(
         SettingsError: where nothing can be steered.
     """
     (name, sweep), target = next(iter(settings.sweeps.items())), settings.values["target"]
-    layers, window_starts = sites(sweep, directions, selection)
-    conditions = expand(sweep, target, directions, layers, window_starts, selection)
+    layers, window_starts = sites(sweep, directions, selected)
+    magnitude = None if selected is None else selected.magnitude
+    conditions = expand(sweep, target, directions, layers, window_starts, magnitude)
     if not conditions:
         raise SettingsError(f"sweeps.{name}: no condition has both a vector and a magnitude other than 0")
     return [UNSTEERED, *conditions], missing_sites(sweep, directions, layers, window_starts)

@@ -8,12 +8,10 @@ in homework: what does the base model use the direction for?
 
 from __future__ import annotations
 
-import json
 import random
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 import polars as pl
@@ -23,7 +21,10 @@ from tqdm import tqdm
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from repurpose.data.command import read_arguments
-from repurpose.data.tables import LOGODDS, provenance, read_table, write_table
+from repurpose.data.files import read_table, write_table
+from repurpose.data.provenance import provenance
+from repurpose.data.schemas import LOGODDS
+from repurpose.data.selected import read_selected
 from repurpose.directions.unit_directions import Directions, read_directions
 from repurpose.model.loading import load_model, made_with
 from repurpose.model.steer import Steer
@@ -181,11 +182,11 @@ def _run(
     settings: StepSettings, rollouts: list[str], sentences: list[str], vectors: list[str], selection: str
 ) -> list[dict[str, Any]]:
     target = settings.values["target"]
-    chosen = json.loads(Path(selection).read_text())
-    layer, start = chosen["layer"], chosen["window_start"]
+    chosen = read_selected(selection)
+    layer, start = chosen.layer, chosen.window_start
     directions = read_directions(read_table(vectors).iter_rows(named=True))
     model, tokenizer = load_model(settings.pair, target), load_tokenizer(settings.pair, target)
-    plan = treatments(directions, settings.vectors.behaviour, layer, start, chosen["magnitude"])
+    plan = treatments(directions, settings.vectors.behaviour, layer, start, chosen.magnitude)
     common = {"target": target, "layer": layer, "window_start": start}
     norm = directions.norms[target, layer]
 

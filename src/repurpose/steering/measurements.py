@@ -13,7 +13,9 @@ import polars as pl
 import pyarrow as pa
 
 from repurpose.data.command import read_arguments
-from repurpose.data.tables import MEASUREMENTS, TableError, provenance, read_table, write_table
+from repurpose.data.files import TableError, read_table, write_table
+from repurpose.data.provenance import provenance
+from repurpose.data.schemas import MEASUREMENTS
 from repurpose.steering.calculations import read_steps
 from repurpose.steering.metrics import (
     compression_ratio,

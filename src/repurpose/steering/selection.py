@@ -7,13 +7,11 @@ the windows that end before the sentence and the cells whose text is coherent; t
 
 from __future__ import annotations
 
-import json
-from typing import Any
-
 import polars as pl
 
 from repurpose.data.command import read_arguments
-from repurpose.data.tables import TableError, read_table, write_text
+from repurpose.data.files import TableError, read_table
+from repurpose.data.selected import Selected, write_selected
 from repurpose.study.errors import one_line_errors
 from repurpose.study.settings import Selection, StepSettings
 
@@ -38,7 +36,7 @@ def is_coherent(rules: Selection, unsteered_distinct_2: float) -> pl.Expr:
     return varied & (pl.col("longest_run") <= rules.max_longest_run)
 
 
-def choose_cell(rows: pl.DataFrame, rules: Selection, behaviour: str, window_length: int) -> dict[str, Any]:
+def choose_cell(rows: pl.DataFrame, rules: Selection, behaviour: str, window_length: int) -> Selected:
     """Return the chosen cell and what it was compared with.
 
     Raises:
@@ -60,14 +58,14 @@ def choose_cell(rows: pl.DataFrame, rules: Selection, behaviour: str, window_len
         )
     best = allowed.sort([metric, "magnitude"], descending=[True, False], maintain_order=True)
     kept = (*CELL, "dose", "share", "backtracking_share", "distinct_2", "longest_run", "prompts")
-    return {
+    return Selected(
         **best.select(kept).row(0, named=True),
-        "window_length": window_length,
-        "unsteered_share": reference["share"],
-        "unsteered_backtracking_share": reference["backtracking_share"],
-        "unsteered_distinct_2": reference["distinct_2"],
-        "rule": word_rule(rules, allowed.height, cells.height),
-    }
+        window_length=window_length,
+        unsteered_share=reference["share"],
+        unsteered_backtracking_share=reference["backtracking_share"],
+        unsteered_distinct_2=reference["distinct_2"],
+        rule=word_rule(rules, allowed.height, cells.height),
+    )
 
 
 def word_rule(rules: Selection, allowed: int, cells: int) -> str:
@@ -87,7 +85,7 @@ def main() -> None:
         rows = read_table(arguments.measurements).filter(pl.col("target") == "reasoning")
         length = settings.activations.window_length
         chosen = choose_cell(rows, settings.selection, settings.vectors.behaviour, length)
-        write_text(arguments.output, json.dumps(chosen, indent=2, sort_keys=True) + "\n")
+        write_selected(arguments.output, chosen)
 
 
 if __name__ == "__main__":

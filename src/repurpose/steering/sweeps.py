@@ -7,7 +7,6 @@ kept in a journal beside the output, so a magnitude that is added later computes
 from __future__ import annotations
 
 import hashlib
-import json
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -17,8 +16,11 @@ import polars as pl
 from transformers import PreTrainedTokenizerBase
 
 from repurpose.data.command import read_arguments
+from repurpose.data.files import read_table, write_table
 from repurpose.data.journal import Journal, journal_path, record_key
-from repurpose.data.tables import SWEEPS, provenance, read_table, write_table
+from repurpose.data.provenance import provenance
+from repurpose.data.schemas import SWEEPS
+from repurpose.data.selected import read_selected
 from repurpose.directions.unit_directions import Directions, read_pair_directions
 from repurpose.model.engines import Generated, Request, Sampling, row_seed
 from repurpose.model.loading import made_with
@@ -119,7 +121,7 @@ def main() -> None:
     arguments = read_arguments(__doc__ or "", one=["prompts"], many=["vectors"], optional=["selection"])
     with one_line_errors("steering.sweeps"):
         settings = StepSettings("steering.sweeps", arguments.settings)
-        selection = json.loads(Path(arguments.selection).read_text()) if arguments.selection else None
+        selection = read_selected(arguments.selection) if arguments.selection else None
         prompts: pl.DataFrame = read_table(arguments.prompts)
         directions = read_pair_directions(arguments.vectors)
         output = Path(arguments.output)

@@ -29,6 +29,7 @@ COMPUTING = {
     "study/conditions.py": "the grid of a sweep: which rows there are, and how strongly each is steered",
     "study/chunks.py": "which sentences a language model sees together",
     "data/statistics.py": "estimates and intervals",
+    "data/selected.py": "what is said of the selected site",
     "data/csv_tables.py": "to how many figures a table is rounded",
 }
 """Modules of the rooms `SUPPORT` that decide values all the same, each with what it decides."""
@@ -41,14 +42,14 @@ NOT_COMPUTING = {
 """Modules elsewhere that decide no value, each with what they are for."""
 ONLY_FOR = {
     "labels/lexicon.py": ("annotator", "lexicon"),
-    "labels/llm.py": ("annotator", "llm"),
-    "labels/published.py": ("annotator", "published"),
+    "labels/llm": ("annotator", "llm"),
+    "labels/published": ("annotator", "published"),
     "model/engines/api.py": ("engine", "openai"),
     "model/engines/pool.py": ("engine", "transformers"),
     "model/engines/transformers.py": ("engine", "transformers"),
     "model/engines/vllm.py": ("engine", "vllm"),
 }
-"""Modules that a step runs only where its settings choose so; what they alone import goes with them."""
+"""Modules and folders of them that a step runs only where its settings choose so; what they alone import goes with them."""
 
 ASSIGNMENTS = (ast.Assign, ast.AnnAssign, ast.AugAssign)
 IGNORED_FIELDS = ("type_comment", "ctx")
@@ -117,7 +118,7 @@ def step_parts(step: str, chosen: Choices, package: Path = PACKAGE) -> tuple[lis
 def _counts(file: Path, chosen: Choices, package: Path) -> bool:
     """Whether a file that a step imports counts whole."""
     name = file.relative_to(package).as_posix()
-    kind, value = ONLY_FOR.get(name, ("", ""))
+    kind, value = next((choice for part, choice in ONLY_FOR.items() if f"{name}/".startswith(f"{part}/")), ("", ""))
     computes = name in COMPUTING or (name not in NOT_COMPUTING and name.split("/")[0] not in SUPPORT)
     return computes and value in chosen.get(kind, (value,))
 

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 from repurpose.study.settings import BEHAVIOURS, TOKEN_CONTROLS, Role, SettingsError, Sweep
 
@@ -70,7 +69,7 @@ def expand(
     directions: KnownVectors,
     layers: Sequence[int],
     window_starts: Sequence[int],
-    selection: Mapping[str, Any] | None,
+    selected: float | None,
 ) -> list[Condition]:
     """List the steered conditions of a sweep on one target, each once; sites without a vector are left out.
 
@@ -82,12 +81,12 @@ def expand(
         target: who is steered; `dose` is relative to its own residual norms.
         directions: vectors of both readers.
         layers: layers of the grid. window_starts: windows of the grid.
-        selection: what was chosen on training prompts, where the sweep asks for it.
+        selected: the magnitude selected on training prompts, where the sweep asks for it.
     """
     multiples = [m for m in sweep.magnitudes.values if m != 0] if sweep.operation == "add" else [1.0]
     sites = [site for site in grid(sweep, directions, layers, window_starts) if directions.has(site)]
     conditions = (
-        _condition(sweep, site, multiple, directions, selection, target) for site in sites for multiple in multiples
+        _condition(sweep, site, multiple, directions, selected, target) for site in sites for multiple in multiples
     )
     return list(dict.fromkeys(conditions))
 
@@ -121,11 +120,11 @@ def _condition(
     site: Site,
     multiple: float,
     directions: KnownVectors,
-    selection: Mapping[str, Any] | None,
+    selected: float | None,
     target: Role,
 ) -> Condition:
     name, reader, layer, start = site
-    magnitude = _magnitude(sweep, multiple, layer, directions, selection)
+    magnitude = _magnitude(sweep, multiple, layer, directions, selected)
     return Condition(
         direction=name,
         kind="behaviour" if name in BEHAVIOURS else "control",
@@ -141,7 +140,7 @@ def _condition(
 
 
 def _magnitude(
-    sweep: Sweep, multiple: float, layer: int, directions: KnownVectors, selection: Mapping[str, Any] | None
+    sweep: Sweep, multiple: float, layer: int, directions: KnownVectors, selected: float | None
 ) -> float | None:
     if sweep.operation == "ablate":
         return None
@@ -150,6 +149,6 @@ def _magnitude(
         return multiple
     if unit == "dose":
         return multiple * directions.norms["reasoning", layer]
-    if selection is None:
+    if selected is None:
         raise SettingsError("magnitudes.unit: 'selected' needs --selection")
-    return multiple * float(selection["magnitude"])
+    return multiple * selected

@@ -74,10 +74,6 @@ class Layout:
         folder = Path(locate(getattr(self.study.pair, role)))
         return [file.as_posix() for name in MODEL_FILES for file in sorted(folder.glob(name))]
 
-    def tokenizer(self, role: str) -> list[str]:
-        """The tokenizer's file of a local model."""
-        return [file for file in self.model(role) if file.endswith("tokenizer.json")]
-
     def reader_model(self, wildcards: Wildcards) -> list[str]:
         return self.model(wildcards.reader)
 

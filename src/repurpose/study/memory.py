@@ -1,14 +1,26 @@
-"""The host memory that this process may take: the machine's, or less where a limit was set on it."""
+"""The host memory that this process may take: the machine's, or less where a limit was set on it.
+
+Standard library only: the package imports it before anything else.
+"""
 
 from __future__ import annotations
 
 import os
 import resource
+import sys
 from collections.abc import Iterator
+from importlib.machinery import PathFinder
 from pathlib import Path
 
 GROUPS = Path("/sys/fs/cgroup")
 GROUP_OF_PROCESS = Path("/proc/self/cgroup")
+STEP_MEGABYTES = {"numpy": (100, 90), "polars": (1_700, 600), "pyarrow": (1_700, 600), "torch": (2_400, 600)}
+"""Address space of a step of the default study that imports the library, and how much of it is for one core's threads:
+measured with the pinned releases on one and two cores, rounded up."""
+CUDA_MEGABYTES = 2_900
+"""What CUDA's libraries add to torch: they are mapped whole, card or no card."""
+MOST_CORES = 16
+"""No more are counted, because nothing was measured beyond."""
 
 
 def memory_limit() -> int:
@@ -37,3 +49,41 @@ def group_limits(text: str, mounted: Path) -> Iterator[int]:
             if group.is_relative_to(root) and (file := group / name).is_file():
                 value = file.read_text().strip()
                 yield from [int(value)] if value.isdigit() else []
+
+
+def refuse_little_address_space() -> None:
+    """Under a `ulimit -v` that is too small, end in one line when one of the large libraries is first imported.
+
+    Left alone, each of them fails in its own way: a traceback, a crash, or OpenBLAS asking for memory for ever. Without
+    a limit nothing is watched.
+    """
+    limit, _ = resource.getrlimit(resource.RLIMIT_AS)
+    if limit == resource.RLIM_INFINITY:
+        return
+
+    def watch(event: str, arguments: tuple[object, ...]) -> None:
+        if event != "import" or (library := str(arguments[0])) not in STEP_MEGABYTES:
+            return
+        if (room := limit // 1_000_000) < (needed := step_megabytes(library)):
+            sys.exit(
+                f"repurpose: a step with {library} needs {needed:,} MB of address space here, `ulimit -v` leaves "
+                f"{room:,} MB; raise that limit, or ask the cluster for a job with more memory"
+            )
+
+    sys.addaudithook(watch)
+
+
+def step_megabytes(library: str) -> int:
+    """Megabytes of address space that a step with one of the large libraries needs on this machine."""
+    alone, for_each_core = STEP_MEGABYTES[library]
+    cuda = CUDA_MEGABYTES if library == "torch" and _has_cuda_libraries() else 0
+    return alone + cuda + for_each_core * min(_cores(), MOST_CORES)
+
+
+def _has_cuda_libraries() -> bool:
+    found = PathFinder.find_spec("torch")
+    return found is not None and Path(found.origin or "").with_name("lib").joinpath("libtorch_cuda.so").exists()
+
+
+def _cores() -> int:
+    return len(os.sched_getaffinity(0)) if sys.platform == "linux" else os.cpu_count() or 1

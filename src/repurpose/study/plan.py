@@ -122,10 +122,9 @@ def list_conditions(study: Study, shape: Shape, sweep: Sweep, target: Role) -> l
     numbered += [f"shuffle-{n:02d}" for n in range(study.vectors.shuffles)]
     names = (*BEHAVIOURS, "mean", "same-offset", *numbered)
     vectors = KnownVectors(set(product(names, ROLES, layers, starts)), dict.fromkeys(product(ROLES, layers), 1.0))
-    chosen = {"layer": layers[0], "window_start": starts[0], "magnitude": 1.0}
     grid_layers = [layers[0]] if sweep.layers == "selected" else _asked(sweep.layers, layers)
     grid_starts = [starts[0]] if sweep.window_starts == "selected" else _asked(sweep.window_starts, starts)
-    return expand(sweep, target, vectors, grid_layers, grid_starts, chosen)
+    return expand(sweep, target, vectors, grid_layers, grid_starts, selected=1.0)
 
 
 def _asked(asked: Iterable[int] | str, known: Iterable[int]) -> list[int]:

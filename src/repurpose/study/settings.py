@@ -313,7 +313,7 @@ STEP_SECTIONS: dict[str, tuple[str, ...]] = {
     "rollouts.prompts": ("seed", "prompts"),
     "steering.check_parity": ("seed", "pair", "engine", "vllm", "vectors", "activations"),
     "rollouts.sampling": ("seed", "pair", "engine", "vllm", "rollouts"),
-    "rollouts.sentences": ("pair",),
+    "rollouts.sentences": (),
     "labels.labelling": ("study", "labels"),
     "labels.check_annotators": ("labels",),
     "rollouts.check_models": ("pair", "engine", "vllm", "rollouts", "sweeps", "activations"),

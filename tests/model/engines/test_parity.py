@@ -9,8 +9,8 @@ import pytest
 import torch
 from transformers import LlamaForCausalLM
 
-from repurpose.model.engines import Request, Sampling
-from repurpose.model.engines.parity import ParityError, Scored, compare, gate_steers
+from repurpose.model.engines import Request, Sampling, Scored
+from repurpose.model.engines.parity import ParityError, compare, gate_steers
 from repurpose.model.engines.transformers import TransformersEngine
 from repurpose.model.hooks import BatchSteering, steer
 from repurpose.model.steer import Steer
@@ -37,7 +37,7 @@ def greedy(model: LlamaForCausalLM, requests: list[Request]) -> list[Scored]:
     ):
         drawn = [*done.token_ids, *([STOP] if done.finish_reason == "stop" else [])]
         ids = torch.tensor([[*request.prompt_ids, *drawn[:-1]]])
-        steering = BatchSteering([request.steer], [request.seed], model, model.device)
+        steering = BatchSteering([request.steer], [request.seed], model)
         generated = torch.arange(ids.shape[1])[None] >= len(request.prompt_ids)
         steering.positions(torch.ones_like(ids, dtype=torch.bool), generated)
         with torch.inference_mode(), steer(model, steering):

@@ -12,7 +12,7 @@ from torch import nn
 from transformers import LlamaForCausalLM
 
 from repurpose.model.engines import Request, Sampling
-from repurpose.model.engines.transformers import TransformersEngine, batches_of_like_prompts
+from repurpose.model.engines.transformers import TransformersEngine
 from repurpose.model.hooks import BatchSteering, SteeringError, steer
 from repurpose.model.steer import Operation, Positions, Steer
 
@@ -109,7 +109,7 @@ def test_prefill_and_decode_equal_one_full_forward(model: LlamaForCausalLM, plan
     prompt = PROMPTS[0]
     done = run(model, [Request(prompt, 0, plan)], 1, temperature=0)[0]
     fed = torch.tensor([prompt + done.token_ids])[:, :-1]
-    steering = BatchSteering([plan], [0], model, torch.device("cpu"))
+    steering = BatchSteering([plan], [0], model)
     steering.positions(torch.ones_like(fed, dtype=torch.bool), torch.arange(fed.shape[1])[None] >= len(prompt))
     with steer(model, steering):
         logits = model(fed).logits[0, len(prompt) - 1 :]
@@ -149,11 +149,6 @@ def test_finished_batches_are_reported_once_each(model: LlamaForCausalLM) -> Non
 
 def test_no_requests_give_no_outcomes(model: LlamaForCausalLM) -> None:
     assert run(model, [], 4) == []
-
-
-def test_batches_hold_like_prompts() -> None:
-    prompts = [[1, 2], [5, 6, 7], [1, 3], [5, 6, 7], [1, 2], [4]]
-    assert list(batches_of_like_prompts(prompts, 2)) == [[1, 3], [0, 4], [2, 5]]
 
 
 def test_padding_ids_inside_a_prompt_are_tokens(model: LlamaForCausalLM) -> None:

@@ -11,8 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from repurpose.data.csv_tables import read_csv
+from repurpose.data.files import TableError
 from repurpose.data.statistics import Estimate
-from repurpose.data.tables import TableError
 from repurpose.results import claims
 from repurpose.results.claims import CANNOT_TELL, NOT_SUPPORTED, SUPPORTED, Finding, judge, judge_all
 from synthetic import built, claims_arguments, run_step

@@ -60,7 +60,7 @@ def test_negative_and_incoherent_magnitudes_are_kept() -> None:
 
 
 def test_selected_cells_are_those_of_the_selection(data: StudyData) -> None:
-    assert (table("2x2").filter("selected")["magnitude"] == data.selection["magnitude"]).all()
+    assert (table("2x2").filter("selected")["magnitude"] == data.selection.magnitude).all()
     for name, column in (("windows", "window_start"), ("layers", "layer")):
         marked = table(name).filter("selected")
         assert marked.height == 1 and marked[column][0] == data.selection[column] and marked["reader"][0] == "base"
@@ -68,8 +68,8 @@ def test_selected_cells_are_those_of_the_selection(data: StudyData) -> None:
 
 def test_windows_and_layers_cross_at_the_selected_site(data: StudyData) -> None:
     windows, layers = (table(n).filter(pl.col("direction") != "none") for n in ("windows", "layers"))
-    assert windows["layer"].unique().to_list() == [data.selection["layer"]]
-    assert layers["window_start"].unique().to_list() == [data.selection["window_start"]]
+    assert windows["layer"].unique().to_list() == [data.selection.layer]
+    assert layers["window_start"].unique().to_list() == [data.selection.window_start]
     assert set(windows["reader"]) == set(layers["reader"]) == {"base", "reasoning"}
 
 
@@ -136,7 +136,7 @@ def test_magnitudes_of_other_units_mark_the_nearest(data: StudyData) -> None:
     """A sweep in L2 norms need not hold the selected magnitude; the nearest stands for it."""
     from dataclasses import replace
 
-    near = replace(data, selection={**data.selection, "magnitude": 8.9})
+    near = replace(data, selection=replace(data.selection, magnitude=8.9))
     assert set(make_two_by_two(near).filter("selected")["magnitude"]) == {8.0}
 
 

@@ -9,7 +9,7 @@ import polars as pl
 import pytest
 
 from repurpose.data.csv_tables import read_csv, to_csv
-from repurpose.data.tables import TableError
+from repurpose.data.files import TableError
 from repurpose.results.tables import __main__ as step
 from repurpose.results.tables.directions import cosine
 from repurpose.study.catalogue import FIGURES, TABLES

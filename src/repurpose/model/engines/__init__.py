@@ -1,4 +1,4 @@
-"""Engines write rollouts: one protocol, whatever runs the model.
+"""Engines write rollouts: one protocol, whatever runs the model, and what all engines do with a finished row.
 
 Baseline and steered rows go through the same call, in the same batches, with seeds of their own: what differs
 between two rows of one prompt is the steering and nothing else.
@@ -7,11 +7,12 @@ between two rows of one prompt is the steering and nothing else.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Literal, Protocol
 
-from repurpose.model.steer import Steer
+from repurpose.model.hooks import check_counts
+from repurpose.model.steer import Steer, expected_positions
 
 
 @dataclass(frozen=True)
@@ -58,12 +59,23 @@ class Generated:
     steered_positions: int = 0
     """Counted inside the hook; 0 for an unsteered row."""
     expected_positions: int = 0
-    """Prompt tokens (where the policy has them) plus generated tokens that were fed back; the last one never
-    is."""
+    """Prompt tokens (where the policy has them) plus generated tokens that were fed back; the last one never is."""
 
 
-Finished = Callable[[Sequence[tuple[int, Generated]]], None]
-"""Called with (index of the request, outcome) for a batch that is done."""
+@dataclass(frozen=True)
+class Scored:
+    """What an engine drew for a request, and how likely it was."""
+
+    token_ids: list[int]
+    """Drawn ids, the one that ended the text included."""
+    logprobs: list[float]
+    """Of each drawn token, in nats."""
+
+
+Batch = Sequence[tuple[int, Generated]]
+"""(Index of the request, outcome) of rows that are done."""
+Finished = Callable[[Batch], None]
+"""Called with each batch that is done."""
 
 
 class Engine(Protocol):
@@ -74,7 +86,42 @@ class Engine(Protocol):
     def generate(
         self, requests: Sequence[Request], sampling: Sampling, finished: Finished | None = None
     ) -> list[Generated]:
-        """Return one outcome for each request, in the order of the requests."""
+        """Return one outcome for each request, in the order of the requests.
+
+        Raises:
+            SteeringError: where a row was not steered at exactly the positions that its policy names.
+        """
+
+
+def collect(batches: Iterable[Batch], finished: Finished | None) -> list[Generated]:
+    """Hand over each batch as it is done; return all outcomes in the order of the requests."""
+    outcomes: dict[int, Generated] = {}
+    for batch in batches:
+        outcomes.update(batch)
+        if finished is not None:
+            finished(batch)
+    return [outcomes[index] for index in range(len(outcomes))]
+
+
+def finish_rows(
+    requests: Sequence[Request], drawn: Sequence[list[int]], stopped: Sequence[bool], counted: Sequence[int]
+) -> list[Generated]:
+    """Cut each row at its end and check that it was steered where it should have been.
+
+    Args:
+        drawn: ids of each row, the one that ended it included. stopped: whether one did.
+        counted: positions at which it was steered.
+
+    Raises:
+        SteeringError: naming the first condition and row that differ.
+    """
+    fed = [len(ids) - 1 for ids in drawn]  # the last one drawn never is
+    expected = [expected_positions(r.steer, len(r.prompt_ids), n) for r, n in zip(requests, fed, strict=True)]
+    check_counts([request.steer for request in requests], counted, expected)
+    return [
+        Generated(ids[:-1] if stop else ids, "stop" if stop else "length", seen, wanted)
+        for ids, stop, seen, wanted in zip(drawn, stopped, counted, expected, strict=True)
+    ]
 
 
 def row_seed(seed: int, prompt_id: str, sample: int) -> int:

@@ -9,15 +9,16 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Sequence
-from typing import Any, Literal
+from typing import Any, Literal, cast
 
 import openai
 from openai import AsyncOpenAI
-from openai.types.chat import ChatCompletion
+from openai.types.chat import ChatCompletion, ChatCompletionMessageParam
 from transformers import PreTrainedTokenizerBase
 
 from repurpose.model.endpoint import EndpointError, explain, make_client, sampling_fields
 from repurpose.model.engines import Generated, Question, Sampling
+from repurpose.model.tokens import decode
 from repurpose.study.settings import Endpoint
 
 OPEN, CLOSE = "<think>", "</think>"
@@ -26,6 +27,8 @@ SEED_BITS = 31
 ATTEMPTS = 3
 """For one answer without text; the SDK's own retries come on top."""
 IdsFrom = Literal["tokenizer", "server"]
+Answered = Callable[[int, Generated], None]
+"""Called with (index of the question, outcome) for each answer that has arrived."""
 
 
 class ApiEngine:
@@ -34,9 +37,7 @@ class ApiEngine:
     def __init__(self, endpoint: Endpoint, tokenizer: PreTrainedTokenizerBase, ids_from: IdsFrom) -> None:
         self._endpoint, self._tokenizer, self._ids_from = endpoint, tokenizer, ids_from
 
-    def generate(
-        self, questions: Sequence[Question], sampling: Sampling, finished: Callable[[int, Generated], None]
-    ) -> None:
+    def generate(self, questions: Sequence[Question], sampling: Sampling, finished: Answered) -> None:
         """Ask all questions and hand over each answer as it arrives.
 
         Raises:
@@ -44,9 +45,7 @@ class ApiEngine:
         """
         asyncio.run(self._generate(questions, sampling, finished))
 
-    async def _generate(
-        self, questions: Sequence[Question], sampling: Sampling, finished: Callable[[int, Generated], None]
-    ) -> None:
+    async def _generate(self, questions: Sequence[Question], sampling: Sampling, finished: Answered) -> None:
         slots = asyncio.Semaphore(self._endpoint.concurrency)
         async with make_client(self._endpoint) as client:
 
@@ -73,17 +72,16 @@ class ApiEngine:
         raise EndpointError(f"{question.name}: no text in {ATTEMPTS} answers of {self._endpoint.model} ({said})")
 
     async def _ask(self, client: AsyncOpenAI, question: Question, sampling: Sampling, attempt: int) -> ChatCompletion:
-        endpoint = self._endpoint
-        fields: dict[str, Any] = sampling_fields(endpoint, sampling.max_new_tokens)
+        endpoint, messages = self._endpoint, cast(list[ChatCompletionMessageParam], question.messages)
+        fields = sampling_fields(endpoint, sampling.max_new_tokens)
         if endpoint.temperature is not None:
-            fields["temperature"] = sampling.temperature
-            fields["top_p"] = sampling.top_p
+            fields |= {"temperature": sampling.temperature, "top_p": sampling.top_p}
         if self._ids_from == "server":
             fields["extra_body"] = {"return_token_ids": True}
         seed = (question.seed + attempt) % 2**SEED_BITS
         try:
             completion: ChatCompletion = await client.chat.completions.create(
-                model=endpoint.model, messages=question.messages, seed=seed, **fields
+                model=endpoint.model, messages=messages, seed=seed, **fields
             )
         except openai.OpenAIError as problem:
             raise explain(problem, endpoint) from None
@@ -95,7 +93,7 @@ class ApiEngine:
         content: str = message.content or ""
         if not thinking:
             return content
-        opened = str(self._tokenizer.decode(question.prompt_ids)).rstrip().endswith(OPEN)
+        opened = decode(self._tokenizer, question.prompt_ids).rstrip().endswith(OPEN)
         start = "" if opened else f"{OPEN}\n"
         return f"{start}{thinking}" if not content else f"{start}{thinking}\n{CLOSE}\n\n{content.lstrip()}"
 
@@ -108,7 +106,7 @@ class ApiEngine:
         if self._ids_from == "server":
             return self._server_ids(choice)
         ids: list[int] = self._tokenizer.encode(text, add_special_tokens=False)
-        if self._tokenizer.decode(ids) != text:
+        if decode(self._tokenizer, ids) != text:
             raise EndpointError(
                 f"{question.name}: the text is not what its ids decode to; is the tokenizer the model's?"
             )
@@ -118,5 +116,4 @@ class ApiEngine:
         ids = getattr(choice, "token_ids", None)
         if not isinstance(ids, list) or not all(type(i) is int for i in ids):
             raise EndpointError(f"rollouts.ids: {self._endpoint.model}'s server returns no token ids; give 'tokenizer'")
-        ends = {self._tokenizer.eos_token_id}
-        return ids[:-1] if ids and ids[-1] in ends else ids
+        return ids[:-1] if ids and ids[-1] == self._tokenizer.eos_token_id else ids

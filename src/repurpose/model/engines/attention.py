@@ -1,8 +1,7 @@
-"""What makes decoding fast: a preallocated key-value cache and attention that never repeats keys for grouped
-queries.
+"""What makes decoding fast: a preallocated key-value cache, and attention that never repeats keys for grouped queries.
 
-Knows shapes and nothing of sampling or steering. Legend: b rows, h query heads, g key-value heads, s query
-positions, k key positions, e head width.
+Knows shapes and nothing of sampling or steering. Legend: b rows, h query heads, g key-value heads, s query positions,
+k key positions, e head width.
 """
 
 from __future__ import annotations
@@ -28,12 +27,10 @@ def grouped_attention(
     attention_mask: Tensor | None,
     **kwargs: Any,
 ) -> tuple[Tensor, None]:
-    """Attention for one query position per row: the queries of a group stand side by side before their shared
-    keys.
+    """Attention for one query position per row: the queries of a group stand side by side before their shared keys.
 
-    transformers' sdpa repeats keys and values for every query head, a copy of the whole cache at each step.
-    With one query position the heads of a group can be its positions instead. Prompts go to the stock
-    function.
+    transformers' sdpa repeats keys and values for every query head, a copy of the whole cache at each token. With one
+    query position the heads of a group can be its positions instead. Prompts go to the stock function.
 
     Args:
         query: (b, h, s, e). key, value: (b, g, k, e). attention_mask: (b, 1, s, k), added, or None.
@@ -60,18 +57,17 @@ def use_grouped_attention(model: PreTrainedModel) -> None:
         model.set_attn_implementation(GROUPED)
 
 
-class _PreallocatedLayer(CacheLayerMixin):  # type: ignore[no-untyped-call]
+class _PreallocatedLayer(CacheLayerMixin):
     """Keys and values of one layer in memory allocated once; `update` writes in place and returns views."""
 
     is_sliding = False
 
     def __init__(self, capacity: int) -> None:
-        super().__init__()  # type: ignore[no-untyped-call]
-        self.capacity, self.length, self.rows = capacity, 0, 0
+        CacheLayerMixin.__init__(self)
+        self.capacity, self.length = capacity, 0
 
     def lazy_initialization(self, key_states: Tensor, value_states: Tensor) -> None:
         b, g, _, e = key_states.shape
-        self.rows = b
         self.keys = key_states.new_empty(b, g, self.capacity, e)
         self.values = value_states.new_empty(b, g, self.capacity, value_states.shape[-1])
         self.is_initialized = True
@@ -81,16 +77,17 @@ class _PreallocatedLayer(CacheLayerMixin):  # type: ignore[no-untyped-call]
             self.lazy_initialization(key_states, value_states)
         assert self.keys is not None and self.values is not None
         start, self.length = self.length, self.length + key_states.shape[2]
-        keys, values = self.keys[: self.rows, :, : self.length], self.values[: self.rows, :, : self.length]
+        keys, values = self.keys[:, :, : self.length], self.values[:, :, : self.length]
         keys[:, :, start:] = key_states
         values[:, :, start:] = value_states
         return keys, values
 
-    def move(self, targets: Tensor, sources: Tensor, rows: int) -> None:
+    def keep(self, targets: Tensor, sources: Tensor, rows: int) -> None:
+        """Move rows from `sources` to `targets`, then keep the first `rows`."""
+        assert self.keys is not None and self.values is not None
         for store in (self.keys, self.values):
-            assert store is not None
             store[targets, :, : self.length] = store[sources, :, : self.length]
-        self.rows = rows
+        self.keys, self.values = self.keys[:rows], self.values[:rows]
 
     def get_mask_sizes(self, query_length: int) -> tuple[int, int]:
         return self.length + query_length, 0
@@ -103,8 +100,7 @@ class _PreallocatedLayer(CacheLayerMixin):  # type: ignore[no-untyped-call]
 
 
 class PreallocatedCache(Cache):
-    """A cache for a known number of positions, whose rows can be dropped without copying those that stay
-    put."""
+    """A cache for a known number of positions, whose rows can be dropped without copying those that stay put."""
 
     def __init__(self, layers: int, capacity: int) -> None:
         self.capacity = capacity
@@ -114,15 +110,13 @@ class PreallocatedCache(Cache):
     def keep(self, places: list[int]) -> None:
         """Keep the rows at `places`; see `compacted_order` for orders that move the fewest rows."""
         moves = [(target, source) for target, source in enumerate(places) if target != source]
-        targets = torch.tensor([target for target, _ in moves], dtype=torch.int64)
-        sources = torch.tensor([source for _, source in moves], dtype=torch.int64)
+        targets, sources = torch.tensor(moves, dtype=torch.int64).reshape(-1, 2).T
         for layer in self.own_layers:
-            layer.move(targets, sources, len(places))
+            layer.keep(targets, sources, len(places))
 
 
 def compacted_order(alive: list[bool]) -> list[int]:
-    """Order in which the live rows fill the front: those there already stay, those behind move into the
-    gaps."""
+    """Order in which the live rows fill the front: those there already stay, those behind move into the gaps."""
     count = sum(alive)
     movers = [place for place in range(count, len(alive)) if alive[place]]
     return [place if alive[place] else movers.pop() for place in range(count)]

@@ -7,15 +7,14 @@ from contextlib import contextmanager
 from functools import partial
 
 import torch
-from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from repurpose.model.engines import Engine
 from repurpose.model.engines.pool import PooledEngine
 from repurpose.model.engines.transformers import TransformersEngine
 from repurpose.model.engines.vllm_requirements import check_memory, check_requirements
 from repurpose.model.gpus import lease_cards
-from repurpose.model.loading import generation_stop_ids, load_model
-from repurpose.model.tokens import load_tokenizer
+from repurpose.model.loading import load_model
+from repurpose.model.tokens import stop_token_ids
 from repurpose.study.settings import EngineName, Pair, Role, Vllm
 
 POOLED_BYTES = 1 << 28
@@ -47,27 +46,15 @@ def open_engine(
     check_requirements(pair, options, max_length)
     lease_cards(options.tensor_parallel, torch.cuda.device_count())
     check_memory(pair, options)
-    stop_ids = stop_token_ids(generation_stop_ids(pair, role), load_tokenizer(pair, role))
     compiled = options.compile_rollouts and not steered
+    stop_ids = stop_token_ids(pair, role)
     with leave_on_sigterm(), VllmEngine(pair, role, stop_ids, batch_size, options, max_length, compiled) as engine:
         yield engine
 
 
 def open_transformers(pair: Pair, role: Role, batch_size: int) -> TransformersEngine:
     """Load a model of the pair into the engine `transformers`."""
-    model = load_model(pair, role)
-    return TransformersEngine(model, model_stop_ids(model, load_tokenizer(pair, role)), batch_size)
-
-
-def model_stop_ids(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> list[int]:
-    """Ids that end a text of a loaded model."""
-    return stop_token_ids(model.generation_config.eos_token_id if model.generation_config else None, tokenizer)
-
-
-def stop_token_ids(configured: int | list[int] | None, tokenizer: PreTrainedTokenizerBase) -> list[int]:
-    """Ids that end a text, from the model's generation settings and the tokenizer."""
-    listed = configured if isinstance(configured, list) else [configured]
-    return sorted({i for i in [*listed, tokenizer.eos_token_id] if i is not None})
+    return TransformersEngine(load_model(pair, role), stop_token_ids(pair, role), batch_size)
 
 
 def share_work(engine: TransformersEngine, pair: Pair, role: Role) -> Engine:

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from transformers import PreTrainedModel
 
-from repurpose.model.engines import Request
+from repurpose.model.engines import Request, Scored
 from repurpose.model.steer import Operation, Positions, Steer
 from repurpose.model.teacher_forcing import Forced, read_logits
 
@@ -30,15 +30,6 @@ TOLERANCES = {"float32": 1e-3, "bfloat16": 0.25, "float16": 0.25}
 
 class ParityError(RuntimeError):
     """The engines differ; the message is one line."""
-
-
-@dataclass(frozen=True)
-class Scored:
-    """What vLLM wrote for a request."""
-
-    token_ids: list[int]
-    """Drawn ids, the one that ended the text included."""
-    logprobs: list[float]
 
 
 @dataclass(frozen=True)
@@ -88,17 +79,22 @@ def compare(model: PreTrainedModel, requests: Sequence[Request], scored: Sequenc
     for index, read in read_logits(model, rows):
         logprobs = read.logits.log_softmax(-1)
         first[index] = logprobs[0]
-        ours = logprobs.gather(1, torch.tensor(scored[index].token_ids)[:, None]).squeeze(1)
+        ours = logprobs.gather(1, torch.tensor(scored[index].token_ids)[:, None]).squeeze(1).numpy()
         theirs = np.array(scored[index].logprobs)
-        gaps = (logprobs.max(-1).values - ours).numpy()
-        off = np.abs(ours.numpy() - theirs)
+        gaps = logprobs.max(-1).values.numpy() - ours
+        off = np.abs(ours - theirs)
         wrong = np.flatnonzero(~(off <= tolerance) | ~(gaps <= tolerance))
         if len(wrong):
-            raise ParityError(_say(requests[index], int(wrong[0]), theirs, ours.tolist(), gaps, tolerance))
+            at, steer = int(wrong[0]), requests[index].steer
+            raise ParityError(
+                f"vLLM and transformers differ under condition {steer.condition if steer else 'unsteered'}, "
+                f"generated token {at}: log-probability {theirs[at]:.5f} and {ours[at]:.5f}, {gaps[at]:.5f} below "
+                f"the likeliest (tolerance {tolerance:g}); nothing was steered"
+            )
         differences.append(float(off.max()))
         ties += int((gaps > 0).sum())
-    effect = _smallest_effect(requests, first, tolerance)
     drawn = [token for answer in scored for token in answer.token_ids]
+    effect = _smallest_effect(requests, first, tolerance)
     return Parity(len(rows), len(drawn), len(set(drawn)), ties, max(differences), effect)
 
 
@@ -106,16 +102,6 @@ def _forced(request: Request, answer: Scored) -> Forced:
     prompt = len(request.prompt_ids)
     ids = [*request.prompt_ids, *answer.token_ids[:-1]]
     return Forced(ids, list(range(prompt - 1, len(ids))), request.steer, request.seed, prompt)
-
-
-def _say(
-    request: Request, at: int, theirs: NDArray[np.float64], ours: list[float], gaps: NDArray[np.float32], limit: float
-) -> str:
-    name = request.steer.condition if request.steer else "unsteered"
-    return (
-        f"vLLM and transformers differ under condition {name}, generated token {at}: log-probability {theirs[at]:.5f} "
-        f"and {ours[at]:.5f}, {gaps[at]:.5f} below the likeliest (tolerance {limit:g}); nothing was steered"
-    )
 
 
 def _smallest_effect(requests: Sequence[Request], first: dict[int, Tensor], tolerance: float) -> float:

@@ -9,14 +9,14 @@ from __future__ import annotations
 import os
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from multiprocessing import get_context
 
 import torch
 
-from repurpose.model.engines import Engine, Finished, Generated, Request, Sampling
-from repurpose.model.engines.transformers import batches_of_like_prompts
+from repurpose.model.batches import batches_of_prompts
+from repurpose.model.engines import Batch, Engine, Finished, Generated, Request, Sampling, collect
 
 _ENGINE: list[Engine] = []
 """A worker's own engine."""
@@ -34,21 +34,18 @@ class PooledEngine:
         self, requests: Sequence[Request], sampling: Sampling, finished: Finished | None = None
     ) -> list[Generated]:
         """Return one outcome for each request, in the order of the requests; what a worker raises is raised here."""
-        outcomes: dict[int, Generated] = {}
-        batches = list(batches_of_like_prompts([r.prompt_ids for r in requests], self.batch_size))
-        pool = ProcessPoolExecutor(
-            min(self.workers, len(batches)), get_context("spawn"), _open, (self.open_engine, os.getpid())
-        )
+        return collect(self._run(requests, sampling), finished)
+
+    def _run(self, requests: Sequence[Request], sampling: Sampling) -> Iterator[Batch]:
+        batches = list(batches_of_prompts([r.prompt_ids for r in requests], self.batch_size))
+        workers = min(self.workers, len(batches))
+        pool = ProcessPoolExecutor(workers, get_context("spawn"), _open, (self.open_engine, os.getpid()))
         try:
             jobs = {pool.submit(_generate, [requests[i] for i in batch], sampling): batch for batch in batches}
             for job in as_completed(jobs):
-                done = list(zip(jobs[job], job.result(), strict=True))
-                outcomes.update(done)
-                if finished is not None:
-                    finished(done)
+                yield list(zip(jobs[job], job.result(), strict=True))
         finally:
             pool.shutdown(cancel_futures=True)
-        return [outcomes[i] for i in range(len(requests))]
 
 
 def _open(open_engine: Callable[[], Engine], parent: int) -> None:

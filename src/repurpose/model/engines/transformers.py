@@ -1,7 +1,7 @@
 """The engine `transformers`: a generation loop over a Hugging Face causal model's forward pass.
 
-Rows of like prompt length are batched, padded on the left, decoded with a key-value cache, and leave the
-batch when they are done. What is steered, and that it was, is the business of `activations.hooks`.
+Rows of like prompt length are batched, padded on the left, decoded with a key-value cache, and leave the batch when
+they are done. What is steered, and that it was, is the business of `model.hooks`.
 
 Legend: b rows in the batch, s positions, v vocabulary.
 """
@@ -9,17 +9,17 @@ Legend: b rows in the batch, s positions, v vocabulary.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor
+from torch.nn.utils.rnn import pad_sequence
 from transformers import PreTrainedModel
 
-from repurpose.model.engines import Finished, Generated, Request, Sampling
+from repurpose.model.batches import batches_of_prompts
+from repurpose.model.engines import Batch, Finished, Generated, Request, Sampling, collect, finish_rows
 from repurpose.model.engines.attention import PreallocatedCache, compacted_order, use_grouped_attention
 from repurpose.model.engines.sampling import draw_tokens, row_uniforms
-from repurpose.model.hooks import BatchSteering, check_counts, decoder_layers, steer
-from repurpose.model.steer import expected_positions
+from repurpose.model.hooks import BatchSteering, decoder_layers, steer
 
 COMPACT_SHARE = 0.125
 """Rows that are done leave the batch when they are at least this share of it."""
@@ -39,71 +39,45 @@ class TransformersEngine:
     def generate(
         self, requests: Sequence[Request], sampling: Sampling, finished: Finished | None = None
     ) -> list[Generated]:
-        """Return one outcome for each request, in the order of the requests.
+        """See `Engine`."""
+        return collect(self._run(requests, sampling), finished)
 
-        Raises:
-            SteeringError: where a row was not steered at exactly the positions that its policy names.
-        """
-        outcomes: dict[int, Generated] = {}
-        for indices in batches_of_like_prompts([r.prompt_ids for r in requests], self.batch_size):
-            batch = _Batch(self, [requests[i] for i in indices], sampling)
-            done = list(zip(indices, batch.run(), strict=True))
-            outcomes.update(done)
-            if finished is not None:
-                finished(done)
-        return [outcomes[i] for i in range(len(requests))]
+    def _run(self, requests: Sequence[Request], sampling: Sampling) -> Iterator[Batch]:
+        for indices in batches_of_prompts([r.prompt_ids for r in requests], self.batch_size):
+            rows = _Rows(self, [requests[i] for i in indices], sampling)
+            yield list(zip(indices, rows.run(), strict=True))
 
 
-def batches_of_like_prompts(prompts: Sequence[Sequence[int]], size: int) -> Iterator[list[int]]:
-    """Yield indices in batches of like prompt length, the longest first, so that a lack of memory shows at once.
-
-    Rows of one prompt stand together: their answers are of like length too, so a batch is done at about one time.
-    """
-    order = sorted(range(len(prompts)), key=lambda i: (-len(prompts[i]), tuple(prompts[i]), i))
-    for start in range(0, len(order), size):
-        yield order[start : start + size]
-
-
-@dataclass
-class _Batch:
+class _Rows:
     """One batch from prompt to last token."""
 
-    engine: TransformersEngine
-    requests: list[Request]
-    sampling: Sampling
-    order: list[int] = field(init=False)
-    """Row of `requests` at each place of the batch."""
+    def __init__(self, engine: TransformersEngine, requests: list[Request], sampling: Sampling) -> None:
+        """Pad the prompts on the left and make room for everything that follows."""
+        self.engine, self.requests, self.sampling, self.model = engine, requests, sampling, engine.model
+        seeds, device, steps = [r.seed for r in requests], engine.model.device, sampling.max_new_tokens
+        self.steering = BatchSteering([r.steer for r in requests], seeds, engine.model)
+        prompts = [torch.tensor(r.prompt_ids) for r in requests]
+        self.lengths = torch.tensor([len(prompt) for prompt in prompts], device=device)
+        self.prompts = pad_sequence(prompts, batch_first=True, padding_side="left").to(device)
+        self.width = self.prompts.shape[1]
+        self.uniforms = row_uniforms(seeds, steps).to(device)
+        self.tokens = torch.zeros(len(requests), steps, dtype=torch.int64, device=device)
+        self.drawn = torch.full((len(requests),), steps, device=device)
+        self.stopped = torch.zeros(len(requests), dtype=torch.bool, device=device)
+        self.cache = PreallocatedCache(engine.layers, self.width + steps)
+        self._make_mask()
 
     def run(self) -> list[Generated]:
-        steers = [r.steer for r in self.requests]
-        self.order = list(range(len(self.requests)))
-        self.steering = BatchSteering(
-            steers, [r.seed for r in self.requests], self.engine.model, self.engine.model.device
-        )
-        self._lay_out()
-        with torch.inference_mode(), steer(self.engine.model, self.steering):
+        """Decode all rows, then cut and check them."""
+        with torch.inference_mode(), steer(self.model, self.steering):
             self._decode()
-        return self._outcomes()
-
-    def _lay_out(self) -> None:
-        """Pad the prompts on the left and make room for everything that follows."""
-        device = self.engine.model.device
-        self.lengths = torch.tensor([len(r.prompt_ids) for r in self.requests], device=device)
-        self.width = int(self.lengths.max())
-        self.prompts = torch.zeros(len(self.requests), self.width, dtype=torch.int64, device=device)
-        for row, request in enumerate(self.requests):
-            self.prompts[row, self.width - len(request.prompt_ids) :] = torch.tensor(request.prompt_ids)
-        steps = self.sampling.max_new_tokens
-        self.uniforms = row_uniforms([r.seed for r in self.requests], steps).to(device)
-        self.tokens = torch.zeros(len(self.requests), steps, dtype=torch.int64, device=device)
-        self.drawn = torch.full((len(self.requests),), steps, device=device)
-        self.stopped = torch.zeros(len(self.requests), dtype=torch.bool, device=device)
-        self.cache = PreallocatedCache(self.engine.layers, self.width + steps)
-        self._make_mask()
+        ends = zip(self.tokens.tolist(), self.drawn.tolist(), strict=True)
+        drawn = [row[:count] for row, count in ends]
+        return finish_rows(self.requests, drawn, self.stopped.tolist(), self.steering.counted())
 
     def _make_mask(self) -> None:
         """Additive mask over keys (b, 1, 1, capacity), none where no row is padded."""
-        model = self.engine.model
+        model = self.model
         self.real = torch.arange(self.width, device=model.device) >= (self.width - self.lengths)[:, None]
         self.keys_mask = None
         if not self.real.all():
@@ -113,7 +87,7 @@ class _Batch:
 
     def _decode(self) -> None:
         logits = self._prefill()
-        places = torch.tensor(self.order, device=logits.device)
+        places = torch.arange(len(logits), device=logits.device)
         alive = torch.ones_like(places, dtype=torch.bool)
         for step in range(self.sampling.max_new_tokens):
             drawn = draw_tokens(
@@ -148,7 +122,7 @@ class _Batch:
         return self._forward(tokens[:, None], (self.lengths[places] + step)[:, None], mask)
 
     def _forward(self, ids: Tensor, positions: Tensor, mask: Tensor | None) -> Tensor:
-        output = self.engine.model(
+        output = self.model(
             input_ids=ids,
             position_ids=positions.expand(ids.shape),
             attention_mask=mask,
@@ -162,7 +136,6 @@ class _Batch:
     def _compact(self, alive: list[bool]) -> Tensor:
         """Let the rows that are done leave the batch; return the places that stay, in their new order."""
         kept = compacted_order(alive)
-        self.order = [self.order[place] for place in kept]
         self.cache.keep(kept)
         self.steering.keep(kept)
         index = torch.tensor(kept, device=self.lengths.device)
@@ -170,24 +143,9 @@ class _Batch:
             self.keys_mask = self.keys_mask[index]
         return index
 
-    def _outcomes(self) -> list[Generated]:
-        """Cut each row at its end and check that it was steered where it should have been."""
-        steers, counted = [r.steer for r in self.requests], self.steering.counted()
-        drawn, stopped, rows = self.drawn.tolist(), self.stopped.tolist(), self.tokens.tolist()
-        expected = [
-            expected_positions(r.steer, len(r.prompt_ids), count - 1)
-            for r, count in zip(self.requests, drawn, strict=True)
-        ]
-        check_counts(steers, counted, expected)
-        return [
-            Generated(row[: count - 1] if stop else row[:count], "stop" if stop else "length", seen, wanted)
-            for row, count, stop, seen, wanted in zip(rows, drawn, stopped, counted, expected, strict=True)
-        ]
-
 
 def _prompt_mask(keys: Tensor) -> Tensor:
-    """Causal additive mask (b, 1, s, s) from a mask over keys (b, 1, 1, s); padding sees itself, never
-    nothing."""
+    """Causal additive mask (b, 1, s, s) from a mask over keys (b, 1, 1, s); padding sees itself, never nothing."""
     s, least = keys.shape[-1], torch.finfo(keys.dtype).min
     future = torch.ones(s, s, dtype=torch.bool, device=keys.device).triu(1)
     mask = keys.expand(-1, 1, s, s).masked_fill(future, least)

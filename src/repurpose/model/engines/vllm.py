@@ -11,18 +11,18 @@ import os
 import signal
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from itertools import islice
 from typing import Any
 
 import torch
 import torch._dynamo
 
-from repurpose.model.engines import Finished, Generated, Request, Sampling
+from repurpose.model.engines import Finished, Generated, Request, Sampling, Scored, collect, finish_rows
 from repurpose.model.engines.vllm_requirements import check_version
-from repurpose.model.engines.vllm_steering import ROW, counted_positions, make_plan, start_steering, stop_steering
+from repurpose.model.engines.vllm_steering import ROW, Plan, counted_positions, start_steering, stop_steering
 from repurpose.model.gpus import lease_cards
-from repurpose.model.hooks import SteeringError, check_counts, check_steer
+from repurpose.model.hooks import SteeringError, check_steer
 from repurpose.model.loading import ModelError, load_config
-from repurpose.model.steer import expected_positions
 from repurpose.study.settings import Pair, Role, Vllm
 
 FLUSH_ROWS = 64
@@ -81,7 +81,6 @@ class VllmEngine:
             self._engine = LLMEngine.from_engine_args(EngineArgs(**{**arguments, **overrides}))
         except ValueError as problem:  # what vLLM knows of the machine and the model that was not asked before
             raise ModelError(f"pair.{role}: vLLM cannot run {getattr(pair, role)}: {_one_line(problem)}") from problem
-        self._width: int = self._engine.model_config.get_hidden_size()
         self._layers: int = self._engine.model_config.hf_text_config.num_hidden_layers
         self._calls = 0
 
@@ -98,30 +97,21 @@ class VllmEngine:
     def generate(
         self, requests: Sequence[Request], sampling: Sampling, finished: Finished | None = None
     ) -> list[Generated]:
-        """Return one outcome for each request, in the order of the requests.
+        """See `Engine`.
 
         Raises:
             ModelError: where a text would be longer than the engine was opened for.
-            SteeringError: where a row was not steered at exactly the positions that its policy names.
         """
-        outcomes: dict[int, Generated] = {}
-        for batch in self._finish(requests, sampling, logprobs=None):
-            done = [(index, generated) for index, generated, _ in batch]
-            outcomes.update(done)
-            if finished is not None:
-                finished(done)
-        return [outcomes[i] for i in range(len(requests))]
+        batches = self._finish(requests, sampling, logprobs=None)
+        return collect(([(index, generated) for index, generated, _ in batch] for batch in batches), finished)
 
-    def generate_scored(
-        self, requests: Sequence[Request], sampling: Sampling
-    ) -> list[tuple[Generated, list[int], list[float]]]:
-        """Like `generate`, with each row's drawn ids, the one that ended it included, and their log-probabilities."""
-        found = {}
+    def generate_scored(self, requests: Sequence[Request], sampling: Sampling) -> list[Scored]:
+        """Like `generate`; say of each request what was drawn and how likely it was."""
+        found: dict[int, Scored] = {}
         for batch in self._finish(requests, sampling, logprobs=0):
-            for index, generated, completion in batch:
-                ids = list(completion.token_ids)
-                scores = [float(at[i].logprob) for i, at in zip(ids, completion.logprobs, strict=True)]
-                found[index] = generated, ids, scores
+            for index, _, said in batch:
+                ids = list(said.token_ids)
+                found[index] = Scored(ids, [at[i].logprob for i, at in zip(ids, said.logprobs, strict=True)])
         return [found[i] for i in range(len(requests))]
 
     def _finish(
@@ -133,25 +123,18 @@ class VllmEngine:
         try:
             if steered:
                 self._start_steering(requests, sampling)
-            waiting: list[tuple[int, Any]] = []
-            for output in self._steps(requests, sampling, logprobs):
-                waiting.append(output)
-                if len(waiting) == FLUSH_ROWS:
-                    yield self._check(requests, waiting)
-                    waiting = []
-            if waiting:
-                yield self._check(requests, waiting)
+            answers = self._steps(requests, sampling, logprobs)
+            while batch := list(islice(answers, FLUSH_ROWS)):
+                yield self._check(requests, batch)
         finally:
             if steered:
                 self._engine.collective_rpc(stop_steering)
 
     def _start_steering(self, requests: Sequence[Request], sampling: Sampling) -> None:
-        lengths = [len(request.prompt_ids) for request in requests]
-        length = max(lengths) + sampling.max_new_tokens
-        steers, seeds = [r.steer for r in requests], [r.seed for r in requests]
+        steers, prompts = [r.steer for r in requests], [len(r.prompt_ids) for r in requests]
         for steer in {id(steer): steer for steer in steers}.values():
             check_steer(steer, self._layers)
-        plan = make_plan(steers, lengths, seeds, length, self._width)
+        plan = Plan(steers, prompts, [r.seed for r in requests], max(prompts) + sampling.max_new_tokens)
         self._engine.collective_rpc(start_steering, args=(plan,))
 
     def _check_lengths(self, requests: Sequence[Request], sampling: Sampling) -> None:
@@ -203,29 +186,20 @@ class VllmEngine:
 
     def _check(self, requests: Sequence[Request], done: Sequence[tuple[int, Any]]) -> list[tuple[int, Generated, Any]]:
         """Cut rows at their ends and check that each was steered where it should have been."""
-        steers = [requests[index].steer for index, _ in done]
-        counted = [0] * len(done)
-        if any(steer is not None for steer in steers):
-            everywhere = self._engine.collective_rpc(counted_positions, args=([index for index, _ in done],))
+        for _, answer in done:
+            if answer.finish_reason not in ("stop", "length"):
+                raise ModelError(f"vLLM ended a row with {answer.finish_reason!r}; stop or length were expected")
+        indices = [index for index, _ in done]
+        rows, counted = [requests[index] for index in indices], [0] * len(done)
+        if any(row.steer is not None for row in rows):
+            everywhere = self._engine.collective_rpc(counted_positions, args=(indices,))
             if any(counts != everywhere[0] for counts in everywhere):
                 raise SteeringError("the processes that share the model steered at different positions")
-            counted = [0 if steer is None else count for steer, count in zip(steers, everywhere[0], strict=True)]
-        expected = [
-            expected_positions(requests[index].steer, len(requests[index].prompt_ids), len(answer.token_ids) - 1)
-            for index, answer in done
-        ]
-        check_counts(steers, counted, expected)
-        return [
-            (index, self._generated(answer, seen, wanted), answer)
-            for (index, answer), seen, wanted in zip(done, counted, expected, strict=True)
-        ]
-
-    def _generated(self, answer: Any, seen: int, wanted: int) -> Generated:
-        ids = list(answer.token_ids)
-        stopped = answer.finish_reason == "stop"
-        if answer.finish_reason not in ("stop", "length"):
-            raise ModelError(f"vLLM ended a row with {answer.finish_reason!r}; stop or length were expected")
-        return Generated(ids[:-1] if stopped else ids, answer.finish_reason, seen, wanted)
+            counted = everywhere[0]
+        drawn = [list(answer.token_ids) for _, answer in done]
+        stopped = [answer.finish_reason == "stop" for _, answer in done]
+        finished = zip(done, finish_rows(rows, drawn, stopped, counted), strict=True)
+        return [(index, generated, answer) for (index, answer), generated in finished]
 
 
 def _one_line(problem: ValueError) -> str:

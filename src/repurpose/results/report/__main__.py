@@ -10,7 +10,7 @@ import polars as pl
 
 from repurpose.data.command import read_arguments
 from repurpose.data.csv_tables import read_csv
-from repurpose.data.tables import read_provenance, read_table, write_text
+from repurpose.data.files import read_provenance, read_table, write_text
 from repurpose.results.report.page import ReportData, write_page
 from repurpose.study.errors import one_line_errors
 from repurpose.study.settings import StepSettings

@@ -9,7 +9,7 @@ import polars as pl
 
 from repurpose.data.command import read_arguments
 from repurpose.data.csv_tables import to_csv
-from repurpose.data.tables import write_text
+from repurpose.data.files import write_text
 from repurpose.results.tables import directions, reading, steering
 from repurpose.results.tables.data import StudyData, read_study_data
 from repurpose.study.catalogue import TABLES

@@ -2,24 +2,24 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import polars as pl
 
-from repurpose.data.tables import LABELS, STEERED_LABELS, TableError, read_table
+from repurpose.data.files import TableError, read_table
+from repurpose.data.schemas import LABELS, STEERED_LABELS
+from repurpose.data.selected import Selected, read_selected
 from repurpose.results.tables.cells import Resampling
 from repurpose.study.settings import StepSettings, Sweep
 
 
 @dataclass(frozen=True)
 class StudyData:
-    """Every input of the tables; frames have the schemas of `repurpose.data.tables`."""
+    """Every input of the tables; frames have the schemas of `repurpose.data.schemas`."""
 
     settings: StepSettings
-    selection: dict[str, Any]
+    selection: Selected
     measurements: pl.DataFrame
     vectors: pl.DataFrame
     cosines: pl.DataFrame
@@ -64,7 +64,7 @@ def read_study_data(settings: StepSettings, paths: dict[str, Any]) -> StudyData:
     Raises:
         TableError: where the selection's site is not among the vectors or the cosines.
     """
-    selection = json.loads(Path(paths["selection"]).read_text(encoding="utf-8"))
+    selection = read_selected(paths["selection"])
     rollout_columns = ["prompt_id", "sample", "split", "category"]
     empty = {name: schema.empty_table() for name, schema in (("others", LABELS), ("steered", STEERED_LABELS))}
     maybe = {name: read_table(paths[name]) if paths.get(name) else pl.DataFrame(empty[name]) for name in empty}
@@ -78,16 +78,16 @@ def read_study_data(settings: StepSettings, paths: dict[str, Any]) -> StudyData:
         sentences=read_table(paths["labels"]),
         logodds=read_table(paths["logodds"]).with_columns(pl.col("reader").fill_null("")),
         lens=read_table(paths["lens"]),
-        projections=read_table(paths["projections"]).filter(pl.col("layer") == selection["layer"]),
+        projections=read_table(paths["projections"]).filter(pl.col("layer") == selection.layer),
         **maybe,
     )
     for name, table in (("vector", data.vectors), ("cosine", data.cosines)):
         if at_selected_site(table, selection).is_empty():
-            where = f"the selected layer {selection['layer']} and window {selection['window_start']}"
+            where = f"the selected layer {selection.layer} and window {selection.window_start}"
             raise TableError(f"no {name} at {where}")
     return data
 
 
-def at_selected_site(table: pl.DataFrame, selection: dict[str, Any]) -> pl.DataFrame:
+def at_selected_site(table: pl.DataFrame, selection: Selected) -> pl.DataFrame:
     """Keep the rows at the selected layer and window."""
-    return table.filter(pl.col("layer") == selection["layer"], pl.col("window_start") == selection["window_start"])
+    return table.filter(pl.col("layer") == selection.layer, pl.col("window_start") == selection.window_start)

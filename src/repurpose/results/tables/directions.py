@@ -151,8 +151,8 @@ def make_lens(data: StudyData) -> pl.DataFrame:
 
     The ten best tokens (`top:<token>`) are kept at the selected layer only.
     """
-    here = data.lens.filter(pl.col("window_start") == data.selection["window_start"])
-    selected, top = pl.col("layer") == data.selection["layer"], pl.col("word").str.starts_with("top:")
+    here = data.lens.filter(pl.col("window_start") == data.selection.window_start)
+    selected, top = pl.col("layer") == data.selection.layer, pl.col("word").str.starts_with("top:")
     kept = here.filter(pl.col("direction") == data.behaviour, selected | ~top)
     others = _range_of_others(here.filter(~top, pl.col("direction") != data.behaviour))
     joined = kept.join(others, on=["unembedding", "layer", "word"], how="left")
@@ -187,7 +187,7 @@ def make_base_zero(data: StudyData) -> pl.DataFrame:
             for cell in split_cells(context, ["target", "direction", "reader", "multiple"])
         ]
     table = with_family(pl.DataFrame(found, infer_schema_length=None), data.behaviour)
-    return conform(table.with_columns(selected=is_near(data.selection["magnitude"])), BASE_ZERO_COLUMNS)
+    return conform(table.with_columns(selected=is_near(data.selection.magnitude)), BASE_ZERO_COLUMNS)
 
 
 def _weighed(cell: pl.DataFrame, column: str, resampling: Resampling) -> tuple[Array, Array]:

@@ -64,7 +64,7 @@ def find_examples(data: StudyData) -> pl.DataFrame:
     starts = data.sentences.filter(
         pl.col("split") == "heldout",
         pl.col("label") == data.behaviour,
-        pl.col("token_start") + data.selection["window_start"] >= 0,
+        pl.col("token_start") + data.selection.window_start >= 0,
     )
     first = starts.sort("token_start").unique(["prompt_id", "sample"], keep="first", maintain_order=True)
     early = first.sort(["sample", "prompt_id"])
@@ -111,7 +111,7 @@ def _tokens_of(data: StudyData, example: dict[str, Any]) -> pl.DataFrame:
 
 
 def _mark(token: dict[str, Any], starts: list[int], data: StudyData) -> str:
-    first = data.selection["window_start"]
+    first = data.selection.window_start
     offsets = [token["position"] - start for start in starts]
     if any(first <= offset < first + data.window_length for offset in offsets):
         return "window"

@@ -75,8 +75,8 @@ def site_rows(data: StudyData, name: str) -> pl.DataFrame:
     """
     rows = data.sweep_rows(name)
     free = pl.col("direction").str.starts_with("random-") | pl.col("direction").is_in(TOKEN_CONTROLS)
-    layer = _nearest(rows["layer"], data.selection["layer"])
-    start = _nearest(rows.filter(~free)["window_start"], data.selection["window_start"])
+    layer = _nearest(rows["layer"], data.selection.layer)
+    start = _nearest(rows.filter(~free)["window_start"], data.selection.window_start)
     here = (pl.col("layer") == layer) & (free | (pl.col("window_start") == start))
     return rows.filter((pl.col("direction") == "none") | here)
 
@@ -90,7 +90,7 @@ def summarise_sweep(data: StudyData, rows: pl.DataFrame, *keep: pl.Expr) -> pl.D
     if rows.is_empty():
         return pl.DataFrame(schema=EFFECT_COLUMNS)
     kept = rows.filter((pl.col("direction") == "none") | pl.all_horizontal(*keep)) if keep else rows
-    return summarise_effects(kept, data.resampling(rows), data.settings.selection, data.selection["magnitude"])
+    return summarise_effects(kept, data.resampling(rows), data.settings.selection, data.selection.magnitude)
 
 
 def make_windows(data: StudyData) -> pl.DataFrame:
@@ -106,15 +106,15 @@ def make_layers(data: StudyData) -> pl.DataFrame:
 def _along(data: StudyData, name: str, along: str, fixed: str) -> pl.DataFrame:
     """Effects along one axis of a grid, at what was selected on the other axis, or at the nearest that there is."""
     rows = data.sweep_rows(name if data.has_sweep(name) else data.settings.selection.sweep)
-    here = pl.col(fixed) == _nearest(rows[fixed], data.selection[fixed])
+    here = pl.col(fixed) == _nearest(rows[fixed], getattr(data.selection, fixed))
     effects = summarise_sweep(data, rows, here)
-    at = _is_selected(data) & (pl.col(along) == data.selection[along])
+    at = _is_selected(data) & (pl.col(along) == getattr(data.selection, along))
     return effects.with_columns(selected=at.fill_null(False))
 
 
 def _is_selected(data: StudyData) -> pl.Expr:
     """The base-derived cells at the magnitude that was chosen."""
-    return is_near(data.selection["magnitude"]) & (pl.col("reader") == "base")
+    return is_near(data.selection.magnitude) & (pl.col("reader") == "base")
 
 
 def make_two_by_two(data: StudyData) -> pl.DataFrame:

@@ -1,0 +1,81 @@
+"""Files: a table is Parquet, and any file appears under its name only when it is whole.
+
+It is written beside and renamed, so what exists is done.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+METADATA_KEY = b"repurpose"
+
+
+class TableError(ValueError):
+    """A table lacks a column or cannot be read; the message names the file."""
+
+
+@contextmanager
+def whole_file(path: Path | str) -> Iterator[Path]:
+    """Yield a temporary sibling path that is renamed to `path` when the block ends without an exception."""
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.part")
+    try:
+        yield temporary
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def write_text(path: Path | str, content: str) -> None:
+    """Write a text file whole or not at all."""
+    with whole_file(path) as temporary:
+        temporary.write_text(content, encoding="utf-8")
+
+
+def write_table(
+    path: Path | str,
+    table: pa.Table | pl.DataFrame | list[dict[str, Any]],
+    schema: pa.Schema,
+    provenance: Mapping[str, Any],
+) -> None:
+    """Write a table under its schema, with its provenance in the file's metadata."""
+    arrow = _to_arrow(table, schema).replace_schema_metadata(_pack(provenance))
+    with whole_file(path) as temporary:
+        pq.write_table(arrow, temporary, compression="zstd")
+
+
+def _to_arrow(table: pa.Table | pl.DataFrame | list[dict[str, Any]], schema: pa.Schema) -> pa.Table:
+    if isinstance(table, list):
+        return pa.Table.from_pylist(table, schema=schema)
+    arrow: pa.Table = table.to_arrow() if isinstance(table, pl.DataFrame) else table
+    missing = [name for name in schema.names if name not in arrow.column_names]
+    if missing:
+        raise TableError(f"column {missing[0]} is missing; the schema asks for {', '.join(schema.names)}")
+    return arrow.select(schema.names).cast(schema)
+
+
+def _pack(provenance: Mapping[str, Any]) -> dict[bytes, bytes]:
+    return {METADATA_KEY: json.dumps(provenance, sort_keys=True).encode()}
+
+
+def read_table(paths: Path | str | list[Path] | list[str], columns: list[str] | None = None) -> pl.DataFrame:
+    """Read one table, or several shards of it one after the other."""
+    many = paths if isinstance(paths, list) else [paths]
+    return pl.concat([pl.DataFrame(pq.read_table(path, columns=columns)) for path in many])
+
+
+def read_provenance(path: Path | str) -> dict[str, Any]:
+    """Return the provenance that a file carries (empty where it has none)."""
+    packed = pq.read_schema(path).metadata or {}
+    notes: dict[str, Any] = json.loads(packed.get(METADATA_KEY, b"{}"))
+    return notes

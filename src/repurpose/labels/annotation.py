@@ -1,0 +1,72 @@
+"""What an annotator of any kind makes of sentences, and the rows that become of it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from itertools import groupby
+from typing import Any, NamedTuple
+
+from repurpose.study.settings import StepSettings
+
+Row = dict[str, Any]
+RolloutKey = tuple[str, int]
+"""(prompt_id, sample)"""
+
+
+class Outcome(NamedTuple):
+    """What an annotator made of one sentence."""
+
+    label: str | None
+    """One of the six behaviours, or null."""
+    status: str
+    """`ok`, `skipped`, or what was wrong with the answer."""
+    reply: str | None = None
+    """The answer as it came, where it was not valid."""
+
+
+SKIPPED = Outcome(None, "skipped")
+
+
+@dataclass(frozen=True)
+class Annotation:
+    """What an annotator made of many sentences."""
+
+    outcomes: list[Outcome]
+    """Of each sentence that is to be labelled, in the order of the table."""
+    notes: Row = field(default_factory=dict)
+    """For the table's metadata."""
+    usage: list[Row] = field(default_factory=list)
+    """USAGE rows by rollout; none where no model is asked."""
+
+
+def by_rollout(rows: Sequence[Row]) -> list[tuple[RolloutKey, list[Row]]]:
+    """The sentences of each rollout that are to be labelled, in the order of the table.
+
+    `cell` tells the rollouts of one prompt apart that were steered in different ways.
+    """
+    groups = groupby(rows, key=lambda row: (row["prompt_id"], row["sample"], row.get("cell")))
+    return [((prompt, sample), [row for row in group if row["labelled"]]) for (prompt, sample, _), group in groups]
+
+
+def label_rows(rows: Sequence[Row], outcomes: Sequence[Outcome], name: str, mapping: Mapping[str, str]) -> list[Row]:
+    """LABELS rows of SENTENCES rows; `outcomes` has one for each sentence that is to be labelled, in order.
+
+    Raises:
+        ValueError: where their numbers differ; no label may slide to another sentence.
+    """
+    if len(outcomes) != (asked := sum(row["labelled"] for row in rows)):
+        raise ValueError(f"{name} gave {len(outcomes)} outcomes for {asked} sentences")
+    waiting: Iterator[Outcome] = iter(outcomes)
+    return [_label_row(row, next(waiting) if row["labelled"] else SKIPPED, name, mapping) for row in rows]
+
+
+def _label_row(row: Row, outcome: Outcome, name: str, mapping: Mapping[str, str]) -> Row:
+    label = mapping.get(outcome.label, outcome.label) if outcome.label is not None else None
+    kept = {key: value for key, value in row.items() if key != "labelled"}
+    return {**kept, "annotator": name, "label": label, "status": outcome.status, "reply": outcome.reply}
+
+
+def account_of(settings: StepSettings) -> str:
+    """Who pays for a step's requests: one account for all steps of a study that ask one annotator."""
+    return f"{settings.study}/{settings.labels.annotator}"

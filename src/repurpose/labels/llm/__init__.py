@@ -1,0 +1,1 @@
+"""The `llm` annotator: a language model behind an OpenAI-compatible endpoint names our sentences."""

@@ -1,0 +1,139 @@
+"""A language model names our sentences: passages in, a label or the name of a fault for each sentence out.
+
+Each passage is cut into overlapping chunks; each chunk is one conversation (`conversation.py`), held directly
+(`direct.py`) or through the Batch API (`batch.py`). A sentence that gets no valid label keeps the fault's name and the
+raw reply; it is never given a label.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from itertools import pairwise
+from pathlib import Path
+from typing import NamedTuple
+
+from tqdm import tqdm
+
+from repurpose.labels.annotation import Annotation, Outcome, Row, by_rollout
+from repurpose.labels.llm.batch import Batches
+from repurpose.labels.llm.conversation import Conversation
+from repurpose.labels.llm.direct import Direct
+from repurpose.labels.llm.ledger import Ledger, Usage
+from repurpose.labels.llm.replies import Replies
+from repurpose.model.endpoint import make_client
+from repurpose.study.chunks import cut, owners
+from repurpose.study.settings import Llm, SettingsError, locate
+
+OK = "ok"
+REPLIES = Path("results/replies")
+"""Raw replies of language models: of all studies, and never an output of a rule, which a failed job would delete."""
+
+
+class AnnotationError(RuntimeError):
+    """Too many sentences have no valid label; one line with counts by status."""
+
+
+class Labelled(NamedTuple):
+    """Outcomes and use by passage, in the order of the passages."""
+
+    outcomes: list[list[Outcome]]
+    usages: list[Usage]
+    shared: int
+    """Pairs of labels that two chunks gave one sentence."""
+    agreed: int
+    """How many of these pairs are of one label: the model's agreement with itself."""
+
+
+def annotate_by_model(rows: Sequence[Row], llm: Llm, account: str) -> Annotation:
+    """Label SENTENCES rows, rollout by rollout; every rollout is a passage."""
+    groups = by_rollout(rows)
+    found = label_passages([[row["text"] for row in group] for _, group in groups], llm, REPLIES, account=account)
+    usage = [
+        {"prompt_id": prompt, "sample": sample, "sentences": len(group), **vars(used)}
+        for ((prompt, sample), group), used in zip(groups, found.usages, strict=True)
+    ]
+    notes = {"labelled_twice": found.shared, "labelled_twice_alike": found.agreed}
+    return Annotation([outcome for outcomes in found.outcomes for outcome in outcomes], notes, usage)
+
+
+def label_passages(passages: Sequence[Sequence[str]], llm: Llm, replies_folder: Path, *, account: str) -> Labelled:
+    """Label every sentence of every passage.
+
+    Args:
+        passages: the sentences of each, in order; a text that is there twice is asked for once.
+        llm: the annotator's settings.
+        replies_folder: where raw replies are kept, shared by studies; held by one job at a time for each model.
+        account: whose replies, all that it ever paid for, `max_cost` limits: `study/annotator`.
+
+    Raises:
+        EndpointError, CostError: the run cannot go on; every reply that arrived is kept.
+        StorageError: a reply cannot be kept; nothing more is asked.
+        AnnotationError: more sentences than `max_invalid_share` have no valid label.
+    """
+    prompt = _read_instructions(llm)
+    chunks = [list(_open_chunks(number, sentences, llm, prompt)) for number, sentences in enumerate(passages)]
+    with Replies.open(replies_folder, llm.endpoint) as replies:
+        ledger = Ledger(len(passages), llm, account, replies)
+        asyncio.run(_answer([chunk for row in chunks for chunk in row], llm, ledger))
+    outcomes = [[_outcome(row, number) for number in range(len(p))] for row, p in zip(chunks, passages, strict=True)]
+    _check_share(outcomes, llm, replies.path)
+    twice = [pair for row in chunks for pair in _labelled_twice(row)]
+    return Labelled(outcomes, ledger.usages, len(twice), sum(one == other for one, other in twice))
+
+
+def _read_instructions(llm: Llm) -> str:
+    try:
+        return Path(locate(llm.prompt)).read_text(encoding="utf-8")
+    except OSError as problem:
+        raise SettingsError(f"prompt: {llm.prompt} cannot be read: {problem.strerror}") from None
+
+
+def _open_chunks(passage: int, sentences: Sequence[str], llm: Llm, prompt: str) -> Iterator[Conversation]:
+    chunks = cut(len(sentences), llm.chunk_sentences, llm.overlap_sentences)
+    owner = owners(chunks, len(sentences))
+    for number, chunk in enumerate(chunks):
+        owned = {sentence for sentence in chunk if owner[sentence] == number}
+        yield Conversation(passage, sentences, chunk, owned, llm, prompt)
+
+
+async def _answer(conversations: list[Conversation], llm: Llm, ledger: Ledger) -> None:
+    """Hold all conversations; first with what earlier runs were answered, so that nothing is asked twice."""
+    total = sum(conversation.unsettled for conversation in conversations)
+    with tqdm(total=total, desc="labels", unit="sentence", mininterval=2) as bar:
+        async with make_client(llm.endpoint) as client:
+            exchange = (Batches if llm.batch else Direct)(client, llm, ledger, bar.update)
+            for conversation in conversations:
+                while not conversation.done and exchange.settle(conversation):
+                    pass
+            await exchange.hold([conversation for conversation in conversations if not conversation.done])
+
+
+def _outcome(chunks: list[Conversation], sentence: int) -> Outcome:
+    """A sentence has its owner's label; where the owner got none, a neighbour's."""
+    owner = next(chunk for chunk in chunks if sentence in chunk.owned)
+    labels = (chunk.label(sentence) for chunk in (owner, *chunks))
+    label = next((label for label in labels if label), None)
+    return Outcome(label, OK) if label else Outcome(None, *owner.fault(sentence))
+
+
+def _labelled_twice(chunks: list[Conversation]) -> Iterator[tuple[str, str]]:
+    """Both labels of each sentence that neighbouring chunks labelled."""
+    for one, other in pairwise(chunks):
+        for sentence in one.chunk:
+            first, second = one.label(sentence), other.label(sentence)
+            if first and second:
+                yield first, second
+
+
+def _check_share(outcomes: list[list[Outcome]], llm: Llm, path: Path) -> None:
+    statuses = Counter(outcome.status for row in outcomes for outcome in row)
+    total, invalid = statuses.total(), statuses.total() - statuses[OK]
+    if invalid <= llm.max_invalid_share * total:
+        return
+    counts = ", ".join(f"{count} {status}" for status, count in statuses.most_common() if status != OK)
+    raise AnnotationError(
+        f"{llm.endpoint.model}: {invalid} of {total} sentences have no valid label ({counts}), more than "
+        f"max_invalid_share ({llm.max_invalid_share:g}) allows; every reply is kept in {path}"
+    )

@@ -1,0 +1,99 @@
+"""Asks chunk by chunk, a bounded number at once; the SDK retries what the network and the server do."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import defaultdict
+from collections.abc import Sequence
+
+import openai
+from openai import AsyncOpenAI
+
+from repurpose.labels.llm.conversation import Conversation, Request
+from repurpose.labels.llm.exchange import Exchange, Progress
+from repurpose.labels.llm.ledger import Ledger
+from repurpose.labels.llm.replies import Reply, StorageError, read_reply
+from repurpose.model.endpoint import explain, is_fatal, is_refusal
+from repurpose.study.settings import Llm
+
+
+class Direct(Exchange):
+    """Sends each request by itself. Once something has ended the run, none is sent and those under way may arrive."""
+
+    def __init__(self, client: AsyncOpenAI, llm: Llm, ledger: Ledger, progress: Progress) -> None:
+        super().__init__(client, llm, ledger, progress)
+        self._slots = asyncio.Semaphore(llm.endpoint.concurrency)
+        self._room = asyncio.Condition()
+        self._one_at_a_time: dict[str, asyncio.Lock] = defaultdict(asyncio.Lock)
+        """By request: the same text twice is asked once."""
+        self._limit = asyncio.timeout(None)
+        self._stop: Exception | None = None
+        self._conversations: Sequence[Conversation] = ()
+
+    async def hold(self, conversations: Sequence[Conversation]) -> None:
+        self._conversations = conversations
+        try:
+            async with self._limit, asyncio.TaskGroup() as group:
+                for conversation in conversations:
+                    group.create_task(self._converse(conversation))
+        except TimeoutError:  # not all that was under way at the stop has arrived
+            pass
+        if self._stop:
+            raise self._stop
+
+    def _end(self, problem: Exception, seconds: float) -> None:
+        """End the run, and give what is under way so long to arrive: it is paid for."""
+        if not self._stop:
+            self._limit.reschedule(asyncio.get_running_loop().time() + seconds)
+        if not self._stop or isinstance(problem, StorageError):  # no other error says that a reply is lost
+            self._stop = problem
+
+    async def _converse(self, conversation: Conversation) -> None:
+        while not conversation.done and not self._stop:
+            await self._ask(conversation.request)
+            self.settle(conversation)
+
+    async def _ask(self, request: Request) -> None:
+        """See to it that the reply to a request is kept, unless the run has ended."""
+        async with self._one_at_a_time[request.key]:
+            if request.key not in self.replies:
+                async with self._slots:
+                    await self._buy(request)
+
+    async def _buy(self, request: Request) -> None:
+        """Send a request once the most that it can cost is sure to fit, and keep the reply."""
+        most = self.most(request)
+        if not await self._reserve(most):
+            return
+        try:
+            if reply := await self._send(request):
+                self.ledger.keep({request.key: reply.paid_by(self.ledger.account, request.bound)})
+        except StorageError as problem:
+            self._end(problem, self.endpoint.timeout)
+        finally:
+            self.ledger.under_way.remove(most)
+            async with self._room:
+                self._room.notify_all()
+
+    async def _reserve(self, most: float) -> bool:
+        """Wait while what is under way may still turn out cheaper than it could have been; False where the run ends."""
+        async with self._room:
+            await self._room.wait_for(lambda: self._stop or self.ledger.fits(most) or not self.ledger.under_way)
+            if not self._stop and not self.ledger.fits(most):
+                missing = sum(conversation.unsettled for conversation in self._conversations)
+                self._end(self.ledger.stop(missing), self.endpoint.timeout)
+            if self._stop:
+                return False
+            self.ledger.under_way.append(most)
+            return True
+
+    async def _send(self, request: Request) -> Reply | None:
+        try:
+            raw = await self.client.chat.completions.with_raw_response.create(**request.body)
+        except openai.OpenAIError as problem:
+            told = explain(problem, self.endpoint)
+            if is_refusal(problem):
+                return Reply(refusal=str(told), finish_reason="content_filter", prompt_tokens=0, completion_tokens=0)
+            self._end(told, 0.0 if is_fatal(problem) else self.endpoint.timeout)
+            return None
+        return read_reply(raw.text, self.endpoint)

@@ -1,0 +1,105 @@
+"""What replies cost, by passage, and the guard that stops before `max_cost` is passed.
+
+Each reply is kept with the account that paid for it, a study's annotator, so the limit is one for all jobs and runs of
+that study: labels of rollouts, of steered text, and whatever was killed. Counted is what a reply says of its own use. A
+request whose connection broke leaves no reply: should the server bill it, no client can know.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from repurpose.labels.llm.replies import Replies, Reply, Tokens
+from repurpose.study.settings import Llm
+
+MILLION = 1_000_000
+
+
+class CostError(RuntimeError):
+    """The next request might pass `max_cost`; one line with what was spent."""
+
+
+@dataclass(frozen=True)
+class Usage:
+    """The replies that a passage's labels stand on; one shared with an earlier passage is counted there alone."""
+
+    requests: int = 0
+    prompt_tokens: int = 0
+    completion_tokens: int = 0
+    cost: float = 0.0
+    """In the currency of the endpoint's prices, whenever it was paid."""
+    paid_earlier: float = 0.0
+    """The part of `cost` that an earlier run paid."""
+
+    def __add__(self, other: Usage) -> Usage:
+        return Usage(*(getattr(self, name) + getattr(other, name) for name in self.__dataclass_fields__))
+
+
+class Ledger:
+    """Keeps replies and adds up their cost, and holds back the most that requests under way can cost."""
+
+    def __init__(self, passages: int, llm: Llm, account: str, replies: Replies) -> None:
+        self.usages = [Usage() for _ in range(passages)]
+        self.account, self.replies = account, replies
+        self.spent = 0.0
+        """Paid for replies in this run."""
+        self.under_way: list[float] = []
+        """The most that each request under way can cost. A list, because a running difference never comes back to 0."""
+        self._llm = llm
+        self._bought: set[str] = set()
+        """The keys of replies of this run."""
+        self._counted: set[str] = set()
+        self.earlier = sum(self._charge(reply) for reply in replies.bought_by(account))
+        """Paid by this account before, for whatever text."""
+        self.in_batches = 0.0
+        """The most that its requests can cost that lie with batches."""
+        self.look_at_batches()
+
+    def look_at_batches(self) -> None:
+        """See what lies with batches; those of a killed run do, too."""
+        bounds = self.replies.in_batches(self.account)
+        self.in_batches = sum(self.price(bound, batch=True) for bound in bounds)
+
+    def fits(self, most: float) -> bool:
+        """Whether a request that can cost so much may be sent beside those under way."""
+        limit = self._llm.max_cost
+        return limit is None or self.spent + self.earlier + self.in_batches + sum(self.under_way) + most <= limit
+
+    def keep(self, replies: Mapping[str, Reply]) -> None:
+        """Count what this run has paid for, and put it on the disk; others' requests that lay with a batch are theirs.
+
+        Raises:
+            StorageError: where it cannot be kept.
+        """
+        self.spent += sum(self._charge(reply) for reply in replies.values() if reply.account == self.account)
+        self._bought |= replies.keys()
+        self.replies.add(replies)
+
+    def count(self, passage: int, key: str) -> None:
+        """Put a reply on a passage's account, once."""
+        if key in self._counted:
+            return
+        self._counted.add(key)
+        reply = self.replies[key]
+        tokens = reply.prompt_tokens or 0, reply.completion_tokens or 0
+        cost = self.price(tokens, batch=reply.batch)
+        self.usages[passage] += Usage(1, *tokens, cost, 0.0 if key in self._bought else cost)
+
+    def stop(self, missing: int) -> CostError:
+        """The error that ends a run, with how many sentences have no label yet."""
+        waiting = f" and up to {self.in_batches:.6g} lies with batches" if self.in_batches else ""
+        return CostError(
+            f"max_cost: the next request might pass {self._llm.max_cost:g}; {self.spent:.6g} was spent in this run, "
+            f"{self.earlier:.6g} before on {self.account}{waiting}; every reply is kept; "
+            f"{missing} sentences have no label yet"
+        )
+
+    def price(self, tokens: Tokens, *, batch: bool) -> float:
+        """What tokens cost, in the currency of the endpoint's prices."""
+        endpoint = self._llm.endpoint
+        price = tokens[0] * endpoint.input_price + tokens[1] * endpoint.output_price
+        return price / MILLION * (self._llm.batch_price if batch else 1.0)
+
+    def _charge(self, reply: Reply) -> float:
+        return self.price(reply.charged or (0, 0), batch=reply.batch)

@@ -1,0 +1,227 @@
+"""Every raw reply of an endpoint, on the disk as it arrives: what was paid for once is never paid for again.
+
+One file holds the replies of one model at one address, for all studies and jobs; a reply's key is the digest of the
+address and the complete request (model, instructions, sentences, schema, temperature, token limit). So a killed run, a
+second study over the same text and another mapping of labels find them, and any other wording asks anew. The file is
+append-only; the kernel's lock lets one job at a time use it and is dropped with the process, whatever its end.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import re
+import sys
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import IO, Any, Self
+from urllib.parse import urlsplit
+
+from tqdm import tqdm
+
+from repurpose.data.journal import Journal, Record, record_key
+from repurpose.model.endpoint import address, mask
+from repurpose.study.settings import Endpoint
+
+Tokens = tuple[int, int]
+"""Of prompt and completion."""
+
+
+class StorageError(RuntimeError):
+    """A reply that was paid for cannot be kept; one line."""
+
+
+@dataclass(frozen=True)
+class Reply:
+    """One reply as it came, whatever it is."""
+
+    content: str | None = None
+    refusal: str | None = None
+    finish_reason: str | None = None
+    prompt_tokens: int | None = None
+    """As the server counts them; None where it did not say."""
+    completion_tokens: int | None = None
+    model: str | None = None
+    """The model that the server says it used."""
+    id: str | None = None
+    created: float | None = None
+    """Seconds since 1970, by the server's clock."""
+    arrived: float = 0.0
+    """Seconds since 1970, by ours."""
+    batch: bool = False
+    """Paid at the batch price."""
+    account: str | None = None
+    """Who paid for it: `study/annotator`."""
+    charged: Tokens | None = None
+    """What it counts for against `max_cost`: what the server says, or else the most that it can have used."""
+    body: str | None = None
+    """The whole body, where it is not a JSON object."""
+
+    @property
+    def raw(self) -> str | None:
+        """What is shown of it beside a sentence without a label."""
+        return self.body or self.refusal or self.content or None
+
+    def paid_by(self, account: str, bound: Tokens) -> Self:
+        """The same with who pays for it, and for how much: at most for `bound`, where the server does not say."""
+        told = (self.prompt_tokens, self.completion_tokens or 0) if self.prompt_tokens is not None else bound
+        return replace(self, account=account, charged=told)
+
+
+def read_reply(text: str, endpoint: Endpoint, *, batch: bool = False) -> Reply:
+    """Take a response's body apart; nothing in it is trusted to be there or of its type, or to hold no key."""
+    body = parse_object(text)
+    if body is None:
+        return Reply(body=_clean(text, endpoint), arrived=time.time(), batch=batch)
+
+    def words(*path: str | int) -> str | None:
+        value = value_at(body, *path)
+        return _clean(value, endpoint) if isinstance(value, str) else None
+
+    def number(*path: str | int) -> int | None:
+        value = value_at(body, *path)
+        return value if type(value) is int and value >= 0 else None
+
+    return Reply(
+        content=words("choices", 0, "message", "content"),
+        refusal=words("choices", 0, "message", "refusal"),
+        finish_reason=words("choices", 0, "finish_reason"),
+        prompt_tokens=number("usage", "prompt_tokens"),
+        completion_tokens=number("usage", "completion_tokens"),
+        model=words("model"),
+        id=words("id"),
+        created=number("created"),
+        arrived=time.time(),
+        batch=batch,
+    )
+
+
+def parse_object(text: str) -> dict[str, Any] | None:
+    """The JSON object that a text is; None where it is none."""
+    try:
+        value = json.loads(text)
+    except (ValueError, RecursionError):
+        return None
+    return value if isinstance(value, dict) else None
+
+
+def value_at(value: Any, *path: str | int) -> Any:
+    """What stands at a path in JSON; None where anything on the way is not there or of another type."""
+    try:
+        for name in path:
+            value = value[name]
+    except (LookupError, TypeError):
+        return None
+    return value
+
+
+def _clean(text: str, endpoint: Endpoint) -> str:
+    """Without the key, and without the halves of surrogate pairs that JSON can hold and no file can."""
+    return mask(text.encode("utf-8", "replace").decode(), endpoint)
+
+
+def replies_path(folder: Path, endpoint: Endpoint) -> Path:
+    """The file of one (address, model); the digest tells names apart that differ in signs alone."""
+    url = address(endpoint)
+    name = re.sub(r"[^A-Za-z0-9.]+", "-", f"{urlsplit(url).netloc}-{endpoint.model}")[:80].strip("-")
+    return folder / f"{name}-{record_key(url, endpoint.model)[:8]}.jsonl"
+
+
+def request_key(endpoint: Endpoint, body: Mapping[str, Any]) -> str:
+    """Digest of everything that a reply depends on."""
+    return record_key(address(endpoint), body)
+
+
+class Replies:
+    """The replies of one endpoint's model by request key; and which batch is to bring which."""
+
+    def __init__(self, journal: Journal) -> None:
+        self._journal = journal
+        self.path = journal.path
+
+    def __contains__(self, key: str) -> bool:
+        return key in self._journal
+
+    def __getitem__(self, key: str) -> Reply:
+        return Reply(**self._journal[key])
+
+    def add(self, replies: Mapping[str, Reply]) -> None:
+        """On the disk when it returns.
+
+        Raises:
+            StorageError: where they are not.
+        """
+        self._write({key: asdict(reply) for key, reply in replies.items()})
+
+    def bought_by(self, account: str) -> Iterator[Reply]:
+        """All replies that an account has paid for, whatever job asked for them."""
+        for key, record in self._journal.items():
+            if "/" not in key and record.get("account") == account:
+                yield self[key]
+
+    def add_batch(self, batch: str, bounds: Mapping[str, Tokens], account: str) -> None:
+        """Say that these requests lie with a batch, for whom, and how much each can use at most."""
+        lie = {f"request/{key}": {"batch": batch, "account": account, "bound": bound} for key, bound in bounds.items()}
+        self._write({f"batch/{batch}": {}} | lie)
+
+    def close_batch(self, keys: list[str]) -> None:
+        """Say that no batch will bring these any more."""
+        self._write({f"request/{key}": {"batch": None} for key in keys})
+
+    def batch_of(self, key: str) -> str | None:
+        """The batch that a request lies with."""
+        batch: str | None = self._request(key).get("batch")
+        return batch
+
+    def from_batch(self, key: str, reply: Reply) -> Reply:
+        """A reply as the account's that gave its request to a batch."""
+        request = self._request(key)
+        return reply.paid_by(request["account"], tuple(request["bound"])) if "account" in request else reply
+
+    def in_batches(self, account: str) -> Iterator[Tokens]:
+        """The most that each request of an account can use that lies with a batch and has no reply yet."""
+        for key, record in self._journal.items():
+            lies = key.startswith("request/") and record["batch"] and record.get("account") == account
+            if lies and key.removeprefix("request/") not in self:
+                yield tuple(record["bound"])
+
+    def knows_batch(self, batch: str) -> bool:
+        return f"batch/{batch}" in self._journal
+
+    def _request(self, key: str) -> Record:
+        name = f"request/{key}"
+        if name not in self._journal:
+            return {}
+        return self._journal[name]
+
+    def _write(self, records: Mapping[str, Record]) -> None:
+        try:
+            self._journal.add(records)
+        except OSError as problem:
+            raise StorageError(
+                f"{self.path}: what was paid for cannot be kept ({problem.strerror}); nothing more is asked"
+            ) from None
+
+    @classmethod
+    @contextmanager
+    def open(cls, folder: Path, endpoint: Endpoint) -> Iterator[Self]:
+        """Hold the file of an endpoint's model alone; wait for the job that holds it, and say so."""
+        path = replies_path(folder, endpoint)
+        folder.mkdir(parents=True, exist_ok=True)
+        with path.with_suffix(".lock").open("a") as lock:
+            _hold(lock, path)
+            with Journal(path) as journal:
+                yield cls(journal)
+
+
+def _hold(lock: IO[str], path: Path) -> None:
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        tqdm.write(f"waiting for another job that uses {path}", file=sys.stderr)
+        fcntl.flock(lock, fcntl.LOCK_EX)
+    except OSError:  # a file system without locks: jobs at the same time may then pay twice for one text
+        return

@@ -1,0 +1,1 @@
+"""The `published` annotator: labels that others have published, brought to our sentences."""

@@ -1,0 +1,133 @@
+"""Files of annotated chains of thought, as the field publishes them.
+
+A file stores each chain and a copy of it in which a language model has put sections,
+`["deduction"] ... ["end-section"]`, as a JSON list of records:
+
+* Ward et al.: task_id, problem, reasoning_chain, annotated_chain;
+* Venhoff et al.: original_message, full_response, thinking_process, annotated_thinking (or annotated_response).
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from repurpose.data.files import TableError
+from repurpose.labels.published.sections import NO_LABEL, read_sections
+
+THINKING = re.compile(r"<think>(.*?)(?:</think>|\Z)", re.DOTALL)
+WARD, VENHOFF = ("reasoning_chain", "annotated_chain"), ("annotated_thinking", "annotated_response")
+KINDS = {dict: "object", list: "list", str: "text", bool: "truth value", type(None): "null"}
+
+
+@dataclass(frozen=True)
+class Chain:
+    """One record of a file: a chain of thought and its annotated copy."""
+
+    record: int
+    """Its place in the file, from 1."""
+    problem: str
+    text: str
+    annotated: str | None
+    """None where the annotation failed (null in the file)."""
+    task_id: str | None = None
+
+
+def read_chains(path: Path | str) -> list[Chain]:
+    """Read a file of annotated chains.
+
+    Raises:
+        TableError: in one line with file, record and fault, where the file is not in one of the formats.
+    """
+    name = Path(path).name
+    chains = []
+    for number, record in enumerate(_read_records(Path(path)), start=1):
+        try:
+            chains.append(_read_chain(number, record))
+        except ValueError as problem:
+            raise TableError(f"{name}: record {number}{_name_task(record)}: {problem}") from None
+    if all(chain.annotated is None for chain in chains):
+        raise TableError(f"{name}: no record is annotated; each annotation is null")
+    return chains
+
+
+def _read_records(path: Path) -> list[Any]:
+    try:
+        records = json.loads(path.read_bytes().decode("utf-8-sig"))
+    except FileNotFoundError:
+        raise TableError(f"{path.name}: no such file ({path})") from None
+    except OSError as problem:
+        raise TableError(f"{path.name}: cannot be read: {problem.strerror}") from None
+    except (ValueError, RecursionError) as problem:
+        raise TableError(f"{path.name}: is not JSON in UTF-8: {problem}") from None
+    if not isinstance(records, list):
+        raise TableError(f"{path.name}: is a JSON {_kind(records)}; a list of records is needed")
+    if not records:
+        raise TableError(f"{path.name}: the list of records is empty")
+    return records
+
+
+def _kind(value: Any) -> str:
+    return KINDS.get(type(value), "number")
+
+
+def _name_task(record: Any) -> str:
+    task = record.get("task_id") if isinstance(record, dict) else None
+    return "" if task is None else f" (task_id {str(task)[:60]!r})"
+
+
+def _read_chain(number: int, record: Any) -> Chain:
+    """Read one record; a ValueError says what is wrong with it."""
+    if not isinstance(record, dict):
+        raise ValueError(f"is a JSON {_kind(record)}, not an object")
+    if not record.keys() & {*WARD, *VENHOFF}:
+        keys = ", ".join(list(record)[:8]) or "none"
+        raise ValueError(f"has neither {WARD[1]} nor {' nor '.join(VENHOFF)}; its fields are {keys}")
+    problem, text, annotated = (_read_ward if record.keys() & {*WARD} else _read_venhoff)(record)
+    if not text.strip():
+        raise ValueError("the chain is empty")
+    if annotated is not None and all(section.fault == NO_LABEL for section in read_sections(annotated, text)):
+        raise ValueError('the annotated copy has no section (["label"] ... ["end-section"])')
+    task = record.get("task_id")
+    return Chain(number, problem, text, annotated, None if task is None else str(task))
+
+
+def _read_ward(record: dict[str, Any]) -> tuple[str, str, str | None]:
+    problem = _read_text(record, "problem") if "problem" in record else ""
+    return problem, _read_text(record, WARD[0]), _read_annotation(record, WARD[1])
+
+
+def _read_venhoff(record: dict[str, Any]) -> tuple[str, str, str | None]:
+    message = record.get("original_message", {"content": ""})
+    if not isinstance(message, dict):
+        raise ValueError(f"original_message is a JSON {_kind(message)}, not an object with role and content")
+    key = VENHOFF[0] if record.get(VENHOFF[0]) is not None or VENHOFF[1] not in record else VENHOFF[1]
+    return _read_text(message, "content"), _read_thinking(record), _read_annotation(record, key)
+
+
+def _read_thinking(record: dict[str, Any]) -> str:
+    if record.get("thinking_process") is not None:
+        return _read_text(record, "thinking_process")
+    if "full_response" not in record:
+        raise ValueError("field thinking_process is missing, and there is no full_response to take it from")
+    found = THINKING.search(_read_text(record, "full_response"))
+    if found is None:
+        raise ValueError("field thinking_process is missing, and full_response has no <think>")
+    return found[1]
+
+
+def _read_annotation(record: dict[str, Any], key: str) -> str | None:
+    return None if record.get(key, "") is None else _read_text(record, key)
+
+
+def _read_text(record: dict[str, Any], key: str) -> str:
+    if key not in record:
+        raise ValueError(f"field {key} is missing")
+    value = record[key]
+    if not isinstance(value, str):
+        raise ValueError(f"field {key} is a JSON {_kind(value)}, not a text")
+    # Half a surrogate pair is legal JSON and could be neither printed nor stored.
+    return value.encode("utf-16", "surrogatepass").decode("utf-16", "replace")

@@ -1,0 +1,86 @@
+"""The command `repurpose`: `repurpose steps` lists the steps, `repurpose STEP ...` runs one of them.
+
+Standard library only, so that it starts at once: a step is found by its source, and what it imports is loaded when it
+runs. `repurpose plan` is such a step, too.
+"""
+
+from __future__ import annotations
+
+import ast
+import os
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import NoReturn
+
+PACKAGE = Path(__file__).parents[1]
+USAGE = """\
+usage: repurpose steps           list the steps
+       repurpose plan [STUDY]    what a study file (config.yaml) will take: jobs, rollouts, tokens, cost, disk
+       repurpose STEP ...        run one step, as `python -m repurpose.STEP` does; `repurpose STEP --help` tells how
+"""
+
+
+def find_steps(package: Path = PACKAGE) -> dict[str, str]:
+    """Return each step's name, `rollouts.sampling` for `python -m repurpose.rollouts.sampling`, and what it does.
+
+    A step is a module with `if __name__ == "__main__"`; what it does is the first line of its docstring.
+    """
+    return dict(sorted(_read_steps(package)))
+
+
+def _read_steps(package: Path) -> Iterator[tuple[str, str]]:
+    for file in package.rglob("*.py"):
+        tree = ast.parse(file.read_bytes(), filename=file.name)
+        if any(_runs(statement) for statement in tree.body):
+            parts = file.relative_to(package).with_suffix("").parts
+            name = ".".join(part for part in parts if part != "__main__")
+            yield name, (ast.get_docstring(tree) or "").partition("\n")[0]
+
+
+def _runs(statement: ast.stmt) -> bool:
+    return isinstance(statement, ast.If) and ast.unparse(statement.test) == "__name__ == '__main__'"
+
+
+def choose_step(asked: str, steps: Mapping[str, str]) -> str:
+    """Return the name of the step that is asked for, in full or by its last part where no other step has it.
+
+    Raises:
+        ValueError: where there is no such step, or several.
+    """
+    found = [name for name in steps if name == asked] or [name for name in steps if name.split(".")[-1] == asked]
+    if not found:
+        raise ValueError(f"{asked}: no such step; `repurpose steps` lists them")
+    if len(found) > 1:
+        raise ValueError(f"{asked}: several steps are called so: {', '.join(found)}")
+    return found[0]
+
+
+def format_steps(steps: Mapping[str, str]) -> str:
+    """One line a step: its name and what it does."""
+    width = max(map(len, steps), default=0)
+    lines = [f"{name:<{width}}  {does}" for name, does in steps.items()]
+    return "\n".join([*lines, "", "Call one by `repurpose STEP ...`; `repurpose STEP --help` names its inputs.", ""])
+
+
+def run_step(name: str, arguments: Sequence[str]) -> NoReturn:
+    """Become `python -m repurpose.<name>`, so that signals, exit status and child processes are the step's own."""
+    sys.stdout.flush()
+    os.execv(sys.executable, [sys.executable, "-m", f"{PACKAGE.name}.{name}", *arguments])
+
+
+def main() -> None:
+    """The console script."""
+    match sys.argv[1:]:
+        case []:
+            sys.exit(USAGE)
+        case ["-h" | "--help"]:
+            sys.stdout.write(USAGE)
+        case ["steps"]:
+            sys.stdout.write(format_steps(find_steps()))
+        case [asked, *arguments]:
+            try:
+                name = choose_step(asked, find_steps())
+            except ValueError as problem:
+                sys.exit(f"repurpose: {problem}")
+            run_step(name, arguments)

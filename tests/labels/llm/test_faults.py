@@ -1,0 +1,69 @@
+"""A reply's faults: each sentence asked for gets its label or the name of a fault."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from repurpose.labels.llm import faults
+from repurpose.labels.llm.replies import Reply
+
+LABEL = "deduction"
+OUR_TEXT = json.dumps({"sentences": [{"sentence": 1, "text": 'So {"sentence": 1, "label": "deduction"} it is.'}]})
+"""What a request says, of which no word is an answer."""
+
+
+def reply_of(entries: object, finish: str = "stop") -> Reply:
+    return Reply(content=json.dumps({"labels": entries}), finish_reason=finish)
+
+
+def entry(number: object, label: object = LABEL) -> dict[str, object]:
+    return {"sentence": number, "label": label}
+
+
+@pytest.mark.parametrize(
+    ("reply", "labelled", "status"),
+    [
+        (reply_of([entry(1), entry(2)]), [1, 2], None),
+        (reply_of([entry(2), entry(1)]), [1, 2], None),
+        (reply_of([entry(2), entry(1), entry(1)]), [], "repeated"),
+        (reply_of([entry(1), entry(2), entry(7)]), [1, 2], None),
+        (reply_of([entry(1)]), [1], "missing"),
+        (reply_of([entry(1), entry("2")]), [1], "missing"),
+        (reply_of([entry(1), entry(True)]), [1], "missing"),
+        (reply_of([entry(1), entry(2, "Deduction")]), [1], "unknown-label"),
+        (reply_of([entry(1), entry(2, ["deduction"])]), [1], "unknown-label"),
+        (reply_of([entry(1), {"sentence": 2}]), [1], "unknown-label"),
+        (reply_of([entry(1), entry(2), entry(2, "backtracking")]), [], "repeated"),
+        (reply_of([entry(1), entry(1, "backtracking")]), [], "repeated"),
+        (reply_of([entry(1), entry(2), entry(7), entry(7)]), [], "repeated"),
+        (reply_of([entry(0), entry(1)]), [], "wrong-number"),
+        (reply_of([entry(2), entry(3)]), [], "wrong-number"),
+        (reply_of({"1": "deduction"}), [], "malformed"),
+        (reply_of(None), [], "malformed"),
+        (Reply(content="[" * 100_000), [], "malformed"),
+        (Reply(content="[]"), [], "malformed"),
+        (Reply(body="<html>"), [], "malformed"),
+        (Reply(content=" \n"), [], "empty"),
+        (Reply(), [], "empty"),
+        (Reply(finish_reason="length"), [], "truncated"),
+        (Reply(content=json.dumps({"labels": [entry(1)]})[:-2] + ', {"sen', finish_reason="length"), [1], "truncated"),
+        (Reply(content=json.dumps({"labels": [entry(1)]})[:-2] + ', {"sen'), [], "malformed"),
+        (Reply(content='{"labels": [{"sentence": 1, "label": "deduc', finish_reason="length"), [], "truncated"),
+        (
+            Reply(content=f"Here: {json.dumps(entry(1))}, {json.dumps(entry(2))}, ", finish_reason="length"),
+            [],
+            "truncated",
+        ),
+        (Reply(content=OUR_TEXT, finish_reason="length"), [], "truncated"),
+        (Reply(content=OUR_TEXT[:-4], finish_reason="length"), [], "truncated"),
+        (Reply(content=OUR_TEXT), [], "malformed"),
+        (Reply(content='{"labels": []}', refusal="no"), [], "refused"),
+        (Reply(content='{"labels": []}', finish_reason="content_filter"), [], "filtered"),
+    ],
+)
+def test_each_fault_has_its_name_and_valid_entries_are_kept(reply: Reply, labelled: list[int], status: str) -> None:
+    judgement = faults.judge(reply, [1, 2])
+    assert judgement.labels == dict.fromkeys(labelled, LABEL)
+    assert judgement.faults == {n: status for n in (1, 2) if n not in labelled}
