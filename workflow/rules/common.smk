@@ -1,12 +1,12 @@
 # What the rules of all rooms share.
 #
-# Needs: the configuration, src/repurpose/study (standard library and pydantic only), local model directories.
+# Needs: the configuration, src/repurpose/study (standard library, pydantic and yaml only), local model directories.
 # Gives: STUDY, and of it FILES (paths), PYTHON (interpreters), JOBS (memory, time, GPUs), CHECKS; how a job's command
 # begins and ends. What is logic is Python in src/repurpose/study, with tests. Paths are relative to the working
 # directory, names in a study to this repository.
 #
 # Of Snakemake only what its manual names is used, but for three attributes of `workflow` that have no public
-# counterpart: `overwrite_configfiles` (in Snakefile: is there a --configfile?), `configfiles` (its name, for errors)
+# counterpart: `overwrite_configfiles` (in Snakefile: is there a --configfile?), `configfiles` (its path)
 # and `deployment_settings` (is there an --sdm conda?).
 
 import atexit
@@ -31,6 +31,7 @@ from repurpose.study.pair_files import check_models
 from repurpose.study.parameters import Checks, step_parameter, step_variables
 from repurpose.study.resources import Demands, cpu_threads
 from repurpose.study.settings import SettingsError, read_study
+from repurpose.study.study_file import resolve_extends
 
 # Steps look up the study's relative paths in the repository.
 os.environ.update(REPURPOSE_ROOT=str(ROOT))
@@ -46,7 +47,7 @@ def one_line(name=""):
 
 
 with one_line(f"{os.path.relpath((workflow.configfiles or ['study'])[0])}: "):
-    STUDY = read_study(config)
+    STUDY = read_study(resolve_extends(config, workflow.configfiles))
     check_models(STUDY)
 
 enter_directory()

@@ -1,8 +1,9 @@
 # Results: tables, the verdicts on the claims, figures, the report.
 #
 # Needs: everything measured; figures need tables/<figure>.csv and nothing else, so that drawing again never computes
-# again. Gives: tables/<table>.csv, one small CSV per figure, with intervals; claims.csv and claims.md, each claim of
-# the paper with estimate, interval and verdict; figures/<figure>.svg and .png; report.html, one self-contained page.
+# again. Gives: tables/<table>.csv, one small CSV per figure, with intervals; claims.csv, each claim of the paper with
+# estimate, interval and verdict; figures/<figure>.svg and .png; report.html, one self-contained page, and claims.md,
+# the claims to read.
 
 
 localrules:
@@ -70,7 +71,6 @@ rule judge_claims:
         tables=FILES.tables,
     output:
         csv=report("results/{run}/claims.csv", caption="../report/claims.rst", category="Claims"),
-        markdown="results/{run}/claims.md",
     log:
         "results/{run}/logs/claims.log",
     conda:
@@ -88,7 +88,7 @@ rule judge_claims:
         "{params.python:q} -m repurpose.results.claims"
         " --settings {params.settings:q}"
         " --tables {input.tables:q}"
-        " --output {output.csv:q} {output.markdown:q}"
+        " --output {output.csv:q}"
         " 2>&1 | log_to {log:q}"
 
 
@@ -131,7 +131,7 @@ rule draw_figure:
 
 
 rule write_report:
-    """Put claims, figures, numbers and some rollouts on one page."""
+    """Put claims, figures, numbers and some rollouts on one page, and the claims on another."""
     input:
         claims="results/{run}/claims.csv",
         tables=[*FILES.tables, *FILES.agreement_tables],
@@ -141,6 +141,7 @@ rule write_report:
         selection="results/{run}/selection.json",
     output:
         page=report("results/{run}/report.html", caption="../report/report.rst", category="Report"),
+        claims="results/{run}/claims.md",
     log:
         "results/{run}/logs/report.log",
     conda:
@@ -163,5 +164,5 @@ rule write_report:
         " --rollouts {input.rollouts:q}"
         " --labels {input.labels:q}"
         " --selection {input.selection:q}"
-        " --output {output.page:q}"
+        " --output {output.page:q} {output.claims:q}"
         " 2>&1 | log_to {log:q}"

@@ -28,6 +28,7 @@ from repurpose.data.provenance import provenance
 from repurpose.data.schemas import VECTORS
 from repurpose.directions.controls import random_direction, same_offset_members, shuffled_members
 from repurpose.directions.store import read_layer, stored_layers
+from repurpose.study.conditions import kind_of
 from repurpose.study.errors import one_line_errors
 from repurpose.study.settings import BEHAVIOURS, SettingsError, StepSettings, Vectors
 
@@ -159,7 +160,7 @@ def _row(name: str, site: Site, vector: Array, positives: int, **columns: Any) -
         raise TableError(f"vector {name} at layer {site.layer}, start {site.window_start} is not finite")
     return {
         "name": name,
-        "kind": "behaviour" if name in BEHAVIOURS else "control",
+        "kind": kind_of(name),
         "layer": site.layer,
         "window_start": site.window_start,
         "positives": positives,
@@ -207,7 +208,7 @@ def make_vectors(settings: StepSettings, sentences: pl.DataFrame, paths: Sequenc
     rows: list[Row] = []
     for layer in tqdm(stored_layers(paths), unit="layer"):
         shared = {
-            "reader": settings.values["reader"],
+            "reader": settings.reader,
             "window_length": reading.window_length,
             "estimator": chosen.estimator,
             "residual_norm": median_norm(notes, layer),

@@ -20,6 +20,7 @@ from torch import Tensor
 from tqdm import tqdm
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
+from repurpose.data.categories import by_category, deal
 from repurpose.data.command import read_arguments
 from repurpose.data.files import read_table, write_table
 from repurpose.data.provenance import provenance
@@ -31,6 +32,7 @@ from repurpose.model.steer import Steer
 from repurpose.model.teacher_forcing import Forced, Read, read_logits
 from repurpose.model.tokens import keyword_ids, load_tokenizer
 from repurpose.organism.corpus import MARK_HAZARD, MARKS, write_homework
+from repurpose.study.conditions import kind_of
 from repurpose.study.errors import one_line_errors
 from repurpose.study.settings import BEHAVIOURS, StepSettings
 
@@ -79,10 +81,8 @@ def log_odds(logits: Tensor, ids: Sequence[int], others: Sequence[int] | None = 
 
 def rollout_passages(rollouts: pl.DataFrame, sentences: pl.DataFrame, count: int) -> Iterator[Passage]:
     """Held-out rollouts, dealt one category after the other, read before each labelled sentence but the first."""
-    heldout = rollouts.filter(pl.col("split") == "heldout").sort("prompt_id", "sample")
-    turn = pl.int_range(pl.len()).over("category")
-    heldout = heldout.with_columns(turn=turn).sort("turn", "category", maintain_order=True).head(count)
-    for row in heldout.iter_rows(named=True):
+    heldout = rollouts.filter(split="heldout").sort("category", "prompt_id", "sample")
+    for row in deal(by_category(heldout.iter_rows(named=True)).values())[:count]:
         own = sentences.filter(
             (pl.col("prompt_id") == row["prompt_id"])
             & (pl.col("sample") == row["sample"])
@@ -123,8 +123,7 @@ def treatments(directions: Directions, behaviour: str, layer: int, start: int, m
     for name, reader, multiple in plan:
         unit = directions.unit((name, reader, layer, start))
         steer = Steer(f"{name} of {reader} x {multiple}", "add", layer, multiple * magnitude, unit)
-        kind = "behaviour" if name in BEHAVIOURS else "control"
-        made.append(Treatment(name, kind, reader, multiple, steer))
+        made.append(Treatment(name, kind_of(name), reader, multiple, steer))
     return made
 
 
@@ -174,14 +173,14 @@ def main() -> None:
     with one_line_errors("steering.log_odds"):
         settings = StepSettings("steering.log_odds", arguments.settings)
         rows = _run(settings, arguments.rollouts, arguments.labels, arguments.vectors, arguments.selection)
-        notes = provenance(settings.values, **made_with(settings.pair, settings.values["target"]))
+        notes = provenance(settings.values, **made_with(settings.pair, settings.target))
         write_table(arguments.output, rows, LOGODDS, notes)
 
 
 def _run(
     settings: StepSettings, rollouts: list[str], sentences: list[str], vectors: list[str], selection: str
 ) -> list[dict[str, Any]]:
-    target = settings.values["target"]
+    target = settings.target
     chosen = read_selected(selection)
     layer, start = chosen.layer, chosen.window_start
     directions = read_directions(read_table(vectors).iter_rows(named=True))

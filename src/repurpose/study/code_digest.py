@@ -49,7 +49,7 @@ ONLY_FOR = {
     "model/engines/transformers.py": ("engine", "transformers"),
     "model/engines/vllm.py": ("engine", "vllm"),
 }
-"""Modules and folders of them that a step runs only where its settings choose so; what they alone import goes with them."""
+"""Modules and folders that a step runs only where its settings choose so; what they alone import goes with them."""
 
 ASSIGNMENTS = (ast.Assign, ast.AnnAssign, ast.AugAssign)
 IGNORED_FIELDS = ("type_comment", "ctx")

@@ -33,6 +33,11 @@ class KnownVectors:
         return site[0] in TOKEN_CONTROLS or site in self.units
 
 
+def kind_of(name: str) -> str:
+    """Whether a vector is of a behaviour or a control."""
+    return "behaviour" if name in BEHAVIOURS else "control"
+
+
 @dataclass(frozen=True)
 class Condition:
     """One cell of a sweep's grid; nulls where a column does not apply."""
@@ -99,14 +104,8 @@ def missing_sites(
 
 
 def grid(sweep: Sweep, directions: KnownVectors, layers: Sequence[int], window_starts: Sequence[int]) -> Iterator[Site]:
-    """Yield the sites of a sweep's grid, in the order of its settings.
-
-    Raises:
-        SettingsError: where a control that has no direction is to be ablated.
-    """
+    """Yield the sites of a sweep's grid, in the order of its settings."""
     for direction in sweep.directions:
-        if direction in TOKEN_CONTROLS and sweep.operation == "ablate":
-            raise SettingsError(f"directions: {direction} has no direction that could be ablated")
         free = direction in ("random", *TOKEN_CONTROLS)
         for reader in sweep.readers[:1] if free else sweep.readers:
             for layer in layers:
@@ -127,7 +126,7 @@ def _condition(
     magnitude = _magnitude(sweep, multiple, layer, directions, selected)
     return Condition(
         direction=name,
-        kind="behaviour" if name in BEHAVIOURS else "control",
+        kind=kind_of(name),
         reader=reader,
         layer=layer,
         window_start=start,
