@@ -36,6 +36,16 @@ class Estimate(NamedTuple):
 UNDEFINED = Estimate(float("nan"), float("nan"), float("nan"))
 
 
+def spread(name: str, prefix: str, estimate: Estimate) -> dict[str, float | None]:
+    """Return an estimate as columns: its name, `low` and `high` with a prefix; undefined is null."""
+    return dict(zip((name, f"{prefix}low", f"{prefix}high"), map(defined, estimate), strict=True))
+
+
+def defined(value: float) -> float | None:
+    """Return a number; null where it is not defined."""
+    return float(value) if math.isfinite(value) else None
+
+
 def draw_weights(prompts: int, resamples: int, seed: int) -> Array:
     """Draw how often each prompt occurs in each resample; equal arguments give equal weights."""
     rng = np.random.default_rng([seed, prompts, zlib.crc32(b"bootstrap")])

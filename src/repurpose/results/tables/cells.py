@@ -13,7 +13,15 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 
-from repurpose.data.statistics import Array, Estimate, draw_weights, estimate_difference, estimate_ratio, estimate_share
+from repurpose.data.statistics import (
+    Array,
+    Estimate,
+    draw_weights,
+    estimate_difference,
+    estimate_ratio,
+    estimate_share,
+    spread,
+)
 from repurpose.steering.selection import is_coherent
 from repurpose.study.settings import Selection
 
@@ -146,12 +154,6 @@ def describe_effect(cell: pl.DataFrame, unsteered: pl.DataFrame, resampling: Res
         change = estimate_change(cell, unsteered, name, resampling)
         row |= spread(f"{name}_change", f"{name}_change_", change)
     return row
-
-
-def spread(name: str, prefix: str, estimate: Estimate) -> dict[str, float | None]:
-    """Return an estimate as columns: its name, `low` and `high` with a prefix; undefined is null."""
-    values = dict(zip((name, f"{prefix}low", f"{prefix}high"), estimate, strict=True))
-    return {key: value if np.isfinite(value) else None for key, value in values.items()}
 
 
 def summarise_effects(rows: pl.DataFrame, resampling: Resampling, rules: Selection, magnitude: float) -> pl.DataFrame:

@@ -9,8 +9,8 @@ import numpy as np
 import polars as pl
 
 from repurpose.data.categories import by_category, deal
-from repurpose.data.statistics import Array, Estimate, estimate_auroc, estimate_ratio, estimate_share, interval
-from repurpose.results.tables.cells import Resampling, conform, split_cells, spread
+from repurpose.data.statistics import Array, Estimate, estimate_auroc, estimate_ratio, estimate_share, interval, spread
+from repurpose.results.tables.cells import Resampling, conform, split_cells
 from repurpose.results.tables.data import StudyData
 
 EXAMPLES = 4

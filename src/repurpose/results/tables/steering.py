@@ -6,7 +6,7 @@ from typing import Any
 
 import polars as pl
 
-from repurpose.data.statistics import Array, Estimate, estimate_ratio
+from repurpose.data.statistics import Array, Estimate, estimate_ratio, spread
 from repurpose.labels import lexicon
 from repurpose.results.tables.cells import (
     CONDITION,
@@ -18,7 +18,6 @@ from repurpose.results.tables.cells import (
     estimate_metric,
     is_near,
     split_cells,
-    spread,
     summarise_effects,
 )
 from repurpose.results.tables.data import StudyData
