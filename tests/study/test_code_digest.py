@@ -120,12 +120,16 @@ def test_digests_of_the_package_are_quick() -> None:
     assert float(seconds) < 1.5
 
 
-def test_only_the_standard_library_is_imported() -> None:
-    names = ("catalogue", "code_digest", "locks", "pair_files", "resources", "schema", "settings")
+def test_only_the_standard_library_pydantic_and_yaml_are_imported() -> None:
+    names = ("catalogue", "code_digest", "locks", "pair_files", "resources", "schema", "settings", "study_file")
     modules = ", ".join(f"repurpose.study.{name}" for name in names)
-    found = "{name.split('.')[0] for name in sys.modules} - set(sys.stdlib_module_names) - {'__main__'}"
-    code = f"import sys; sys.path.insert(0, {str(PACKAGE.parent)!r}); import {modules}; print({found})"
-    assert run_python("-I", "-S", "-c", code) == "{'repurpose'}"
+    known = "{name.split('.')[0] for name in sys.modules} - set(sys.stdlib_module_names)"
+    code = f"import sys; sys.path.insert(0, {str(PACKAGE.parent)!r}); before = {known}"
+    code += f"; import pydantic.dataclasses, yaml; allowed = {known}; import {modules}"
+    code += f"; print(*sorted({known} - allowed), *sorted(allowed - before))"
+    found = run_python("-I", "-c", code).split()
+    assert found[0] == "repurpose"
+    assert not {"torch", "numpy", "polars", "transformers", "snakemake"} & set(found)
 
 
 def run_python(*arguments: str, **environment: str) -> str:

@@ -12,11 +12,13 @@ import pytest
 import yaml
 from copied_project import ROOT
 
+from repurpose.study.study_file import load_values
+
 pytestmark = pytest.mark.workflow
 
 Job = dict[str, Any]
 STUDIES = {file.stem: file for file in sorted((ROOT / "studies").glob("*.yaml"))}
-STEERED_IN_VLLM = [name for name, file in STUDIES.items() if yaml.safe_load(file.read_text())["engine"] == "vllm"]
+STEERED_IN_VLLM = [name for name, file in STUDIES.items() if load_values(file)["engine"] == "vllm"]
 
 PAPER = {
     "sample_rollouts": (52_180, 18, 1),
@@ -53,7 +55,7 @@ READS = ("read_activations", "measure_log_odds", "apply_lens", "project_tokens")
 def plans(tmp_path_factory: pytest.TempPathFactory) -> dict[str, list[Job]]:
     """The jobs of each shipped study, and of the published one with two cards that share the model, or a server."""
     folder = tmp_path_factory.mktemp("plans")
-    paper = yaml.safe_load(STUDIES["paper"].read_text())
+    paper = load_values(STUDIES["paper"])
     served = {**paper["rollouts"], "engine": "openai", "endpoint": {"model": "r1", "base_url": "http://127.0.0.1:9/v1"}}
     changed = {"shared": {**paper, "vllm": {"tensor_parallel": 2}}, "served": {**paper, "rollouts": served}}
     for name, study in changed.items():
@@ -127,7 +129,7 @@ def test_every_job_asks_for_memory_and_time(plans: dict[str, list[Job]]) -> None
 
 @pytest.mark.parametrize("name", STEERED_IN_VLLM)
 def test_nothing_is_steered_in_vllm_before_the_parity_of_its_own_target(name: str, plans: dict[str, list[Job]]) -> None:
-    study = yaml.safe_load(STUDIES[name].read_text())
+    study = load_values(STUDIES[name])
     steering = [job for job in plans[name] if steers(job)]
     found = sorted((job["wildcards"]["sweep"], job["wildcards"]["target"]) for job in steering)
     sweeps = study["sweeps"].items()

@@ -1,6 +1,6 @@
 # What the rules share: the checked study, the paths of a step's files, its settings, its interpreter.
 #
-# Needs: the configuration, src/repurpose (standard library parts only), local model directories.
+# Needs: the configuration, src/repurpose (study/ alone: standard library, pydantic, yaml), local model directories.
 # Gives: STUDY and the helpers below. Paths are relative to the working directory, names in a study to this repository.
 
 import os
@@ -30,13 +30,14 @@ from repurpose.study.code_digest import code_digest
 from repurpose.study.locks import clear_stale_locks, hold_run_lock
 from repurpose.study.pair_files import check_models, local_folders, read_config
 from repurpose.study.settings import SettingsError, canonical_json, locate, read_study, step_settings
+from repurpose.study.study_file import resolve_extends
 
 # Steps look up the study's relative paths in the repository.
 os.environ.update(REPURPOSE_ROOT=str(ROOT))
 
 # One line, before any job, for whatever is wrong with a study.
 try:
-    STUDY = read_study(config)
+    STUDY = read_study(resolve_extends(config, workflow.configfiles))
     check_models(STUDY)
 except SettingsError as problem:
     sys.exit(f"{os.path.relpath((workflow.configfiles or ['study'])[0])}: {problem}")

@@ -53,7 +53,7 @@ rule make_tables:
         " 2>&1 | tee {log:q} >&2"
 
 
-# Needs: all tables. Gives: claims.csv and claims.md, each claim of the paper with estimate, interval and verdict.
+# Needs: all tables. Gives: claims.csv, each claim of the paper with estimate, interval and verdict.
 
 
 rule judge_claims:
@@ -62,7 +62,6 @@ rule judge_claims:
         tables=all_tables(),
     output:
         csv=report("results/{run}/claims.csv", caption="../report/claims.rst", category="Claims"),
-        markdown="results/{run}/claims.md",
     log:
         "results/{run}/logs/claims.log",
     conda:
@@ -80,7 +79,7 @@ rule judge_claims:
         "{params.python:q} -m repurpose.results.claims"
         " --settings {params.settings:q}"
         " --tables {input.tables:q}"
-        " --output {output.csv:q} {output.markdown:q}"
+        " --output {output.csv:q}"
         " 2>&1 | tee {log:q} >&2"
 
 
@@ -126,11 +125,12 @@ rule draw_figure:
         " 2>&1 | tee {log:q} >&2"
 
 
-# Needs: claims, tables, figures, and rollouts and labels to show some. Gives: report.html, one self-contained page.
+# Needs: claims, tables, figures, and rollouts and labels to show some. Gives: report.html, one self-contained page, and
+# claims.md, the claims to read.
 
 
 rule write_report:
-    """Put claims, figures, numbers and some rollouts on one page."""
+    """Put claims, figures, numbers and some rollouts on one page, and the claims on another."""
     input:
         claims="results/{run}/claims.csv",
         tables=[*all_tables(), *agreement_tables()],
@@ -140,6 +140,7 @@ rule write_report:
         selection="results/{run}/selection.json",
     output:
         page=report("results/{run}/report.html", caption="../report/report.rst", category="Report"),
+        claims="results/{run}/claims.md",
     log:
         "results/{run}/logs/report.log",
     conda:
@@ -162,5 +163,5 @@ rule write_report:
         " --rollouts {input.rollouts:q}"
         " --labels {input.labels:q}"
         " --selection {input.selection:q}"
-        " --output {output.page:q}"
+        " --output {output.page:q} {output.claims:q}"
         " 2>&1 | tee {log:q} >&2"

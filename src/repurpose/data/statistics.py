@@ -36,9 +36,10 @@ class Estimate(NamedTuple):
 UNDEFINED = Estimate(float("nan"), float("nan"), float("nan"))
 
 
-def spread(name: str, prefix: str, estimate: Estimate) -> dict[str, float | None]:
-    """Return an estimate as columns: its name, `low` and `high` with a prefix; undefined is null."""
-    return dict(zip((name, f"{prefix}low", f"{prefix}high"), map(defined, estimate), strict=True))
+def spread(name: str, estimate: Estimate, stem: str | None = None) -> dict[str, float | None]:
+    """Return an estimate as columns: its name, and `low` and `high` after a stem (the name); undefined is null."""
+    stem = f"{name}_" if stem is None else stem
+    return dict(zip((name, f"{stem}low", f"{stem}high"), map(defined, estimate), strict=True))
 
 
 def defined(value: float) -> float | None:

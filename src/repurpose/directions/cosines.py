@@ -155,13 +155,13 @@ def describe(cosines: Array, level: float, prompts: int) -> Row:
     study, draws = cosines[:, 0], cosines[:, 1:]
     low, high = interval(draws.T, level, prompts)
     shift = study[CROSS] - np.nanmean(draws[CROSS]) if np.isfinite(draws[CROSS]).any() else math.nan
-    row = spread("cross_half", "cross_half_", Estimate(study[CROSS], low[CROSS] + shift, high[CROSS] + shift))
+    row = spread("cross_half", Estimate(study[CROSS], low[CROSS] + shift, high[CROSS] + shift))
     for name, place in (("base", BASE), ("reasoning", REASONING)):
         row |= {f"reliability_{name}": defined(study[place]), f"reliability_{name}_low": defined(low[place])}
     true = UNDEFINED
     if min(low[BASE], low[REASONING]) > 0:
         true = Estimate(disattenuate(cosines)[0], *map(float, interval(disattenuate(draws), level, prompts)))
-    return row | spread("disattenuated", "disattenuated_", true)
+    return row | spread("disattenuated", true)
 
 
 def compare_readers(base: Reading, reasoning: Reading, settings: StepSettings) -> list[Row]:

@@ -97,7 +97,7 @@ def describe_halves(values: Array) -> dict[str, float | None]:
     """Mean and 2.5 and 97.5 % of split-half cosines; nulls where no halving had positives on both sides."""
     values = values[np.isfinite(values)]
     found = Estimate(values.mean(), *np.quantile(values, [0.025, 0.975])) if len(values) else UNDEFINED
-    return spread("split_half_cosine", "split_half_", found)
+    return spread("split_half_cosine", found, "split_half_")
 
 
 def median_norm(notes: Sequence[dict[str, Any]], layer: int) -> float:
@@ -196,7 +196,7 @@ def make_vectors(settings: StepSettings, sentences: pl.DataFrame, paths: Sequenc
     rows: list[Row] = []
     for layer in tqdm(stored_layers(paths), unit="layer"):
         shared = {
-            "reader": settings.values["reader"],
+            "reader": settings.reader,
             "window_length": reading.window_length,
             "estimator": chosen.estimator,
             "residual_norm": median_norm(notes, layer),

@@ -173,14 +173,14 @@ def main() -> None:
     with one_line_errors("steering.log_odds"):
         settings = StepSettings("steering.log_odds", arguments.settings)
         rows = _run(settings, arguments.rollouts, arguments.labels, arguments.vectors, arguments.selection)
-        notes = provenance(settings.values, **made_with(settings.pair, settings.values["target"]))
+        notes = provenance(settings.values, **made_with(settings.pair, settings.target))
         write_table(arguments.output, rows, LOGODDS, notes)
 
 
 def _run(
     settings: StepSettings, rollouts: list[str], sentences: list[str], vectors: list[str], selection: str
 ) -> list[dict[str, Any]]:
-    target = settings.values["target"]
+    target = settings.target
     chosen = read_selected(selection)
     layer, start = chosen.layer, chosen.window_start
     directions = read_directions(read_table(vectors).iter_rows(named=True))

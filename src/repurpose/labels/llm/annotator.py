@@ -103,11 +103,11 @@ async def _answer(conversations: list[Conversation], llm: Llm, ledger: Ledger) -
     total = sum(conversation.unsettled for conversation in conversations)
     with tqdm(total=total, desc="labels", unit="sentence", mininterval=2) as bar:
         async with make_client(llm.endpoint) as client:
-            exchange = (Batches if llm.batch else Direct)(client, llm, ledger, bar.update)
             for conversation in conversations:
-                while not conversation.done and exchange.settle(conversation):
-                    pass
-            await exchange.hold([conversation for conversation in conversations if not conversation.done])
+                while not conversation.done and conversation.request.key in ledger.replies:
+                    bar.update(ledger.settle(conversation))
+            way: Batches | Direct = Batches(client, llm, ledger) if llm.batch else Direct(client, llm, ledger)
+            await way.hold([conversation for conversation in conversations if not conversation.done], bar.update)
 
 
 def _outcome(chunks: list[Conversation], sentence: int) -> Outcome:
