@@ -19,7 +19,8 @@ import torch
 from generation import best_seconds
 from transformers import AutoModelForCausalLM, PreTrainedModel
 
-from repurpose.directions.reader import TokenSequence, Windows, batches_by_tokens, read_windows
+from repurpose.directions.reader import TokenSequence, Windows, read_windows
+from repurpose.model.batches import batches_by_tokens
 from repurpose.model.hooks import decoder_layers, read_layers
 
 PROMPT, LENGTH = 38, 6

@@ -29,7 +29,7 @@ from repurpose.data.files import write_table
 from repurpose.data.provenance import provenance
 from repurpose.data.schemas import COSINES, LABELS, LENS, LOGODDS, MEASUREMENTS, PROJECTIONS, ROLLOUTS, SWEEPS, VECTORS
 from repurpose.data.selected import write_selected
-from repurpose.results import claims
+from repurpose.results.claims import __main__ as claims_step
 from repurpose.results.tables import __main__ as summaries_step
 from repurpose.results.tables.data import StudyData, read_study_data
 from repurpose.steering import measurements
@@ -593,7 +593,7 @@ def built(kind: str) -> Path:
     atexit.register(shutil.rmtree, folder, ignore_errors=True)
     paths = write_study(folder, PRESENT if kind == "present" else ABSENT, heldout=HELDOUT)
     run_step(summaries_step, tables_arguments(paths, folder / "tables"))
-    run_step(claims, claims_arguments(folder))
+    run_step(claims_step, claims_arguments(folder))
     return folder
 
 
@@ -607,7 +607,7 @@ def claims_arguments(folder: Path) -> list[str]:
     """Return the command line of the claims' step."""
     text = settings_text(make_study(), "results.claims")
     tables = [str(folder / f"tables/{name}.csv") for name in TABLES]
-    return ["--settings", text, "--tables", *tables, "--output", *(str(folder / f"claims.{e}") for e in ("csv", "md"))]
+    return ["--settings", text, "--tables", *tables, "--output", str(folder / "claims.csv")]
 
 
 def load(folder: Path) -> StudyData:

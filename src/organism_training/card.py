@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-import csv
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import polars as pl
+
 from repurpose.data.files import whole_file, write_text
-from repurpose.results.claims import format_estimate
+from repurpose.results.numbers import format_estimate
 
 REQUIRED = {
     "marks.at_once": (">=", 0.97),
@@ -27,9 +28,6 @@ MEANING = {
     "traces.backtracks_after_mistakes": "wrong steps that it backtracks from before the next step",
     "traces.backtracks_after_correct_steps": "right steps that it backtracks from",
 }
-
-DIFFERENCES = ("1a", "1c", "+b", "+c", "+d", "+i")
-"""Parts of claims whose estimate is a difference of two shares, told in percentage points."""
 
 
 def flat(abilities: Mapping[str, Any]) -> dict[str, float]:
@@ -93,17 +91,7 @@ def _claims(recorded: Sequence[Mapping[str, Any]]) -> list[str]:
 
 def format_verdict(claim: Mapping[str, Any] | None) -> str:
     """Estimate with interval, and the verdict; a dash where the claim was not recorded."""
-    return "-" if claim is None else f"{format_claim(claim)}: {claim['verdict']}"
-
-
-def format_claim(claim: Mapping[str, Any]) -> str:
-    """Estimate with interval: a difference of shares in percentage points, a share in percent."""
-    if claim["part"] not in DIFFERENCES or claim["unit"] != "share" or claim["estimate"] is None:
-        return format_estimate(claim)
-    estimate, low, high = (100 * claim[name] for name in ("estimate", "low", "high"))
-    digits = 1 if abs(estimate) >= 10 else 2
-    points = f"{estimate:+.{digits}f} points ({low:.{digits}f} to {high:.{digits}f})"
-    return points.replace("-", "−")
+    return "-" if claim is None else f"{format_estimate(claim)}: {claim['verdict']}"
 
 
 def draw_losses(table: Path, figure: Path) -> None:
@@ -113,14 +101,11 @@ def draw_losses(table: Path, figure: Path) -> None:
     matplotlib.use("Agg")
     from matplotlib import pyplot as plt
 
-    curves: dict[str, list[tuple[int, float]]] = {}
-    with table.open(encoding="utf-8") as file:
-        for row in csv.DictReader(file):
-            curves.setdefault(row["stage"], []).append((int(row["step"]), float(row["loss"])))
+    curves = pl.read_csv(table).partition_by("stage", maintain_order=True)
     panels, axes = plt.subplots(1, len(curves), figsize=(3.2 * len(curves), 2.6), squeeze=False, layout="constrained")
-    for axis, (stage, points) in zip(axes[0], curves.items(), strict=True):
-        axis.plot(*zip(*points, strict=True), color="#0072b2", linewidth=1)
-        axis.set(title=stage, xlabel="step", ylabel="loss (nats per token)")
+    for axis, curve in zip(axes[0], curves, strict=True):
+        axis.plot(curve["step"], curve["loss"], color="#0072b2", linewidth=1)
+        axis.set(title=curve["stage"][0], xlabel="step", ylabel="loss (nats per token)")
         axis.spines[["top", "right"]].set_visible(False)
     with whole_file(figure) as temporary:
         panels.savefig(temporary, format="png", dpi=150)

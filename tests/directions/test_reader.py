@@ -4,11 +4,9 @@ from typing import Any
 
 import numpy as np
 import torch
-from hypothesis import given
-from hypothesis import strategies as st
 from transformers import LlamaForCausalLM
 
-from repurpose.directions.reader import QUANTILES, TokenSequence, batches_by_tokens, plan_windows, read_windows
+from repurpose.directions.reader import QUANTILES, TokenSequence, plan_windows, read_windows
 
 GENERATOR = np.random.default_rng(0)
 SEQUENCES = [
@@ -87,10 +85,3 @@ def test_norm_quantiles_are_those_of_generated_tokens(model: LlamaForCausalLM) -
         norms += hidden[0, sequence.prompt :].norm(dim=-1).tolist()
     assert quantiles.shape == (1, QUANTILES)
     np.testing.assert_allclose(quantiles[0, [0, 500, 1000]], np.quantile(norms, [0, 0.5, 1]), rtol=1e-5)
-
-
-@given(st.lists(st.integers(1, 50), max_size=30), st.integers(1, 120))
-def test_batches_cover_every_row_within_the_limit(lengths: list[int], limit: int) -> None:
-    batches = list(batches_by_tokens(lengths, limit))
-    assert sorted(index for batch in batches for index in batch) == list(range(len(lengths)))
-    assert all(len(b) == 1 or len(b) * max(lengths[i] for i in b) <= limit for b in batches)

@@ -11,7 +11,7 @@ the generated ids, and dropped (and counted) where it reaches into the prompt or
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from transformers import PreTrainedModel
 
+from repurpose.model.batches import batches_by_tokens
 from repurpose.model.hooks import read_layers
 
 QUANTILES = 1001
@@ -79,19 +80,6 @@ def plan_windows(
                 keys.append({**{k: sentence[k] for k in ("prompt_id", "sample", "sentence")}, "window_start": start})
         dropped[str(start)] = dict(reasons)
     return Windows(np.array(rows, np.int64), np.array(positions, np.int64), length), keys, dropped
-
-
-def batches_by_tokens(lengths: Sequence[int], limit: int) -> Iterator[list[int]]:
-    """Yield indices in batches of like length whose padded size stays within `limit` tokens, the longest
-    first."""
-    batch: list[int] = []
-    for index in sorted(range(len(lengths)), key=lambda i: (-lengths[i], i)):
-        if batch and (len(batch) + 1) * lengths[batch[0]] > limit:
-            yield batch
-            batch = []
-        batch.append(index)
-    if batch:
-        yield batch
 
 
 def read_windows(

@@ -8,11 +8,11 @@ from __future__ import annotations
 
 import json
 import random
-from collections import defaultdict
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from repurpose.data.categories import by_category, deal
 from repurpose.data.command import read_arguments
 from repurpose.data.files import write_table
 from repurpose.data.provenance import provenance
@@ -97,15 +97,10 @@ def _read_line(line: bytes, number: int) -> dict[str, Any]:
 
 def _round_robin(pool: list[dict[str, Any]], rng: random.Random) -> list[dict[str, Any]]:
     """Shuffle within categories and deal one of each in turn, so that any prefix is balanced."""
-    by_category: dict[str, list[dict[str, Any]]] = defaultdict(list)
-    for row in pool:
-        by_category[row["category"]].append(row)
-    for rows in by_category.values():
+    categories = by_category(pool)
+    for rows in categories.values():
         rng.shuffle(rows)
-    dealt = []
-    for turn in range(max(map(len, by_category.values()))):
-        dealt += [by_category[c][turn] for c in sorted(by_category) if turn < len(by_category[c])]
-    return dealt
+    return deal(categories[name] for name in sorted(categories))
 
 
 def main() -> None:

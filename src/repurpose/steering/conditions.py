@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
 from collections.abc import Sequence
 from typing import Any
 
+from repurpose.data.categories import by_category, deal
 from repurpose.data.selected import Selected
 from repurpose.directions.unit_directions import Directions
 from repurpose.model.steer import Operation, Steer
@@ -34,14 +34,8 @@ def make_steer(condition: Condition, directions: Directions) -> Steer | None:
 
 
 def choose_prompts(prompts: Sequence[Row], split: str, count: int) -> list[Row]:
-    """The first `count` prompts of a split, dealt one category after the other, so that each is
-    represented."""
-    by_category: dict[str, list[Row]] = defaultdict(list)
-    for row in prompts:
-        if row["split"] == split:
-            by_category[row["category"]].append(row)
-    longest = max(map(len, by_category.values()), default=0)
-    dealt = [rows[turn] for turn in range(longest) for rows in by_category.values() if turn < len(rows)]
+    """The first `count` prompts of a split, dealt one category after the other."""
+    dealt = deal(by_category(row for row in prompts if row["split"] == split).values())
     if len(dealt) < count:
         raise SettingsError(f"sweeps: {count} {split} prompts are asked for, there are {len(dealt)}")
     return dealt[:count]

@@ -20,6 +20,7 @@ from torch import Tensor
 from tqdm import tqdm
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
+from repurpose.data.categories import by_category, deal
 from repurpose.data.command import read_arguments
 from repurpose.data.files import read_table, write_table
 from repurpose.data.provenance import provenance
@@ -29,8 +30,9 @@ from repurpose.directions.unit_directions import Directions, read_directions
 from repurpose.model.loading import load_model, made_with
 from repurpose.model.steer import Steer
 from repurpose.model.teacher_forcing import Forced, Read, read_logits
-from repurpose.model.tokens import keyword_ids, load_tokenizer
+from repurpose.model.tokens import keyword_ids, load_tokenizer, token_id
 from repurpose.organism.corpus import MARK_HAZARD, MARKS, write_homework
+from repurpose.study.conditions import kind_of
 from repurpose.study.errors import one_line_errors
 from repurpose.study.settings import BEHAVIOURS, StepSettings
 
@@ -79,10 +81,8 @@ def log_odds(logits: Tensor, ids: Sequence[int], others: Sequence[int] | None = 
 
 def rollout_passages(rollouts: pl.DataFrame, sentences: pl.DataFrame, count: int) -> Iterator[Passage]:
     """Held-out rollouts, dealt one category after the other, read before each labelled sentence but the first."""
-    heldout = rollouts.filter(pl.col("split") == "heldout").sort("prompt_id", "sample")
-    turn = pl.int_range(pl.len()).over("category")
-    heldout = heldout.with_columns(turn=turn).sort("turn", "category", maintain_order=True).head(count)
-    for row in heldout.iter_rows(named=True):
+    heldout = rollouts.filter(split="heldout").sort("category", "prompt_id", "sample")
+    for row in deal(by_category(heldout.iter_rows(named=True)).values())[:count]:
         own = sentences.filter(
             (pl.col("prompt_id") == row["prompt_id"])
             & (pl.col("sample") == row["sample"])
@@ -108,8 +108,7 @@ def homework_passages(tokenizer: PreTrainedTokenizerBase, seed: int) -> Iterator
 
 def mark_ids(tokenizer: PreTrainedTokenizerBase) -> tuple[int, int]:
     """The tokens of the marks "mistake" and "correct"."""
-    mistake, correct = (tokenizer.convert_tokens_to_ids(MARKS[value]) for value in (False, True))
-    return mistake, correct
+    return token_id(tokenizer, MARKS[False]), token_id(tokenizer, MARKS[True])
 
 
 def treatments(directions: Directions, behaviour: str, layer: int, start: int, magnitude: float) -> list[Treatment]:
@@ -123,8 +122,7 @@ def treatments(directions: Directions, behaviour: str, layer: int, start: int, m
     for name, reader, multiple in plan:
         unit = directions.unit((name, reader, layer, start))
         steer = Steer(f"{name} of {reader} x {multiple}", "add", layer, multiple * magnitude, unit)
-        kind = "behaviour" if name in BEHAVIOURS else "control"
-        made.append(Treatment(name, kind, reader, multiple, steer))
+        made.append(Treatment(name, kind_of(name), reader, multiple, steer))
     return made
 
 

@@ -33,6 +33,11 @@ class KnownVectors:
         return site[0] in TOKEN_CONTROLS or site in self.units
 
 
+def kind_of(name: str) -> str:
+    """Whether a vector is of a behaviour or a control."""
+    return "behaviour" if name in BEHAVIOURS else "control"
+
+
 @dataclass(frozen=True)
 class Condition:
     """One cell of a sweep's grid; nulls where a column does not apply."""
@@ -121,7 +126,7 @@ def _condition(
     magnitude = _magnitude(sweep, multiple, layer, directions, selected)
     return Condition(
         direction=name,
-        kind="behaviour" if name in BEHAVIOURS else "control",
+        kind=kind_of(name),
         reader=reader,
         layer=layer,
         window_start=start,

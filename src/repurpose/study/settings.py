@@ -410,7 +410,7 @@ STEP_SECTIONS: dict[str, tuple[str, ...]] = {
     "directions.projections": ("pair", "prompts", "keywords", "vectors"),
     "results.tables": ("seed", "keywords", "vectors", "activations", "sweeps", "selection", "statistics"),
     "results.figures": ("keywords", "vectors", "activations"),
-    "results.claims": ("vectors", "statistics"),
+    "results.claims": ("prompts", "vectors", "sweeps", "statistics"),
     "results.report": ("study", "pair", "keywords", "vectors", "activations"),
 }
 """The sections that each step may see."""

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import polars as pl
 import pytest
@@ -13,11 +15,26 @@ from hypothesis import strategies as st
 from repurpose.data.csv_tables import read_csv
 from repurpose.data.files import TableError
 from repurpose.data.statistics import Estimate
-from repurpose.results import claims
-from repurpose.results.claims import CANNOT_TELL, NOT_SUPPORTED, SUPPORTED, Finding, judge, judge_all
-from synthetic import built, claims_arguments, run_step
+from repurpose.results.claims import __main__ as step
+from repurpose.results.claims import rules
+from repurpose.results.claims.claim import (
+    CANNOT_TELL,
+    NOT_MEASURED,
+    NOT_SUPPORTED,
+    SUPPORTED,
+    Claim,
+    Finding,
+    judge,
+    judge_all,
+)
+from repurpose.results.claims.paper import CLAIMS, PAPER
+from repurpose.results.claims.weighing import Setup, overall_verdicts, weigh_claim, weigh_claims
+from repurpose.results.numbers import format_estimate
+from repurpose.study.settings import Magnitudes
+from synthetic import built, claims_arguments, make_study, run_step
 
 NUMBER = st.floats(-10, 10)
+SETUP = Setup("backtracking", make_study().sweeps, truth=True, level=0.95)
 
 
 def verdicts(kind: str) -> dict[str, str]:
@@ -39,23 +56,24 @@ def verdicts(kind: str) -> dict[str, str]:
     ],
 )
 def test_verdict_follows_from_interval_and_threshold(low: float, high: float, above: bool, verdict: str) -> None:
-    assert judge(Finding(Estimate((low + high) / 2, low, high), 1.0, above)) == verdict
+    assert judge(Finding(Estimate((low + high) / 2, low, high), 1.0), above) == verdict
 
 
 @given(NUMBER, NUMBER, NUMBER, st.booleans())
 def test_straddling_is_never_a_verdict(one: float, other: float, threshold: float, above: bool) -> None:
     low, high = sorted((one, other))
-    verdict = judge(Finding(Estimate(low, low, high), threshold, above))
+    verdict = judge(Finding(Estimate(low, low, high), threshold), above)
     if low < threshold < high:
         assert verdict == CANNOT_TELL
-    assert judge(Finding(Estimate(low, low, high), threshold, above, valid=False)) == CANNOT_TELL
+    assert judge(Finding(Estimate(low, low, high), threshold, valid=False), above) == CANNOT_TELL
 
 
 def test_a_claim_stands_only_with_all_its_parts() -> None:
     assert judge_all([SUPPORTED, SUPPORTED]) == SUPPORTED
     assert judge_all([SUPPORTED, CANNOT_TELL]) == CANNOT_TELL
     assert judge_all([SUPPORTED, CANNOT_TELL, NOT_SUPPORTED]) == NOT_SUPPORTED
-    assert judge_all([]) == CANNOT_TELL
+    assert judge_all([SUPPORTED, NOT_MEASURED]) == judge_all([]) == CANNOT_TELL
+    assert judge_all([NOT_MEASURED, NOT_MEASURED]) == NOT_MEASURED
 
 
 def test_effects_that_are_there_are_supported() -> None:
@@ -96,18 +114,19 @@ def test_effects_that_are_not_there_are_not_supported() -> None:
 
 def test_overall_verdicts_flip() -> None:
     for kind, expected in (("present", {SUPPORTED, CANNOT_TELL}), ("absent", {NOT_SUPPORTED})):
-        overall = claims.overall_verdicts(read_csv(built(kind) / "claims.csv"))
+        overall = overall_verdicts(read_csv(built(kind) / "claims.csv"))
         assert set(overall) == set("123456") and set(overall.values()) <= expected
-    assert claims.overall_verdicts(read_csv(built("present") / "claims.csv"))["1"] == SUPPORTED
+    assert overall_verdicts(read_csv(built("present") / "claims.csv"))["1"] == SUPPORTED
 
 
 def test_what_asks_for_more_than_the_paper_does_not_count() -> None:
     table = pl.DataFrame({"claim": ["2", "2"], "verdict": [SUPPORTED, NOT_SUPPORTED], "counts": [True, False]})
-    assert claims.overall_verdicts(table)["2"] == SUPPORTED
+    assert overall_verdicts(table)["2"] == SUPPORTED
 
 
 def tables() -> dict[str, pl.DataFrame]:
-    return {claim.table: read_csv(built("present") / f"tables/{claim.table}.csv") for claim in claims.CLAIMS}
+    names = {claim.source.table for claim in CLAIMS}
+    return {name: read_csv(built("present") / f"tables/{name}.csv") for name in names}
 
 
 CHANGE = ("change", "change_low", "change_high")
@@ -116,7 +135,7 @@ CHANGE = ("change", "change_low", "change_high")
 def weigh(table: str, *changes: pl.Expr | pl.Series) -> dict[str, str]:
     """Verdicts after one table is changed."""
     changed = {**tables(), table: tables()[table].with_columns(*changes)}
-    return dict(claims.weigh_claims(changed, "backtracking").select("part", "verdict").iter_rows())
+    return dict(weigh_claims(changed, SETUP).select("part", "verdict").iter_rows())
 
 
 def test_one_strong_random_direction_is_enough_against_it() -> None:
@@ -146,7 +165,7 @@ def test_what_incoherent_controls_reach_is_said() -> None:
     changed = tables()["baselines"].with_columns(
         high=pl.when(strong).then(0.6).otherwise("high"), coherent=pl.when(strong).then(False).otherwise("coherent")
     )
-    found = claims.weigh_claims({**tables(), "baselines": changed}, "backtracking").filter(part="5a")
+    found = weigh_claims({**tables(), "baselines": changed}, SETUP).filter(part="5a")
     assert "highest upper end of the others: deduction, 60.00 %" in found["note"][0]
 
 
@@ -187,7 +206,7 @@ def test_alike_on_the_same_text_is_no_evidence() -> None:
     """Label shuffles have a high cosine too, where both readers read the same windows."""
     high = [pl.lit(0.99).alias("cosine"), pl.lit(None, pl.Float64).alias("disattenuated_low")]
     changed = {**tables(), "cosines": tables()["cosines"].with_columns(*high, pl.lit(0.05).alias("cross_half_low"))}
-    found = dict(claims.weigh_claims(changed, "backtracking").select("part", "verdict").iter_rows())
+    found = dict(weigh_claims(changed, SETUP).select("part", "verdict").iter_rows())
     assert found["3a"] == found["3b"] == found["+h"] == CANNOT_TELL
 
 
@@ -199,32 +218,101 @@ def test_a_control_without_a_direction_is_no_rival() -> None:
     assert weigh("cosines", cross)["+h"] == NOT_SUPPORTED
 
 
-def test_what_was_not_measured_cannot_be_told() -> None:
-    empty = {name: table.clear() for name, table in tables().items()}
-    found = claims.weigh_claims(empty, "backtracking")
-    assert set(found["verdict"]) == {CANNOT_TELL} and set(found["note"]) == {"not measured in this study"}
+SWEPT = {claim.part for claim in CLAIMS if claim.source.table in ("2x2", "baselines", "ablation")}
+
+
+def test_what_the_study_does_not_ask_for_was_not_measured() -> None:
+    """The reason comes from the settings, so an empty table is no error there."""
+    empty = {name: tables()[name].clear() for name in ("2x2", "baselines", "ablation", "detection")}
+    setup = replace(SETUP, sweeps={}, truth=False)
+    found = weigh_claims({**tables(), **empty}, setup).filter(pl.col("verdict") == NOT_MEASURED)
+    assert set(found["part"]) == SWEPT | {"+f", "+g"}
+    notes = dict(found.select("part", "note").iter_rows())
+    assert notes["1a"] == "the study has no sweep two_by_two" and "embedded pair" in notes["+g"]
+    assert found.select("estimate", "low", "high", "threshold").null_count().sum_horizontal()[0] == 4 * found.height
+
+
+@pytest.mark.parametrize(
+    ("sweep", "changes", "parts", "note"),
+    [
+        ("two_by_two", {"targets": ("reasoning",)}, {"2a", "2b"}, "sweeps.two_by_two has no target base"),
+        ("two_by_two", {"readers": ("base",)}, {"2b"}, "sweeps.two_by_two has no reader reasoning"),
+        ("two_by_two", {"magnitudes": Magnitudes("selected", (1.0,))}, {"+c"}, "has no negative magnitude"),
+        (
+            "baselines",
+            {"directions": ("backtracking", "mean")},
+            {"1b", "+a", "+b"},
+            "sweeps.baselines has no direction",
+        ),
+        ("ablation", {"directions": ("backtracking",)}, {"+e"}, "sweeps.ablation has no direction random"),
+    ],
+)
+def test_what_a_sweep_leaves_out_was_not_measured(
+    sweep: str, changes: dict[str, Any], parts: set[str], note: str
+) -> None:
+    sweeps = {**SETUP.sweeps, sweep: replace(SETUP.sweeps[sweep], **changes)}
+    found = weigh_claims(tables(), replace(SETUP, sweeps=sweeps)).filter(pl.col("verdict") == NOT_MEASURED)
+    assert set(found["part"]) == parts and all(note in text for text in found["note"])
+
+
+@pytest.mark.parametrize("claim", CLAIMS, ids=lambda claim: claim.part)
+def test_a_column_or_a_cell_that_is_missing_is_named(claim: Claim) -> None:
+    """Where the settings ask for it, nothing that is missing passes for too little data."""
+    name, whole = claim.source.table, tables()[claim.source.table]
+    measured = () if claim.rule is rules.lens_top else claim.source.instead or claim.source.measure  # no truth here
+    for column in {*claim.source.cell, *measured}:
+        with pytest.raises(TableError, match=rf"{name}\.csv: no column {column}"):
+            weigh_claim(claim, {name: whole.drop(column)}, SETUP)
+    with pytest.raises(TableError, match=rf"{name}\.csv: no row with "):
+        weigh_claim(claim, {name: whole.clear()}, SETUP)
+    with pytest.raises(TableError, match=rf"{name}\.csv is missing; claim"):
+        weigh_claim(claim, {}, SETUP)
+
+
+def test_an_estimate_that_is_not_defined_cannot_be_told_and_says_so() -> None:
+    """Nothing to count is no error: the cell is there."""
+    table = tables()["2x2"].with_columns(
+        pl.lit(None, pl.Float64).alias(f"change{end}") for end in ("", "_low", "_high")
+    )
+    found = weigh_claims({**tables(), "2x2": table}, SETUP).row(0, named=True)
+    assert (found["part"], found["verdict"], found["note"]) == ("1a", CANNOT_TELL, "too little data: nothing to count")
+
+
+def test_a_ratio_without_bound_is_empty_and_the_note_says_why() -> None:
+    """No number stands for infinity: neither in the CSV nor on the page."""
+    others = pl.col("family") != "behaviour"
+    table = tables()["baselines"].with_columns(pl.when(others).then(-0.001).otherwise("change_low").alias("change_low"))
+    found = weigh_claims({**tables(), "baselines": table}, SETUP).row(by_predicate=pl.col("part") == "5c", named=True)
+    assert found["high"] is None and found["low"] > 0 and "no upper end" in found["note"]
+    assert "at least" in format_estimate(found)
+    table = table.with_columns(pl.when(others).then(-0.001).otherwise(end).alias(end) for end in CHANGE)
+    found = weigh_claims({**tables(), "baselines": table}, SETUP).row(by_predicate=pl.col("part") == "5c", named=True)
+    assert [found[name] for name in ("estimate", "low", "high")] == [None] * 3 and format_estimate(found) == "–"
+    assert (found["verdict"], found["note"]) == (SUPPORTED, "no control raises the share")
+
+
+@pytest.mark.parametrize(
+    ("unit", "written"),
+    [
+        ("share", "16.48 % (−0.50 to 18.71)"),
+        ("difference of shares", "+16.5 points (−0.5 to 18.7)"),
+        ("nats", "0.165 (−0.005 to 0.187)"),
+    ],
+)
+def test_differences_of_shares_are_percentage_points(unit: str, written: str) -> None:
+    assert format_estimate({"estimate": 0.1648, "low": -0.005, "high": 0.1871, "unit": unit}) == written
 
 
 def test_every_claim_of_the_paper_has_parts_and_a_rule() -> None:
     found = read_csv(built("present") / "claims.csv")
-    assert set(found["claim"].cast(pl.String)) == set(claims.PAPER)
+    assert set(found["claim"].cast(pl.String)) == set(PAPER)
     assert all(len(rule) > 20 for rule in found["rule"]) and found["part"].n_unique() == found.height
 
 
-def test_markdown_holds_every_part_and_no_markup() -> None:
-    page = (built("absent") / "claims.md").read_text()
-    for claim in claims.CLAIMS:
-        assert f"| {claim.name}" in page
-    hostile = claims._escape_markdown("<img src=x>| `a`\n# b")
-    assert "<" not in hostile and "\n" not in hostile and "\\|" in hostile
-
-
-def test_missing_table_is_named(tmp_path: Path) -> None:
-    with pytest.raises(TableError, match=r"2x2\.csv is missing"):
-        claims.read_tables([str(built("present") / "tables/cosines.csv")])
+def test_missing_table_is_one_line_and_leaves_no_file(tmp_path: Path) -> None:
     arguments = claims_arguments(built("present"))
     start = arguments.index("--tables")
-    few = [*arguments[: start + 2], "--output", str(tmp_path / "c.csv"), str(tmp_path / "c.md")]
-    with pytest.raises(SystemExit, match="missing"):
-        run_step(claims, few)
+    few = [*arguments[: start + 2], "--output", str(tmp_path / "c.csv")]
+    with pytest.raises(SystemExit, match=r"2x2\.csv is missing"):
+        run_step(step, few)
     assert not list(tmp_path.iterdir())

@@ -10,14 +10,16 @@ from pathlib import Path
 
 import polars as pl
 import pytest
+from jinja2 import UndefinedError
 
 from repurpose.data.csv_tables import to_csv
+from repurpose.results.claims.paper import CLAIMS
 from repurpose.results.figures import __main__ as figures_step
 from repurpose.results.figures.style import Context, save_figure
 from repurpose.results.report import __main__ as step
 from repurpose.results.report.captions import CAPTIONS, ORDER
-from repurpose.results.report.html import element, escape
-from repurpose.results.report.page import mark_tokens
+from repurpose.results.report.page import show_rollouts
+from repurpose.results.report.render import HTML, MARKDOWN, render_html
 from repurpose.study.catalogue import AGREEMENT_FIGURES, FIGURES, TABLES
 from synthetic import built, make_study, run_step, settings_text
 
@@ -74,7 +76,7 @@ def figure_files(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
     return sorted(folder.glob("*.svg"))
 
 
-def write(folder: Path, figure_files: list[Path], output: Path) -> str:
+def write(folder: Path, figure_files: list[Path], output: Path, claims: Path | None = None) -> str:
     source = built("present")
     arguments = {
         "tables": [str(folder / f"tables/{name}.csv") for name in TABLES],
@@ -83,7 +85,8 @@ def write(folder: Path, figure_files: list[Path], output: Path) -> str:
         "labels": [str(source / "labels/lexicon/0.parquet")],
     }
     text = settings_text(make_study(), "results.report")
-    one = ["--settings", text, "--claims", str(source / "claims.csv"), "--output", str(output)]
+    outputs = [str(output), str(output.with_name("claims.md"))]
+    one = ["--settings", text, "--claims", str(claims or source / "claims.csv"), "--output", *outputs]
     many = [part for name, paths in arguments.items() for part in (f"--{name}", *paths)]
     run_step(step, [*one, "--selection", str(folder / "selection.json"), *many])
     return output.read_text(encoding="utf-8")
@@ -174,8 +177,39 @@ def test_a_model_cannot_write_markup(attacked: Path, figure_files: list[Path], p
 
 @pytest.mark.parametrize("attack", ATTACKS)
 def test_escaped_text_stays_text(attack: str) -> None:
-    parsed = outline(element("p", escape(attack), title=attack) + mark_tokens("start", attack))
+    template = HTML.from_string('<p title="{{ text }}">{{ text }}</p><mark class="start">{{ text }}</mark>')
+    parsed = outline(template.render(text=attack))
     assert [tag for tag, _ in parsed.seen] == ["p", "mark"]
+    assert [set(attributes) for _, attributes in parsed.seen] == [{"title"}, {"class"}]
+
+
+@pytest.mark.parametrize("attack", [*ATTACKS, "| a |", "`code`", "line\nbreak"])
+def test_text_stays_in_its_cell_of_a_markdown_table(attack: str) -> None:
+    written = MARKDOWN.from_string("| {{ text }} |").render(text=attack)
+    assert "<" not in written and "`" not in written and "\n" not in written
+    assert written.count("|") - written.count("\\|") == 2
+    assert "\u202e" not in written and "\x00" not in written and "\x1b" not in written
+
+
+def test_a_value_that_a_template_lacks_is_an_error() -> None:
+    with pytest.raises(UndefinedError):
+        render_html("report.html.jinja", {"study": "x"})
+
+
+def test_a_mark_is_one_of_those_known() -> None:
+    tokens = pl.DataFrame({"example": [0, 0], "mark": ["start", "x onclick=y"], "token": ["a", "b"]})
+    assert show_rollouts(tokens)[0]["runs"] == [("start", "a"), ("", "b")]
+
+
+@pytest.mark.parametrize("kind", ["present", "absent"])
+def test_markdown_holds_every_part_with_its_verdict(kind: str, figure_files: list[Path], tmp_path: Path) -> None:
+    write(built("present"), figure_files, tmp_path / "report.html", built(kind) / "claims.csv")
+    lines = (tmp_path / "claims.md").read_text(encoding="utf-8").splitlines()
+    verdicts = dict(step.read_csv(built(kind) / "claims.csv").select("part", "verdict").iter_rows())
+    for claim in CLAIMS:
+        found = [line for line in lines if line.startswith((f"| {claim.part}. ", f"| {claim.part}*. "))]
+        assert len(found) == 1 and f"| **{verdicts[claim.part]}** |" in found[0]
+        assert (" points" in found[0]) >= (claim.source.unit == "difference of shares")
 
 
 def test_study_without_sweeps_still_reports(figure_files: list[Path], tmp_path: Path) -> None:

@@ -63,7 +63,11 @@ def test_selected_cells_are_those_of_the_selection(data: StudyData) -> None:
     assert (table("2x2").filter("selected")["magnitude"] == data.selection.magnitude).all()
     for name, column in (("windows", "window_start"), ("layers", "layer")):
         marked = table(name).filter("selected")
-        assert marked.height == 1 and marked[column][0] == data.selection[column] and marked["reader"][0] == "base"
+        assert (
+            marked.height == 1
+            and marked[column][0] == getattr(data.selection, column)
+            and marked["reader"][0] == "base"
+        )
 
 
 def test_windows_and_layers_cross_at_the_selected_site(data: StudyData) -> None:

@@ -47,7 +47,7 @@ def test_rollout_marks_the_window_before_the_start() -> None:
         starts = [position for position, mark in marks.items() if mark == "start"]
         assert starts
         for start in starts:
-            window = range(start + chosen["window_start"], start + chosen["window_start"] + chosen["window_length"])
+            window = range(start + chosen.window_start, start + chosen.window_start + chosen.window_length)
             assert {marks[p] for p in window if p in marks} <= {"window"}
             sentence = example.filter(pl.col("position") == start)
             assert sentence["label"][0] == "backtracking" and sentence["token"][0].strip() in ("Wait", "Hmm")

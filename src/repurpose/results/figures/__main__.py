@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import argparse
 from collections.abc import Callable
 
 import polars as pl
 from matplotlib.figure import Figure
 
+from repurpose.data.command import read_arguments
 from repurpose.data.csv_tables import read_csv
 from repurpose.results.figures import (
     ablation,
@@ -17,12 +17,11 @@ from repurpose.results.figures import (
     confusion,
     cosines,
     detection,
-    layers,
+    grid,
     lens,
     projections,
     rollout,
     two_by_two,
-    windows,
 )
 from repurpose.results.figures.style import Context, empty_figure, save_figure
 from repurpose.study.catalogue import AGREEMENT_FIGURES, FIGURES
@@ -31,12 +30,12 @@ from repurpose.study.settings import SettingsError, StepSettings
 
 DRAW: dict[str, Callable[[pl.DataFrame, Context], Figure]] = {
     "rollout": rollout.draw,
-    "windows": windows.draw,
+    "windows": grid.draw_windows,
     "2x2": two_by_two.draw,
     "baselines": baselines.draw,
     "lens": lens.draw,
     "projections": projections.draw,
-    "layers": layers.draw,
+    "layers": grid.draw_layers,
     "cosines": cosines.draw,
     "ablation": ablation.draw,
     "base_zero": base_zero.draw,
@@ -61,11 +60,7 @@ def draw_figure(name: str, table: pl.DataFrame, context: Context) -> Figure:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--settings", required=True, help="the step's settings as JSON")
-    parser.add_argument("--table", required=True)
-    parser.add_argument("--output", required=True, nargs=2, metavar=("SVG", "PNG"))
-    arguments = parser.parse_args()
+    arguments = read_arguments(__doc__ or "", one=["table"], outputs=True)
     with one_line_errors("results.figures"):
         settings = StepSettings("results.figures", arguments.settings)
         context = Context(settings.keywords, settings.vectors.behaviour, settings.activations.window_length)

@@ -6,7 +6,8 @@ import polars as pl
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from repurpose.results.figures.style import READER, UNSTEERED, Context, Label, add_title, draw_band, label_lines, panels
+from repurpose.results.figures import style
+from repurpose.results.figures.style import Context, Label
 
 METRICS = (
     ("distinct_2", "distinct token pairs (share)", 1.0),
@@ -16,36 +17,29 @@ METRICS = (
     ("finished", "texts that end (%)", 100.0),
     ("correct", "right answers, all texts (%)", 100.0),
 )
-
 LABELLED = "compression_ratio"
+"""The panel beside which the lines are named."""
 
 
 def draw(table: pl.DataFrame, context: Context) -> Figure:
     """Draw each metric by magnitude in the reasoning model."""
-    cells = table.filter(pl.col("target") == "reasoning")
-    figure, axes = panels(3, 4.4, rows=2, sharex=True)
+    figure, axes = style.panels(3, 4.4, rows=2, sharex=True)
     for panel, (metric, title, scale) in zip(axes, METRICS, strict=True):
-        here = cells.filter(pl.col("metric") == metric)
-        scaled = here.with_columns(pl.col("estimate", "low", "high") * scale)
-        labels = _draw_metric(panel, scaled, context)
-        label_lines(panel, labels if metric == LABELLED else [], size=7)
+        cells = table.filter(pl.col("target") == "reasoning", pl.col("metric") == metric).drop_nulls("estimate")
+        labels = _draw_lines(panel, cells.with_columns(pl.col("estimate", "low", "high") * scale), context.behaviour)
+        style.label_lines(panel, labels if metric == LABELLED else [], size=7)
         panel.set_title(title, fontweight="normal", fontsize=8.5)
     for panel in axes[3:]:
         panel.set_xlabel("L2 norm added")
     note = "Reasoning model, held-out prompts; bands: intervals; dashed: unsteered; blue: base-derived"
-    add_title(figure, "What steering costs: coherence, length and correctness by magnitude", note)
+    style.add_title(figure, "What steering costs: coherence, length and correctness by magnitude", note)
     return figure
 
 
-def _draw_metric(axes: Axes, cells: pl.DataFrame, context: Context) -> list[Label]:
-    labels: list[Label] = []
-    for reader, color in READER.items():
-        here = (pl.col("direction") == context.behaviour) & (pl.col("reader") == reader)
-        line = cells.filter(here | (pl.col("direction") == "none")).drop_nulls("estimate").sort("magnitude")
-        if line.height > 1:
-            draw_band(axes, line, "magnitude", "estimate", ("low", "high"), color)
-            labels.append((line["estimate"][-1], f"{reader}-derived", color))
-    unsteered = cells.filter(pl.col("direction") == "none")["estimate"]
-    if len(unsteered) and unsteered[0] is not None:
-        axes.axhline(unsteered[0], color=UNSTEERED, linestyle=(0, (4, 3)), linewidth=0.9, zorder=0)
+def _draw_lines(axes: Axes, cells: pl.DataFrame, behaviour: str) -> list[Label]:
+    labels = []
+    for reader, color, line in style.lines_by_reader(cells, behaviour):
+        style.draw_band(axes, line, "magnitude", "estimate", ("low", "high"), color)
+        labels.append((line["estimate"][-1], f"{reader}-derived", color))
+    style.draw_reference(axes, cells.filter(style.UNSTEERED_ROW)["estimate"], width=0.9, zorder=0)
     return labels

@@ -6,7 +6,7 @@ import polars as pl
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from repurpose.results.figures.style import BASE, RANDOM, UNSTEERED, Context, add_title, panels
+from repurpose.results.figures.style import BASE, RANDOM, UNSTEERED, Context, add_title, annotate, name_rows, panels
 
 ORDER = {"behaviour": 0, "other label": 1, "same-offset": 2, "mean": 3, "shuffle": 4}
 
@@ -19,8 +19,7 @@ def draw(table: pl.DataFrame, context: Context) -> Figure:
     figure, (left, right) = panels(2, 0.19 * ordered.height + 1.35, sharey=True)
     _draw_between(left, ordered, context)
     _draw_within(right, ordered, context)
-    left.set_yticks(range(ordered.height), ordered["name"].to_list(), fontsize=7.5)
-    left.tick_params(axis="y", length=0)
+    name_rows(left, ordered["name"].to_list())
     note = "Selected site, each reader on another half of the prompts; grey band: 95 % of random pairs"
     add_title(figure, "Are base- and reasoning-derived vectors the same? Every label and control", note)
     return figure
@@ -56,14 +55,4 @@ def _draw_within(axes: Axes, table: pl.DataFrame, context: Context) -> None:
 def _draw_chance(axes: Axes, table: pl.DataFrame) -> None:
     level = table["random_high"][0]
     axes.axvspan(-level, level, color=RANDOM, alpha=0.35, linewidth=0)
-    axes.annotate(
-        "random",
-        (0, 1),
-        xycoords=("data", "axes fraction"),
-        xytext=(0, -2),
-        textcoords="offset points",
-        ha="center",
-        va="top",
-        fontsize=7,
-        color=UNSTEERED,
-    )
+    annotate(axes, "random", (0, 1), (0, -2), ha="center", fontsize=7, color=UNSTEERED)

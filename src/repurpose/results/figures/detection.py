@@ -14,10 +14,10 @@ TITLES = {"all": "all tokens before a backtracking", "unhedged": "without hedgin
 def draw(table: pl.DataFrame, context: Context) -> Figure:
     """Draw AUROC by tokens since the last step, a panel per choice of tokens."""
     del context
-    binned = table.filter(~((pl.col("since_low") == 0) & pl.col("since_high").is_null()))
+    overall = (pl.col("since_low") == 0) & pl.col("since_high").is_null()
     figure, axes = panels(2, 2.9, sharey=True)
     for panel, (tokens, title) in zip(axes, TITLES.items(), strict=True):
-        _draw_panel(panel, binned.filter(pl.col("tokens") == tokens))
+        _draw_panel(panel, table.filter(~overall, pl.col("tokens") == tokens))
         panel.set_title(title, fontweight="normal")
         panel.set_xlabel("tokens since the last step ended")
     axes[0].set_ylabel("AUROC for an open mistake")
@@ -36,12 +36,7 @@ def _draw_panel(axes: Axes, table: pl.DataFrame) -> None:
         axes.vlines(places, line["low"], line["high"], color=color, linewidth=1.3)
         if line.height:
             labels.append((line["auroc"][-1], f"{reader} model", color))
-    names = table.unique("since_low").sort("since_low")
-    texts = [_name_bin(low, high) for low, high in names.select("since_low", "since_high").iter_rows()]
-    axes.set_xticks(range(len(texts)), texts)
+    ranges = table.unique("since_low").sort("since_low").select("since_low", "since_high").iter_rows()
+    axes.set_xticks(range(len(bins)), [f"{low}+" if high is None else f"{low}–{high}" for low, high in ranges])
     labels += draw_reference(axes, [0.5], "chance")
     label_lines(axes, labels)
-
-
-def _name_bin(low: int, high: int | None) -> str:
-    return f"{low}+" if high is None else f"{low}–{high}"

@@ -8,7 +8,7 @@ from typing import Any
 import polars as pl
 from matplotlib.axes import Axes
 
-from repurpose.results.figures.style import CONTROL, READER, UNSTEERED
+from repurpose.results.figures.style import CONTROL, READER, UNSTEERED, name_rows
 
 
 def with_names(table: pl.DataFrame) -> pl.DataFrame:
@@ -42,31 +42,18 @@ def order_rows(table: pl.DataFrame) -> list[str]:
     return list(dict.fromkeys(row["name"] for row in rows))
 
 
-def draw_forest(
-    axes: Axes,
-    table: pl.DataFrame,
-    names: Sequence[str],
-    column: str,
-    ends: tuple[str, str],
-    shift: float = 0,
-) -> None:
+def draw_forest(axes: Axes, table: pl.DataFrame, names: Sequence[str], measure: tuple[str, str, str]) -> None:
     """Draw each row's estimate and interval at its name's height; rows of one name are spread a little."""
-    together: dict[str, int] = {}
-    count = dict(table.group_by("name").len().iter_rows())
-    for row in table.sort(column).iter_rows(named=True):
-        name, estimate = row["name"], row[column]
-        number = together[name] = together.get(name, -1) + 1
-        if estimate is None:
-            continue
-        spread = (number / max(1, count[name] - 1) - 0.5) * 0.7 if count[name] > 1 else 0.0
-        place, thin = names.index(name) + spread + shift, count[name] > 1
-        color = color_row(row)
-        axes.plot([row[ends[0]], row[ends[1]]], [place] * 2, color=color, linewidth=0.7 if thin else 1.5)
-        axes.plot(estimate, place, "o", color=color, markersize=2.2 if thin else 4.5)
+    value, low, high = measure
+    placed = table.sort(value).with_columns(at=pl.int_range(pl.len()).over("name"), last=pl.len().over("name") - 1)
+    for row in placed.drop_nulls(value).iter_rows(named=True):
+        thin, color = row["last"] > 0, color_row(row)
+        place = names.index(row["name"]) + ((row["at"] / row["last"] - 0.5) * 0.7 if thin else 0.0)
+        axes.plot([row[low], row[high]], [place] * 2, color=color, linewidth=0.7 if thin else 1.5)
+        axes.plot(row[value], place, "o", color=color, markersize=2.2 if thin else 4.5)
 
 
 def name_axis(axes: Axes, names: Sequence[str]) -> None:
-    """Write the rows' names at the axis."""
-    axes.set_yticks(range(len(names)), names, fontsize=7.5)
-    axes.tick_params(axis="y", length=0)
+    """Write the rows' names at the axis, and leave room above and below them."""
+    name_rows(axes, names)
     axes.set_ylim(-0.7, len(names) - 0.3)

@@ -38,14 +38,10 @@ def draw(table: pl.DataFrame, context: Context) -> Figure:
 
 def _shade(table: pl.DataFrame, reader: str) -> list[Shaded]:
     tokens = table.filter(pl.col("part") == "token", pl.col("reader") == reader)
-    if tokens.is_empty():
-        return []
-    first = tokens.filter(pl.col("group") == tokens["group"][0]).sort("position")
-    colors = colormaps["RdBu_r"]
-    return [
-        Shaded(row["token"] or "", colors(0.5 + 0.32 * max(-1.0, min(1.0, row["value"] / EXTREME))))
-        for row in first.iter_rows(named=True)
-    ]
+    first = tokens.filter(pl.col("group") == pl.col("group").first()).sort("position")
+    shade = colormaps["RdBu_r"]
+    values = (first["value"] / EXTREME).clip(-1.0, 1.0)
+    return [Shaded(text or "", shade(0.5 + 0.32 * value)) for text, value in zip(first["token"], values, strict=True)]
 
 
 def _draw_profile(axes: Axes, table: pl.DataFrame, reader: str, context: Context) -> None:
@@ -53,10 +49,8 @@ def _draw_profile(axes: Axes, table: pl.DataFrame, reader: str, context: Context
     axes.axhline(0, color="#CCCCCC", linewidth=0.7, zorder=0)
     axes.axvline(0, color="#888888", linewidth=0.8, zorder=0)
     labels: list[Label] = []
-    for group, color, text in (
-        ("other", UNSTEERED, "other\nsentences"),
-        ("behaviour", READER[reader], context.behaviour),
-    ):
+    groups = (("other", UNSTEERED, "other\nsentences"), ("behaviour", READER[reader], context.behaviour))
+    for group, color, text in groups:
         line = profile.filter(pl.col("group") == group).sort("position")
         if line.height:
             draw_band(axes, line, "position", "value", ("low", "high"), color, markersize=2)

@@ -1,10 +1,10 @@
-"""What all figures share: size, type, colours, bands, labels beside lines, reproducible files."""
+"""What all figures share: colours, bands, labels beside lines, reproducible files."""
 
 from __future__ import annotations
 
 import math
 import unicodedata
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -26,44 +26,13 @@ BASE, REASONING = "#0072B2", "#D55E00"
 """Base-derived and reasoning-derived (Okabe and Ito's palette, which colour-blind readers tell apart)."""
 READER = {"base": BASE, "reasoning": REASONING}
 UNSTEERED, RANDOM, BEST_RANDOM, INK = "#555555", "#BDBDBD", "#4D4D4D", "#222222"
-CONTROL = {
-    "uncertainty-estimation": "#009E73",
-    "noise": "#CC79A7",
-    "self": "#B8860B",
-    "mean": "#56B4E9",
-}
+CONTROL = {"uncertainty-estimation": "#009E73", "noise": "#CC79A7", "self": "#B8860B", "mean": "#56B4E9"}
+DASHED = (0, (4, 3))
+UNSTEERED_ROW = pl.col("direction") == "none"
 WINDOW, START = "#BFE3C6", "#F4B6A6"
 """Green for what is read, red for where the behaviour starts, as in the paper's Fig. 1."""
 
-mpl.rcParams.update(
-    {
-        "font.family": "DejaVu Sans",
-        "font.size": 8.5,
-        "axes.titlesize": 9,
-        "axes.titleweight": "bold",
-        "axes.titlelocation": "left",
-        "axes.labelsize": 8.5,
-        "axes.spines.top": False,
-        "axes.spines.right": False,
-        "axes.edgecolor": "#777777",
-        "axes.linewidth": 0.7,
-        "axes.unicode_minus": True,
-        "xtick.labelsize": 8,
-        "ytick.labelsize": 8,
-        "xtick.color": "#444444",
-        "ytick.color": "#444444",
-        "lines.linewidth": 1.6,
-        "lines.markersize": 4,
-        "legend.frameon": False,
-        "legend.fontsize": 8,
-        "svg.hashsalt": "repurpose",
-        "svg.fonttype": "path",
-        "text.parse_math": False,
-        "figure.constrained_layout.use": True,
-        "path.simplify": False,
-    }
-)
-
+mpl.rc_file(Path(__file__).with_name("figures.mplstyle"))
 
 Label = tuple[float, str, str]
 """Height, text, colour."""
@@ -115,12 +84,35 @@ def draw_cell_line(axes: Axes, line: pl.DataFrame, x: str, color: str) -> float 
     return float(whole["share"][-1]) if whole.height else None
 
 
-def draw_reference(axes: Axes, values: pl.Series | Sequence[float], text: str) -> list[Label]:
+def draw_reference(
+    axes: Axes, values: pl.Series | Sequence[float], text: str = "", width: float = 1, zorder: int = 1
+) -> list[Label]:
     """Draw a dashed horizontal line at the first value, where there is one; return its label."""
     if not len(values) or values[0] is None:
         return []
-    axes.axhline(values[0], color=UNSTEERED, linestyle=(0, (4, 3)), linewidth=1, zorder=1)
+    axes.axhline(values[0], color=UNSTEERED, linestyle=DASHED, linewidth=width, zorder=zorder)
     return [(values[0], text, UNSTEERED)]
+
+
+def lines_by_reader(cells: pl.DataFrame, behaviour: str) -> Iterator[tuple[str, str, pl.DataFrame]]:
+    """Yield (reader, colour, cells by magnitude) of the behaviour's vectors, the unsteered cell among them."""
+    for reader, color in READER.items():
+        own = (pl.col("direction") == behaviour) & (pl.col("reader") == reader)
+        line = cells.filter(own | UNSTEERED_ROW).sort("magnitude")
+        if line.height > 1:
+            yield reader, color, line
+
+
+def annotate(axes: Axes, text: str, at: tuple[float, float], offset: tuple[float, float], **options: Any) -> None:
+    """Write beside a point: x in the data, y as a share of the axes' height, the offset in typographic points."""
+    place = {"xycoords": ("data", "axes fraction"), "textcoords": "offset points", "va": "top"}
+    axes.annotate(text, at, offset, annotation_clip=False, **{**place, **options})
+
+
+def name_rows(axes: Axes, names: Sequence[str], size: float = 7.5) -> None:
+    """Write the names of rows 0, 1, ... at the axis."""
+    axes.set_yticks(range(len(names)), names, fontsize=size)
+    axes.tick_params(axis="y", length=0)
 
 
 def label_lines(axes: Axes, labels: Sequence[Label], size: float = 7.5, filled: float = 0.72) -> None:
@@ -128,20 +120,11 @@ def label_lines(axes: Axes, labels: Sequence[Label], size: float = 7.5, filled: 
 
     Call it when the limits of the axes are final; `filled` is about how much of a panel's height the axes take.
     """
-    low, high = axes.get_ylim()
+    (low, high), coords = axes.get_ylim(), ("axes fraction", "data")
     step = (high - low) * (size * 1.3 / 72) / (_inches(axes) * filled)
     for (y, text, color), place in zip(sorted(labels), _push_apart(sorted(labels), step), strict=True):
-        axes.annotate(
-            text,
-            (1.0, min(max(y, low), high)),
-            xycoords=("axes fraction", "data"),
-            xytext=(1.025, place),
-            textcoords=("axes fraction", "data"),
-            color=color,
-            fontsize=size,
-            va="center",
-            annotation_clip=False,
-        )
+        ends = (1.0, min(max(y, low), high)), (1.025, place)
+        annotate(axes, text, *ends, xycoords=coords, textcoords=coords, va="center", color=color, fontsize=size)
 
 
 def _inches(axes: Axes) -> float:
@@ -155,15 +138,11 @@ def _push_apart(labels: Sequence[Label], step: float) -> list[float]:
     """Return heights in order, at least `step` apart, centred on where they should be."""
     places = [y for y, _, _ in labels]
     for _ in range(200):
-        moved = False
         for i in range(len(places) - 1):
             lack = step - (places[i + 1] - places[i])
             if lack > 1e-9 * max(1.0, abs(step)):
                 places[i] -= lack / 2
                 places[i + 1] += lack / 2
-                moved = True
-        if not moved:
-            break
     return places
 
 
@@ -174,17 +153,15 @@ def add_title(figure: Figure, head: str, note: str = "") -> None:
         figure.supxlabel(note, fontsize=7.5, color="#666666", x=0.01, ha="left")
 
 
-def percent(table: pl.DataFrame, names: Iterable[str]) -> pl.DataFrame:
+def percent(table: pl.DataFrame, names: Sequence[str] = ("share", "low", "high")) -> pl.DataFrame:
     """Return shares as percentages; cells where the first is undefined (texts without a word, say) are left out."""
-    first, *_ = names = list(names)
-    return table.drop_nulls(first).with_columns(pl.col(name) * 100 for name in names)
+    return table.drop_nulls(names[0]).with_columns(pl.col(name) * 100 for name in names)
 
 
 def limit_to_coherent(axes: Axes, table: pl.DataFrame, column: str = "high") -> None:
     """Let coherent cells set the height: a loop of one word would flatten everything else."""
-    values = table.filter(pl.col("coherent"))[column].drop_nulls()
-    top = values.max() if len(values) else 1.0
-    limit = max(float(top if isinstance(top, float) else 1.0) * 1.12, 0.5)
+    top = float(max(table.filter("coherent")[column].drop_nulls(), default=1.0))
+    limit = max(top * 1.12, 0.5)
     axes.set_ylim(-0.02 * limit, limit)  # a line at zero stays visible
 
 

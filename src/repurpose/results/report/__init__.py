@@ -1,1 +1,4 @@
-"""The report: one self-contained page, claims first; run as `python -m repurpose.results.report`. Computes nothing."""
+"""The report: one self-contained page and the claims as Markdown; run as `python -m repurpose.results.report`.
+
+Computes nothing: it quotes claims, tables and figures.
+"""

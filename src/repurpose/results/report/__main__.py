@@ -1,8 +1,8 @@
-"""Write report.html from claims, tables and figures."""
+"""Write report.html and claims.md: claims, tables and figures in, one self-contained page and one of claims out."""
 
 from __future__ import annotations
 
-import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -11,53 +11,58 @@ import polars as pl
 from repurpose.data.command import read_arguments
 from repurpose.data.csv_tables import read_csv
 from repurpose.data.files import read_provenance, read_table, write_text
-from repurpose.results.report.page import ReportData, write_page
+from repurpose.data.selected import read_selected
+from repurpose.results.report.captions import ORDER
+from repurpose.results.report.page import POLICY, show_claims, show_provenance, show_rollouts, show_section
+from repurpose.results.report.render import render_html, render_markdown
+from repurpose.study.catalogue import AGREEMENT_FIGURES
 from repurpose.study.errors import one_line_errors
 from repurpose.study.settings import StepSettings
 
-STYLE = Path(__file__).with_name("style.css")
+
+def prepare_page(settings: StepSettings, paths: Mapping[str, Any]) -> dict[str, Any]:
+    """Return everything that the templates show; annotators are compared only where there are several."""
+    tables = {Path(path).stem: read_csv(path) for path in paths["tables"]}
+    figures = {Path(path).stem: Path(path) for path in paths["figures"] if Path(path).suffix == ".svg"}
+    shown = [name for name in ORDER if name not in AGREEMENT_FIGURES or name in tables]
+    files = {f"{kind}/{Path(path).name}": path for kind in ("rollouts", "labels") for path in paths[kind]}
+    return {
+        "policy": POLICY,
+        "study": settings.study,
+        "base": settings.values["pair"]["base"],
+        "reasoning": settings.values["pair"]["reasoning"],
+        "behaviour": settings.vectors.behaviour,
+        "selection": read_selected(paths["selection"]),
+        "claims": show_claims(read_csv(paths["claims"])),
+        "sections": [show_section(name, tables.get(name, pl.DataFrame()), figures.get(name)) for name in shown],
+        "rollouts": show_rollouts(tables.get("rollout", pl.DataFrame())),
+        "counts": count_rows(paths),
+        "provenance": list(show_provenance({name: read_provenance(path) for name, path in files.items()})),
+    }
 
 
-def read_report_data(settings: StepSettings, paths: dict[str, Any]) -> ReportData:
-    """Read everything that the page shows."""
-    return ReportData(
-        study=settings.study,
-        pair=(settings.values["pair"]["base"], settings.values["pair"]["reasoning"]),
-        keywords=settings.keywords,
-        behaviour=settings.vectors.behaviour,
-        selection=json.loads(Path(paths["selection"]).read_text(encoding="utf-8")),
-        claims=read_csv(paths["claims"]),
-        tables={Path(path).stem: read_csv(path) for path in paths["tables"]},
-        figures={Path(path).stem: Path(path) for path in paths["figures"] if Path(path).suffix == ".svg"},
-        provenance={
-            f"{kind}/{Path(path).name}": read_provenance(path)
-            for kind in ("rollouts", "labels")
-            for path in paths[kind]
-        },
-        counts=count_rows(paths),
-    )
-
-
-def count_rows(paths: dict[str, Any]) -> dict[str, int]:
+def count_rows(paths: Mapping[str, Any]) -> dict[str, int]:
     """Count what the study read, by split and label."""
     rollouts = read_table(paths["rollouts"], ["prompt_id", "split"])
     sentences = read_table(paths["labels"], ["label", "split"])
-    by_split = dict(rollouts.group_by("split").len().sort("split").iter_rows())
-    labelled = sentences.filter(pl.col("label").is_not_null()).group_by("label").len()
+    by_split = rollouts.group_by("split").len().sort("split").iter_rows()
+    labelled = sentences.drop_nulls("label").group_by("label").len().sort("len", descending=True).iter_rows()
     return {
-        **{f"{split} rollouts": count for split, count in by_split.items()},
-        **{f"{label} sentences": count for label, count in labelled.sort("len", descending=True).iter_rows()},
+        **{f"{split} rollouts": count for split, count in by_split},
+        **{f"{label} sentences": count for label, count in labelled},
         "sentences without a label": sentences["label"].null_count(),
     }
 
 
 def main() -> None:
     many = ["tables", "figures", "rollouts", "labels"]
-    arguments = read_arguments(__doc__ or "", one=["claims", "selection"], many=many)
+    arguments = read_arguments(__doc__ or "", one=["claims", "selection"], many=many, outputs=True)
     with one_line_errors("results.report"):
         settings = StepSettings("results.report", arguments.settings)
-        page = write_page(read_report_data(settings, vars(arguments)), STYLE.read_text(encoding="utf-8"))
-        write_text(arguments.output, page)
+        values = prepare_page(settings, vars(arguments))
+        page, claims = arguments.output
+        write_text(page, render_html("report.html.jinja", values))
+        write_text(claims, render_markdown("claims.md.jinja", values))
 
 
 if __name__ == "__main__":

@@ -1,19 +1,20 @@
-"""The page's parts, from tables and files to HTML."""
+"""What the two pages show, from tables and files to plain values; the templates beside hold the words around them."""
 
 from __future__ import annotations
 
+import base64
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import polars as pl
 
-from repurpose.results.claims import PAPER, format_estimate, format_number, overall_verdicts
-from repurpose.results.report.captions import CAPTIONS, ORDER
-from repurpose.results.report.html import element, embed_image, escape, make_table
-from repurpose.study.catalogue import AGREEMENT_FIGURES
+from repurpose.results.claims.paper import PAPER
+from repurpose.results.claims.weighing import overall_verdicts
+from repurpose.results.numbers import format_estimate, format_number
+from repurpose.results.report.captions import CAPTIONS, Caption
 
 POLICY = "default-src 'none'; img-src data:; style-src 'unsafe-inline'; base-uri 'none'; form-action 'none'"
 """The page may show images that it holds and use its own styles; it may run and load nothing."""
@@ -21,220 +22,107 @@ SHORT = 14
 """Rows up to which a table is shown without a click."""
 ROWS = 60
 """Rows of a table that are quoted at most; the CSV has all."""
+MARKS = ("window", "start", "behaviour")
+"""What a token of a shown rollout may be marked as."""
+MADE_WITH = ("commit", "package", "python", "machine", "libraries", "model_digest", "device", "settings_digest")
+"""What a file's provenance is told by."""
 
 
 @dataclass(frozen=True)
-class ReportData:
-    """What the page is made of."""
+class ClaimShown:
+    """A claim of the paper with its parts; what is asked beyond the paper has no verdict of its own."""
 
-    study: str
-    pair: tuple[str, str]
-    keywords: tuple[str, ...]
-    behaviour: str
-    selection: Mapping[str, Any]
-    claims: pl.DataFrame
-    tables: Mapping[str, pl.DataFrame]
-    figures: Mapping[str, Path]
-    provenance: Mapping[str, Mapping[str, Any]]
-    counts: Mapping[str, int]
+    name: str
+    text: str
+    verdict: str | None
+    parts: list[dict[str, str]]
 
 
-def write_page(data: ReportData, style: str) -> str:
-    """Return the whole page."""
-    head = element(
-        "head",
-        '<meta charset="utf-8">',
-        f'<meta http-equiv="Content-Security-Policy" content="{escape(POLICY)}">',
-        '<meta name="viewport" content="width=device-width, initial-scale=1">',
-        '<meta name="referrer" content="no-referrer">',
-        element("title", escape(f"{data.study}: report")),
-        element("style", style),
-    )
-    body = element(
-        "main",
-        _opening(data),
-        _claims(data),
-        *(_figure(name, data) for name in shown(data)),
-        _rollouts(data),
-        _provenance(data),
-    )
-    return f'<!doctype html>\n<html lang="en">{head}{element("body", body)}</html>\n'
+@dataclass(frozen=True)
+class Section:
+    """A figure with its words and the numbers that are quoted beside it."""
+
+    name: str
+    caption: Caption
+    image: str
+    """The SVG in base64: as an image it can run nothing and load nothing."""
+    columns: list[str]
+    rows: list[list[str]]
+    total: int
+    """Rows of the table in all."""
+    more: int
+    """Rows that would be quoted beside the others, were they not so many."""
+
+    @property
+    def open(self) -> bool:
+        """Whether the numbers are shown without a click."""
+        return len(self.rows) + self.more <= SHORT or self.name == "keyword_rule"
 
 
-def shown(data: ReportData) -> list[str]:
-    """The figures and tables on the page; annotators are compared only where there are several."""
-    return [name for name in ORDER if name not in AGREEMENT_FIGURES or name in data.tables]
+def show_claims(claims: pl.DataFrame) -> list[ClaimShown]:
+    """Return the paper's claims in their order, each with its parts."""
+    verdicts = overall_verdicts(claims)
+    return [
+        ClaimShown(name, text, verdicts.get(name), [_show_part(row) for row in claims.filter(claim=name).to_dicts()])
+        for name, text in PAPER.items()
+    ]
 
 
-def _opening(data: ReportData) -> str:
-    base, reasoning = data.pair
-    chosen = data.selection
-    window = f"[{chosen['window_start']}, {chosen['window_start'] + chosen['window_length'] - 1}]"
-    text = (
-        f"Does a direction for {data.behaviour}, read from the base model {base}, steer the reasoning model "
-        f"{reasoning}? Chosen on {chosen['prompts']} training prompts: layer {chosen['layer']}, window {window}, "
-        f"magnitude {chosen['magnitude']:.3g} (dose {chosen['dose']:.2g}). The directions, their "
-        "cosines and the logit lens, and what is shown for windows and layers, come from training prompts; what "
-        "steering and ablation do at the chosen site, log-odds, projections and detection from held-out prompts. "
-        "Intervals are over prompts."
-    )
-    names = [("claims", "Claims"), *((n, CAPTIONS[n].title) for n in shown(data)), ("rollouts", "Rollouts")]
-    links = [element("a", escape(title), href=f"#{name}") for name, title in [*names, ("made", "How it was made")]]
-    return element("h1", escape(f"Study “{data.study}”")) + element("p", escape(text)) + element("nav", " ".join(links))
+def _show_part(row: Mapping[str, Any]) -> dict[str, str]:
+    """A part of a claim, its numbers as one would quote them."""
+    sentences = [f"{text[0].upper()}{text[1:]}." for text in (row["rule"], row["note"]) if text]
+    return {
+        **{name: row[name] or "" for name in ("text", "interval", "verdict", "rule", "note", "table")},
+        "name": row["part"] if row["counts"] else f"{row['part']}*",
+        "estimate": format_estimate(row),
+        "threshold": format_number(row["threshold"], row["unit"]),
+        "explained": " ".join(sentences).replace(" %", "\N{NO-BREAK SPACE}%"),
+    }
 
 
-def badge(verdict: str) -> str:
-    """Return a verdict as a coloured word."""
-    return element("span", escape(verdict), class_=f"verdict {verdict.replace(' ', '-')}")
-
-
-def _claims(data: ReportData) -> str:
-    verdicts = overall_verdicts(data.claims)
-    folded = [_claim(name, text, verdicts.get(name), data.claims) for name, text in PAPER.items()]
-    note = (
-        "A verdict is computed from the tables: supported where the whole interval is on the claimed side of the "
-        "threshold, not supported where it is on the other, and otherwise cannot tell. A claim is supported where "
-        "all of its parts are; parts marked * ask for more than the paper did and do not count."
-    )
-    title = element("h2", "Claims", id="claims")
-    overview = [_overview(name, text, verdicts[name]) for name, text in PAPER.items() if name in verdicts]
-    explained = element("p", escape(note), class_="soft")
-    return title + element("div", *overview, class_="overview") + explained + "".join(folded)
-
-
-def _overview(name: str, text: str, verdict: str) -> str:
-    link = element("a", escape(text), href=f"#claim-{name}")
-    return element("div", element("span", escape(name), class_="number"), link, badge(verdict))
-
-
-def _claim(name: str, text: str, verdict: str | None, claims: pl.DataFrame) -> str:
-    summary = element(
-        "summary",
-        element("span", escape(name), class_="number"),
-        element("span", escape(text)),
-        badge(verdict) if verdict else "",
-    )
-    parts = claims.filter(pl.col("claim") == name)
-    rows = [_claim_cells(row) for row in parts.iter_rows(named=True)]
-    header = ("part", "estimate (interval)", "threshold", "verdict", "table")
-    anchor = {"id": f"claim-{name}"} if verdict else {}
-    return element("details", summary, make_table(header, rows, "claims"), class_="claim", open="", **anchor)
-
-
-def _claim_cells(row: Mapping[str, Any]) -> Sequence[str]:
-    star = "" if row["counts"] else "*"
-    note = f" {row['note'][0].upper()}{row['note'][1:]}." if row["note"] else ""
-    rule = f"{row['rule'][0].upper()}{row['rule'][1:]}.{note}".replace(" %", "\N{NO-BREAK SPACE}%")
-    return (
-        escape(f"{row['part']}{star}. {row['text']}") + element("div", escape(rule), class_="rule"),
-        escape(format_estimate(row)) + element("div", escape(row["interval"]), class_="rule"),
-        escape(format_number(row["threshold"], row["unit"])),
-        badge(row["verdict"]),
-        element("a", escape(row["table"]), href=f"#{row['table']}"),
-    )
-
-
-def _figure(name: str, data: ReportData) -> str:
-    caption, table = CAPTIONS[name], data.tables.get(name, pl.DataFrame())
-    title = element("h2", escape(caption.title), id=name)
-    if table.is_empty():
-        return title + element("p", "Not measured in this study.", class_="soft")
-    image = embed_image(data.figures[name], caption.title) if name in data.figures else ""
-    words = element("p", escape(caption.shows)) + element("p", escape(caption.caveat), class_="caveat soft")
-    return title + element("figure", image, element("figcaption", words, _numbers(name, table)))
-
-
-def _numbers(name: str, table: pl.DataFrame) -> str:
+def show_section(name: str, table: pl.DataFrame, figure: Path | None) -> Section:
+    """Return a figure's part of the page."""
     caption = CAPTIONS[name]
-    kept = table.filter(caption.keep).select([c for c in caption.columns if c in table.columns])
+    kept = table if table.is_empty() else table.filter(caption.keep)
+    kept = kept.select(column for column in caption.columns if column in kept.columns)
     rows = [[format_cell(value) for value in row] for row in kept.head(ROWS).iter_rows()]
-    more = f", {kept.height - ROWS} more rows in the CSV" if kept.height > ROWS else ""
-    label = f"Numbers ({min(kept.height, ROWS)} of {table.height} rows of tables/{name}.csv{more})"
-    opened = {"open": ""} if kept.height <= SHORT or name == "keyword_rule" else {}
-    summary = element("summary", escape(label))
-    return element("details", summary, make_table(kept.columns, rows), class_="numbers", **opened)
+    image = base64.b64encode(figure.read_bytes()).decode("ascii") if figure else ""
+    return Section(name, caption, image, kept.columns, rows, table.height, kept.height - len(rows))
 
 
 def format_cell(value: object) -> str:
-    """Return a table's value as HTML, numbers to four figures."""
+    """Return a table's value as text, numbers to four figures."""
     if value is None or (isinstance(value, float) and math.isnan(value)):
         return "–"
-    return escape(f"{value:.4g}" if isinstance(value, float) else value)
+    return f"{value:.4g}" if isinstance(value, float) else str(value)
 
 
-def _rollouts(data: ReportData) -> str:
-    table = data.tables.get("rollout", pl.DataFrame())
-    title = element("h2", "Rollouts", id="rollouts")
-    legend = element(
-        "p",
-        escape(f"Held-out rollouts: the tokens that are read before a {data.behaviour} sentence "),
-        element("mark", "green", class_="window"),
-        escape(", its first token "),
-        element("mark", "red", class_="start"),
-        escape(". The text is the model's own."),
-        class_="soft rollout-legend",
-    )
-    if table.is_empty():
-        return title + element("p", "No held-out rollout has such a sentence.", class_="soft")
-    shown = [_rollout(group) for group in table.partition_by("example", maintain_order=True)]
-    return title + legend + "".join(shown)
+def show_rollouts(table: pl.DataFrame) -> list[dict[str, Any]]:
+    """Return the examples, each with its first token's place and its stretches of text."""
+    examples = [] if table.is_empty() else table.partition_by("example", maintain_order=True)
+    return [{**tokens.row(0, named=True), "runs": list(_runs(tokens.iter_rows(named=True)))} for tokens in examples]
 
 
-def _rollout(tokens: pl.DataFrame) -> str:
-    first = tokens.row(0, named=True)
-    name = f"{first['prompt_id']}, sample {first['sample']}, from token {first['position']}"
-    spans = [mark_tokens(mark, run) for mark, run in _runs(tokens.iter_rows(named=True))]
-    return element("h3", escape(name)) + element("div", *spans, class_="rollout")
-
-
-def _runs(tokens: Iterable[Mapping[str, Any]]) -> Iterable[tuple[str, str]]:
+def _runs(tokens: Iterable[Mapping[str, Any]]) -> Iterator[tuple[str, str]]:
     """Yield (mark, text) for stretches of tokens with one mark."""
     mark, text = "", ""
     for token in tokens:
-        if (token["mark"] or "") != mark:
+        new = token["mark"] if token["mark"] in MARKS else ""
+        if new != mark and text:
             yield mark, text
-            mark, text = token["mark"] or "", ""
-        text += token["token"] or ""
+            text = ""
+        mark, text = new, text + (token["token"] or "")
     yield mark, text
 
 
-def mark_tokens(mark: str, text: str) -> str:
-    """Return a stretch of text with its background."""
-    if mark not in ("window", "start", "behaviour") or not text:
-        return escape(text)
-    return element("mark", escape(text), class_=mark)
-
-
-def _provenance(data: ReportData) -> str:
-    chosen = element("p", escape(f"Selection: {data.selection.get('rule', '')}."))
-    counted = [[escape(name), escape(count)] for name, count in data.counts.items()]
-    rows = [
-        [escape(name), escape(note.get("commit") or "–"), escape(note.get("package") or "–"), *_versions(note)]
-        for name, note in data.provenance.items()
-    ]
-    header = (
-        "file",
-        "commit",
-        "package",
-        "python",
-        "machine",
-        "libraries",
-        "model digest",
-        "device",
-        "settings digest",
-    )
-    return (
-        element("h2", "How it was made", id="made")
-        + chosen
-        + make_table(("what", "count"), counted)
-        + make_table(header, rows)
-    )
-
-
-def _versions(note: Mapping[str, Any]) -> Sequence[str]:
-    libraries = note.get("libraries") or {}
-    listed = ", ".join(f"{name} {version}" for name, version in libraries.items() if version)
-    models = ", ".join(f"{role} {digest}" for role, digest in (note.get("model_digest") or {}).items())
-    made = (note.get("python"), note.get("machine"), listed, models, note.get("device"))
-    values = (*made, note.get("settings_digest"))
-    return [escape(value or "–") for value in values]
+def show_provenance(notes: Mapping[str, Mapping[str, Any]]) -> Iterator[list[str]]:
+    """Yield the names of the columns, then each file's row: what it was made with."""
+    yield ["file", *(name.replace("_", " ") for name in MADE_WITH)]
+    for file, note in notes.items():
+        listed = {
+            "libraries": ", ".join(
+                f"{name} {version}" for name, version in note.get("libraries", {}).items() if version
+            ),
+            "model_digest": ", ".join(f"{role} {digest}" for role, digest in note.get("model_digest", {}).items()),
+        }
+        yield [file, *(str({**note, **listed}.get(name) or "–") for name in MADE_WITH)]

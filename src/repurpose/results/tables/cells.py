@@ -13,7 +13,15 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 
-from repurpose.data.statistics import Array, Estimate, draw_weights, estimate_difference, estimate_ratio, estimate_share
+from repurpose.data.statistics import (
+    Array,
+    Estimate,
+    draw_weights,
+    estimate_difference,
+    estimate_ratio,
+    estimate_share,
+    spread,
+)
 from repurpose.steering.selection import is_coherent
 from repurpose.study.settings import Selection
 
@@ -33,39 +41,28 @@ RATIOS: Mapping[str, tuple[str, str]] = {
 MEANS = ("distinct_2", "longest_run", "compression_ratio", "length", "finished", "correct")
 """Metrics that are means over the rows where they are defined."""
 
+
+STEMS: Mapping[str, str] = {
+    "share": "",
+    "backtracking_share": "backtracking_",
+    "after_wrong": "after_wrong_",
+    "after_right": "after_right_",
+}
+"""Metrics that an effects table gives with an interval and a change, and how the columns of those begin."""
+
 EFFECT_COLUMNS: dict[str, Any] = {
-    "target": pl.String,
-    "direction": pl.String,
-    "kind": pl.String,
-    "reader": pl.String,
-    "layer": pl.Int64,
-    "window_start": pl.Int64,
+    **dict.fromkeys(("target", "direction", "kind", "reader"), pl.String),
+    **dict.fromkeys(("layer", "window_start"), pl.Int64),
     "operation": pl.String,
-    "multiple": pl.Float64,
-    "magnitude": pl.Float64,
-    "dose": pl.Float64,
-    "selected": pl.Boolean,
-    "coherent": pl.Boolean,
-    "prompts": pl.Int64,
-    "rows": pl.Int64,
-    "share": pl.Float64,
-    "low": pl.Float64,
-    "high": pl.Float64,
-    "change": pl.Float64,
-    "change_low": pl.Float64,
-    "change_high": pl.Float64,
-    "backtracking_share": pl.Float64,
-    "backtracking_low": pl.Float64,
-    "backtracking_high": pl.Float64,
-    "backtracking_change": pl.Float64,
-    "backtracking_change_low": pl.Float64,
-    "backtracking_change_high": pl.Float64,
+    **dict.fromkeys(("multiple", "magnitude", "dose"), pl.Float64),
+    **dict.fromkeys(("selected", "coherent"), pl.Boolean),
+    **dict.fromkeys(("prompts", "rows"), pl.Int64),
     **{
-        f"{name}{end}": pl.Float64
-        for name in ("after_wrong", "after_right")
-        for end in ("", "_low", "_high", "_change", "_change_low", "_change_high")
+        column: pl.Float64
+        for metric, stem in STEMS.items()
+        for column in (metric, *(f"{stem}{end}" for end in ("low", "high", "change", "change_low", "change_high")))
     },
-    **{name: pl.Float64 for name in MEANS},
+    **dict.fromkeys(MEANS, pl.Float64),
 }
 """An effects table: the keyword share with its interval, its change from unsteered, coherence beside it.
 `after_wrong` and `after_right`: share of wrong and of right steps that are backtracked from, where that is known."""
@@ -98,6 +95,18 @@ class Resampling:
         number = {prompt: i for i, prompt in enumerate(self.prompts)}
         return np.array([number[prompt] for prompt in rows["prompt_id"]], dtype=np.int64)
 
+    def ratio(self, numerator: Array, denominator: Array) -> Estimate:
+        """Estimate a ratio of sums by prompt."""
+        return estimate_ratio(numerator, denominator, self.weights, self.level)
+
+    def share(self, events: Array, trials: Array) -> Estimate:
+        """Estimate a share of counts by prompt."""
+        return estimate_share(events, trials, self.weights, self.level)
+
+    def difference(self, one: tuple[Array, Array], other: tuple[Array, Array]) -> Estimate:
+        """Estimate the difference of two ratios of sums by prompt, paired."""
+        return estimate_difference(one, other, self.weights, self.level)
+
     def _by_prompt(self, rows: pl.DataFrame, values: Array) -> Array:
         return np.bincount(self.numbers(rows), values, len(self.prompts)).astype(np.float64)
 
@@ -117,18 +126,13 @@ def parts(cell: pl.DataFrame, metric: str, resampling: Resampling) -> tuple[Arra
 
 def estimate_metric(cell: pl.DataFrame, metric: str, resampling: Resampling) -> Estimate:
     """Estimate one metric of a cell."""
-    estimate = estimate_share if metric in RATIOS else estimate_ratio
-    return estimate(*parts(cell, metric, resampling), resampling.weights, resampling.level)
+    estimate = resampling.share if metric in RATIOS else resampling.ratio
+    return estimate(*parts(cell, metric, resampling))
 
 
 def estimate_change(one: pl.DataFrame, other: pl.DataFrame, metric: str, resampling: Resampling) -> Estimate:
     """Estimate how much more one cell has of a metric than the other, paired by prompt."""
-    return estimate_difference(
-        parts(one, metric, resampling),
-        parts(other, metric, resampling),
-        resampling.weights,
-        resampling.level,
-    )
+    return resampling.difference(parts(one, metric, resampling), parts(other, metric, resampling))
 
 
 def describe_effect(cell: pl.DataFrame, unsteered: pl.DataFrame, resampling: Resampling) -> dict[str, Any]:
@@ -136,22 +140,10 @@ def describe_effect(cell: pl.DataFrame, unsteered: pl.DataFrame, resampling: Res
     row: dict[str, Any] = {name: cell[name][0] for name in CONDITION}
     row |= {name: cell[name].mean() for name in ("magnitude", "dose", *MEANS)}
     row |= {"prompts": cell["prompt_id"].n_unique(), "rows": cell.height}
-    row |= spread("share", "", estimate_metric(cell, "share", resampling))
-    row |= spread("change", "change_", estimate_change(cell, unsteered, "share", resampling))
-    row |= spread("backtracking_share", "backtracking_", estimate_metric(cell, "backtracking_share", resampling))
-    change = estimate_change(cell, unsteered, "backtracking_share", resampling)
-    row |= spread("backtracking_change", "backtracking_change_", change)
-    for name in ("after_wrong", "after_right"):
-        row |= spread(name, f"{name}_", estimate_metric(cell, name, resampling))
-        change = estimate_change(cell, unsteered, name, resampling)
-        row |= spread(f"{name}_change", f"{name}_change_", change)
+    for metric, stem in STEMS.items():
+        row |= spread(metric, estimate_metric(cell, metric, resampling), stem)
+        row |= spread(f"{stem}change", estimate_change(cell, unsteered, metric, resampling))
     return row
-
-
-def spread(name: str, prefix: str, estimate: Estimate) -> dict[str, float | None]:
-    """Return an estimate as columns: its name, `low` and `high` with a prefix; undefined is null."""
-    values = dict(zip((name, f"{prefix}low", f"{prefix}high"), estimate, strict=True))
-    return {key: value if np.isfinite(value) else None for key, value in values.items()}
 
 
 def summarise_effects(rows: pl.DataFrame, resampling: Resampling, rules: Selection, magnitude: float) -> pl.DataFrame:

@@ -9,67 +9,36 @@ import numpy as np
 import polars as pl
 from scipy.special import betaincinv
 
-from repurpose.data.statistics import Array, Estimate, estimate_difference, estimate_ratio
-from repurpose.results.tables.cells import Resampling, conform, is_near, split_cells, spread
+from repurpose.data.statistics import UNDEFINED, Array, Estimate, spread
+from repurpose.results.tables.cells import Resampling, conform, is_near, split_cells
 from repurpose.results.tables.data import StudyData, at_selected_site
+from repurpose.results.tables.names import bounded
 from repurpose.results.tables.steering import family_of, with_family
 
 COSINE_COLUMNS: dict[str, Any] = {
-    "name": pl.String,
-    "kind": pl.String,
-    "family": pl.String,
-    "positives": pl.Int64,
-    "prompts": pl.Int64,
-    "cosine": pl.Float64,
-    "cross_half": pl.Float64,
-    "cross_half_low": pl.Float64,
-    "cross_half_high": pl.Float64,
-    "reliability_base": pl.Float64,
-    "reliability_base_low": pl.Float64,
-    "reliability_reasoning": pl.Float64,
-    "reliability_reasoning_low": pl.Float64,
-    "disattenuated": pl.Float64,
-    "disattenuated_low": pl.Float64,
-    "disattenuated_high": pl.Float64,
-    "random_high": pl.Float64,
-    "cosine_with_behaviour": pl.Float64,
-    "norm_base": pl.Float64,
-    "norm_reasoning": pl.Float64,
+    **dict.fromkeys(("name", "kind", "family"), pl.String),
+    **dict.fromkeys(("positives", "prompts"), pl.Int64),
+    **dict.fromkeys(("cosine", *bounded("cross_half")), pl.Float64),
+    **dict.fromkeys(("reliability_base", "reliability_base_low"), pl.Float64),
+    **dict.fromkeys(("reliability_reasoning", "reliability_reasoning_low"), pl.Float64),
+    **dict.fromkeys((*bounded("disattenuated"), "random_high", "cosine_with_behaviour"), pl.Float64),
+    **dict.fromkeys(("norm_base", "norm_reasoning"), pl.Float64),
     "dimensions": pl.Int64,
 }
 LENS_COLUMNS: dict[str, Any] = {
-    "direction": pl.String,
-    "reader": pl.String,
-    "unembedding": pl.String,
+    **dict.fromkeys(("direction", "reader", "unembedding"), pl.String),
     "layer": pl.Int64,
     "word": pl.String,
-    "score": pl.Float64,
-    "rank": pl.Float64,
-    "other_score_low": pl.Float64,
-    "other_score_high": pl.Float64,
-    "other_rank_low": pl.Float64,
-    "other_rank_high": pl.Float64,
+    **dict.fromkeys(("score", "rank"), pl.Float64),
+    **{f"other_{column}_{end}": pl.Float64 for column in ("score", "rank") for end in ("low", "high")},
     "selected": pl.Boolean,
 }
 BASE_ZERO_COLUMNS: dict[str, Any] = {
-    "target": pl.String,
-    "context": pl.String,
-    "direction": pl.String,
-    "family": pl.String,
-    "reader": pl.String,
-    "multiple": pl.Float64,
-    "magnitude": pl.Float64,
-    "dose": pl.Float64,
+    **dict.fromkeys(("target", "context", "direction", "family", "reader"), pl.String),
+    **dict.fromkeys(("multiple", "magnitude", "dose"), pl.Float64),
     "selected": pl.Boolean,
-    "prompts": pl.Int64,
-    "positions": pl.Int64,
-    "log_odds": pl.Float64,
-    "change": pl.Float64,
-    "low": pl.Float64,
-    "high": pl.Float64,
-    "more_than_base": pl.Float64,
-    "more_than_base_low": pl.Float64,
-    "more_than_base_high": pl.Float64,
+    **dict.fromkeys(("prompts", "positions"), pl.Int64),
+    **dict.fromkeys(("log_odds", "change", "low", "high", *bounded("more_than_base")), pl.Float64),
 }
 
 
@@ -105,45 +74,25 @@ def make_cosines(data: StudyData) -> pl.DataFrame:
     reference = by_name.get(data.behaviour, {}).get("base")
     pairs = [pair for name, pair in by_name.items() if not name.startswith("random-") and len(pair) == 2]
     found = [_compare_readers(pair["base"], pair["reasoning"], reference, data.behaviour) for pair in pairs]
-    whole = pl.DataFrame(found, schema={name: COSINE_COLUMNS[name] for name in PAIR_COLUMNS})
     halves = at_selected_site(data.cosines, data.selection).drop("layer", "window_start", "positives")
-    return conform(whole.join(halves, on="name", how="left", maintain_order="left"), COSINE_COLUMNS)
-
-
-PAIR_COLUMNS = (
-    "name",
-    "kind",
-    "family",
-    "positives",
-    "cosine",
-    "random_high",
-    "cosine_with_behaviour",
-    "norm_base",
-    "norm_reasoning",
-    "dimensions",
-)
-"""What is known of two stored vectors; the rest is from their halves."""
+    joined = pl.DataFrame(found).join(halves, on="name", how="left", maintain_order="left")
+    return conform(joined, COSINE_COLUMNS).fill_nan(None)
 
 
 def _compare_readers(
     base: dict[str, Any], reasoning: dict[str, Any], reference: dict[str, Any] | None, behaviour: str
 ) -> dict[str, Any]:
     one, other = unpack(base["vector"]), unpack(reasoning["vector"])
-    row = {
+    return {
         **{name: base[name] for name in ("name", "kind", "positives")},
         "family": family_of(base["name"], behaviour),
         "cosine": cosine(one, other),
         "random_high": random_level(len(one)),
-        "cosine_with_behaviour": cosine(one, unpack(reference["vector"])) if reference else None,
+        "cosine_with_behaviour": cosine(one, unpack(reference["vector"])) if reference else math.nan,
         "norm_base": base["norm"],
         "norm_reasoning": reasoning["norm"],
         "dimensions": len(one),
     }
-    return {key: _null_if_undefined(cell) for key, cell in row.items()}
-
-
-def _null_if_undefined(value: Any) -> Any:
-    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def make_lens(data: StudyData) -> pl.DataFrame:
@@ -179,13 +128,12 @@ def make_base_zero(data: StudyData) -> pl.DataFrame:
     rows = data.logodds.filter(pl.col("direction") != "none")
     if rows.is_empty():
         return pl.DataFrame(schema=BASE_ZERO_COLUMNS)
-    found: list[dict[str, Any]] = []
-    for context in split_cells(rows, ["context"]):
-        resampling = data.resampling(context)
-        found += [
-            _describe_change(cell, context, resampling)
-            for cell in split_cells(context, ["target", "direction", "reader", "multiple"])
-        ]
+    found = [
+        _describe_change(cell, context, resampling)
+        for context in split_cells(rows, ["context"])
+        for resampling in [data.resampling(context)]
+        for cell in split_cells(context, ["target", "direction", "reader", "multiple"])
+    ]
     table = with_family(pl.DataFrame(found, infer_schema_length=None), data.behaviour)
     return conform(table.with_columns(selected=is_near(data.selection.magnitude)), BASE_ZERO_COLUMNS)
 
@@ -206,8 +154,8 @@ def _describe_change(cell: pl.DataFrame, context: pl.DataFrame, resampling: Resa
         "prompts": cell["prompt_id"].n_unique(),
         "positions": int(positions.sum()),
         "log_odds": float(numerator.sum() / positions.sum()),
-        **spread("change", "", estimate_ratio(*change, resampling.weights, resampling.level)),
-        **spread("more_than_base", "more_than_base_", _more_than_base(keys, change, context, resampling)),
+        **spread("change", resampling.ratio(*change), ""),
+        **spread("more_than_base", _more_than_base(keys, change, context, resampling)),
     }
 
 
@@ -217,6 +165,5 @@ def _more_than_base(
     same = [pl.col(name) == keys[name] for name in ("direction", "reader", "multiple")]
     base = context.filter(pl.col("target") == "base", *same)
     if keys["target"] != "reasoning" or base.is_empty():
-        return Estimate(math.nan, math.nan, math.nan)
-    other = _weighed(base, "change", resampling)
-    return estimate_difference(change, other, resampling.weights, resampling.level)
+        return UNDEFINED
+    return resampling.difference(change, _weighed(base, "change", resampling))

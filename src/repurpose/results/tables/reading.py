@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-import math
+from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import polars as pl
 
-from repurpose.data.statistics import Array, Estimate, estimate_auroc, estimate_ratio, estimate_share, interval
-from repurpose.results.tables.cells import Resampling, conform, split_cells, spread
+from repurpose.data.categories import by_category, deal
+from repurpose.data.statistics import UNDEFINED, Array, Estimate, estimate_auroc, interval, spread
+from repurpose.results.tables.cells import Resampling, split_cells
 from repurpose.results.tables.data import StudyData
 
 EXAMPLES = 4
@@ -29,53 +31,35 @@ ROLLOUT_COLUMNS: dict[str, Any] = {
     "position": pl.Int64,
     "token": pl.String,
     "sentence": pl.Int64,
-    "label": pl.String,
-    "mark": pl.String,
+    **dict.fromkeys(("label", "mark"), pl.String),
 }
 PROJECTION_COLUMNS: dict[str, Any] = {
-    "part": pl.String,
-    "reader": pl.String,
-    "group": pl.String,
+    **dict.fromkeys(("part", "reader", "group"), pl.String),
     "position": pl.Int64,
     "token": pl.String,
     "keyword": pl.Boolean,
-    "value": pl.Float64,
-    "low": pl.Float64,
-    "high": pl.Float64,
-    "prompts": pl.Int64,
-    "count": pl.Int64,
+    **dict.fromkeys(("value", "low", "high"), pl.Float64),
+    **dict.fromkeys(("prompts", "count"), pl.Int64),
 }
 DETECTION_COLUMNS: dict[str, Any] = {
-    "reader": pl.String,
-    "tokens": pl.String,
-    "since_low": pl.Int64,
-    "since_high": pl.Int64,
-    "auroc": pl.Float64,
-    "low": pl.Float64,
-    "high": pl.Float64,
-    "mistake_tokens": pl.Int64,
-    "correct_tokens": pl.Int64,
-    "prompts": pl.Int64,
+    **dict.fromkeys(("reader", "tokens"), pl.String),
+    **dict.fromkeys(("since_low", "since_high"), pl.Int64),
+    **dict.fromkeys(("auroc", "low", "high"), pl.Float64),
+    **dict.fromkeys(("mistake_tokens", "correct_tokens", "prompts"), pl.Int64),
 }
 
 
-def find_examples(data: StudyData) -> pl.DataFrame:
-    """Return the first backtracking sentence of some held-out rollouts, its window inside the rollout."""
+def find_examples(data: StudyData) -> list[dict[str, Any]]:
+    """Return the first backtracking sentence of some held-out rollouts of all categories, its window inside each."""
     starts = data.sentences.filter(
         pl.col("split") == "heldout",
         pl.col("label") == data.behaviour,
         pl.col("token_start") + data.selection.window_start >= 0,
     )
     first = starts.sort("token_start").unique(["prompt_id", "sample"], keep="first", maintain_order=True)
-    early = first.sort(["sample", "prompt_id"])
-    return _one_per_category(early.join(data.rollouts, on=["prompt_id", "sample", "split"], how="left"))
-
-
-def _one_per_category(examples: pl.DataFrame) -> pl.DataFrame:
-    """Prefer different categories: deal one of each in turn."""
-    turn = pl.int_range(pl.len()).over("category")
-    dealt = examples.with_columns(turn=turn).sort(["turn", "category"], maintain_order=True)
-    return dealt.head(EXAMPLES).with_row_index("example")
+    examples = first.join(data.rollouts, on=["prompt_id", "sample", "split"], how="left")
+    examples = examples.sort("category", "sample", "prompt_id")
+    return deal(by_category(examples.iter_rows(named=True)).values())[:EXAMPLES]
 
 
 def make_rollout(data: StudyData) -> pl.DataFrame:
@@ -84,11 +68,11 @@ def make_rollout(data: StudyData) -> pl.DataFrame:
     `mark` is `window` (the tokens that are read before a backtracking sentence), `start` (its first token),
     `behaviour` (the rest of it) or empty; a token in a window stays `window`.
     """
-    tokens = [_tokens_of(data, example) for example in find_examples(data).iter_rows(named=True)]
+    tokens = [_tokens_of(data, number, example) for number, example in enumerate(find_examples(data))]
     return pl.concat([pl.DataFrame(schema=ROLLOUT_COLUMNS), *tokens])
 
 
-def _tokens_of(data: StudyData, example: dict[str, Any]) -> pl.DataFrame:
+def _tokens_of(data: StudyData, number: int, example: dict[str, Any]) -> pl.DataFrame:
     same = [pl.col(name) == example[name] for name in ("prompt_id", "sample")]
     start = example["token_start"]
     shown = data.projections.filter(
@@ -98,7 +82,7 @@ def _tokens_of(data: StudyData, example: dict[str, Any]) -> pl.DataFrame:
     starts = labelled["token_start"].to_list()  # a window whose sentence is not shown would only puzzle
     marks = [_mark(row, starts, data) for row in shown.iter_rows(named=True)]
     return shown.select(
-        example=pl.lit(example["example"], pl.Int64),
+        example=pl.lit(number, pl.Int64),
         prompt_id="prompt_id",
         sample="sample",
         category=pl.lit(example["category"], pl.String),
@@ -126,42 +110,29 @@ def make_projections(data: StudyData) -> pl.DataFrame:
     Parts: `token` (tokens of the examples), `profile` (mean around the starts of backtracking and of other
     sentences, interval over prompts), `summary` (is it dense, does it track keywords).
     """
-    tables = [pl.DataFrame(schema=PROJECTION_COLUMNS)]
+    rows: list[dict[str, Any]] = []
     examples = make_rollout(data)
     for tokens in split_cells(data.projections, ["reader"]):
         scale = tokens["projection"].std()
         scaled = tokens.with_columns(z=pl.col("projection") / (scale if isinstance(scale, float) else 1.0))
         resampling = data.resampling(scaled)
-        tables += [
-            _example_tokens(scaled, examples),
-            _profile(scaled, data, resampling),
-            _summary(scaled, data.behaviour, resampling),
-        ]
-    return pl.concat(tables)
+        parts = {
+            "token": _example_tokens(scaled, examples),
+            "profile": _profile(scaled, data, resampling),
+            "summary": _summary(scaled, data.behaviour, resampling),
+        }
+        rows += [{"part": part, "reader": tokens["reader"][0], **row} for part, made in parts.items() for row in made]
+    return pl.DataFrame(rows, schema=PROJECTION_COLUMNS)
 
 
-def _example_tokens(tokens: pl.DataFrame, examples: pl.DataFrame) -> pl.DataFrame:
+def _example_tokens(tokens: pl.DataFrame, examples: pl.DataFrame) -> Iterable[dict[str, Any]]:
     keys = ["prompt_id", "sample", "position"]
     shown = examples.select(*keys, "example").join(tokens, on=keys, how="inner", maintain_order="left")
-    return _as_projections(
-        shown.select(
-            "reader",
-            "position",
-            "token",
-            "keyword",
-            part=pl.lit("token"),
-            group=pl.format("example {}", "example"),
-            value="z",
-        )
-    )
+    group = pl.format("example {}", "example")
+    return shown.select("position", "token", "keyword", group=group, value="z").iter_rows(named=True)
 
 
-def _as_projections(table: pl.DataFrame) -> pl.DataFrame:
-    missing = [pl.lit(None, kind).alias(n) for n, kind in PROJECTION_COLUMNS.items() if n not in table.columns]
-    return conform(table.with_columns(missing), PROJECTION_COLUMNS)
-
-
-def _profile(tokens: pl.DataFrame, data: StudyData, resampling: Resampling) -> pl.DataFrame:
+def _profile(tokens: pl.DataFrame, data: StudyData, resampling: Resampling) -> Iterable[dict[str, Any]]:
     labelled = data.sentences.filter(pl.col("split") == "heldout", pl.col("label").is_not_null())
     is_behaviour = pl.col("label") == data.behaviour
     group = pl.when(is_behaviour).then(pl.lit("behaviour")).otherwise(pl.lit("other"))
@@ -170,45 +141,28 @@ def _profile(tokens: pl.DataFrame, data: StudyData, resampling: Resampling) -> p
         position=pl.col("token_start") + pl.col("offset")
     )
     values = around.join(tokens, on=["prompt_id", "sample", "position"], how="inner")
-    found = []
     for cell in split_cells(values, ["group", "offset"]):
-        sums, counts = resampling.sums(cell, "z"), resampling.counts(cell, "z")
-        found.append(
-            {
-                "part": "profile",
-                "reader": tokens["reader"][0],
-                "group": cell["group"][0],
-                "position": cell["offset"][0],
-                "prompts": cell["prompt_id"].n_unique(),
-                "count": cell.height,
-                **spread("value", "", estimate_ratio(sums, counts, resampling.weights, resampling.level)),
-            }
-        )
-    return _as_projections(pl.DataFrame(found)) if found else pl.DataFrame(schema=PROJECTION_COLUMNS)
+        yield {
+            "group": cell["group"][0],
+            "position": cell["offset"][0],
+            "prompts": cell["prompt_id"].n_unique(),
+            "count": cell.height,
+            **spread("value", resampling.ratio(resampling.sums(cell, "z"), resampling.counts(cell, "z")), ""),
+        }
 
 
-def _summary(tokens: pl.DataFrame, behaviour: str, resampling: Resampling) -> pl.DataFrame:
+def _summary(tokens: pl.DataFrame, behaviour: str, resampling: Resampling) -> Iterable[dict[str, Any]]:
+    z, keyword = tokens["z"].to_numpy(), tokens["keyword"].fill_null(False).to_numpy()
     prompt = resampling.numbers(tokens)
-    z = tokens["z"].to_numpy()
-    keyword = tokens["keyword"].fill_null(False).to_numpy()
     measures = {
         "participation": estimate_participation(tokens, resampling),
         "behaviour_tokens": estimate_inside(tokens, behaviour, resampling),
         "keyword_precision": estimate_top_precision(z, keyword, prompt, resampling),
         "keyword_auroc": estimate_auroc(z, keyword, prompt, resampling.weights, resampling.level),
     }
-    rows = [
-        {
-            "part": "summary",
-            "reader": tokens["reader"][0],
-            "group": name,
-            "prompts": len(resampling.prompts),
-            "count": int(keyword.sum()) if name.startswith("keyword") else tokens.height,
-            **spread("value", "", estimate),
-        }
-        for name, estimate in measures.items()
-    ]
-    return _as_projections(pl.DataFrame(rows))
+    for name, estimate in measures.items():
+        count = int(keyword.sum()) if name.startswith("keyword") else tokens.height
+        yield {"group": name, "prompts": len(resampling.prompts), "count": count, **spread("value", estimate, "")}
 
 
 def estimate_participation(tokens: pl.DataFrame, resampling: Resampling) -> Estimate:
@@ -227,22 +181,19 @@ def estimate_participation(tokens: pl.DataFrame, resampling: Resampling) -> Esti
 def estimate_inside(tokens: pl.DataFrame, behaviour: str, resampling: Resampling) -> Estimate:
     """Estimate the share of tokens that stand in the behaviour's sentences."""
     inside = tokens.with_columns(inside=(pl.col("label") == behaviour).fill_null(False).cast(pl.Float64))
-    sums, counts = resampling.sums(inside, "inside"), resampling.counts(inside, "inside")
-    return estimate_share(sums, counts, resampling.weights, resampling.level)
+    return resampling.share(resampling.sums(inside, "inside"), resampling.counts(inside, "inside"))
 
 
 def estimate_top_precision(
-    z: Array, keyword: np.ndarray[Any, Any], prompt: np.ndarray[Any, Any], resampling: Resampling
+    z: Array, keyword: npt.NDArray[np.bool_], prompt: npt.NDArray[np.int64], resampling: Resampling
 ) -> Estimate:
     """Estimate the share of keywords among the highest projections, as many as there are keywords."""
-    count = int(keyword.sum())
-    if not count:
-        return Estimate(math.nan, math.nan, math.nan)
-    top = np.argsort(-z, kind="stable")[:count]
-    prompts = len(resampling.prompts)
-    hits = np.bincount(prompt[top], keyword[top].astype(float), prompts).astype(np.float64)
-    taken = np.bincount(prompt[top], minlength=prompts).astype(np.float64)
-    return estimate_share(hits, taken, resampling.weights, resampling.level)
+    top = np.argsort(-z, kind="stable")[: int(keyword.sum())]
+    if not len(top):
+        return UNDEFINED
+    hits = np.bincount(prompt[top], keyword[top].astype(float), len(resampling.prompts))
+    taken = np.bincount(prompt[top], minlength=len(resampling.prompts))
+    return resampling.share(hits.astype(np.float64), taken.astype(np.float64))
 
 
 def make_detection(data: StudyData) -> pl.DataFrame:
@@ -256,27 +207,28 @@ def make_detection(data: StudyData) -> pl.DataFrame:
         pl.col("since_step") >= 0,
         pl.col("label") != data.behaviour,  # null, and so left out, where no sentence of the thinking is
     )
-    found = []
-    for tokens in split_cells(known, ["reader"]):
-        resampling = data.resampling(tokens)
-        unhedged = tokens.filter(pl.col("label") != "uncertainty-estimation")
-        for name, kept in (("all", tokens), ("unhedged", unhedged)):
-            for low, high in ((BINS[0][0], BINS[-1][1]), *BINS):
-                inside = kept.filter(pl.col("since_step").is_between(low, high))
-                found.append(_detect(inside, name, low, high, resampling))
+    kinds = {"all": pl.lit(True), "unhedged": pl.col("label") != "uncertainty-estimation"}
+    found = [
+        {
+            "reader": tokens["reader"][0],
+            "tokens": name,
+            **_detect(tokens.filter(kept), low, high, data.resampling(tokens)),
+        }
+        for tokens in split_cells(known, ["reader"])
+        for name, kept in kinds.items()
+        for low, high in ((BINS[0][0], BINS[-1][1]), *BINS)
+    ]
     return pl.DataFrame(found, schema=DETECTION_COLUMNS)
 
 
-def _detect(tokens: pl.DataFrame, name: str, low: int, high: int, resampling: Resampling) -> dict[str, Any]:
-    prompt = resampling.numbers(tokens)
+def _detect(kept: pl.DataFrame, low: int, high: int, resampling: Resampling) -> dict[str, Any]:
+    tokens = kept.filter(pl.col("since_step").is_between(low, high))
     mistake = (~tokens["correct_step"]).to_numpy()
-    scores = tokens["projection"].to_numpy()
+    scores, prompt = tokens["projection"].to_numpy(), resampling.numbers(tokens)
     return {
-        "reader": tokens["reader"][0] if tokens.height else None,
-        "tokens": name,
         "since_low": low,
         "since_high": None if high == BINS[-1][1] else high,
-        **spread("auroc", "", estimate_auroc(scores, mistake, prompt, resampling.weights, resampling.level)),
+        **spread("auroc", estimate_auroc(scores, mistake, prompt, resampling.weights, resampling.level), ""),
         "mistake_tokens": int(mistake.sum()),
         "correct_tokens": int((~mistake).sum()),
         "prompts": tokens["prompt_id"].n_unique(),

@@ -6,7 +6,7 @@ from typing import Any
 
 import polars as pl
 
-from repurpose.data.statistics import Array, Estimate, estimate_ratio
+from repurpose.data.statistics import spread
 from repurpose.labels import lexicon
 from repurpose.results.tables.cells import (
     CONDITION,
@@ -18,36 +18,32 @@ from repurpose.results.tables.cells import (
     estimate_metric,
     is_near,
     split_cells,
-    spread,
     summarise_effects,
 )
 from repurpose.results.tables.data import StudyData
+from repurpose.results.tables.names import ABLATION, BASELINES, LAYERS, TWO_BY_TWO, WINDOWS, bounded
 from repurpose.steering.metrics import count_keywords
 from repurpose.study.settings import TOKEN_CONTROLS
 
-TWO_BY_TWO, BASELINES, ABLATION = "two_by_two", "baselines", "ablation"
-WINDOWS, LAYERS = "windows", "layers"
-"""Names of the sweeps that the paper's figures are drawn from; a study may leave any of them out. Without sweeps
-of their own, Fig. 2 and Fig. B.1 are drawn from the selection sweep, whose grid has windows and layers."""
-
+CELL_COLUMNS = {name: EFFECT_COLUMNS[name] for name in ("target", "direction", "reader", "multiple", "magnitude")}
+"""What tells a cell in the smaller tables."""
 COHERENCE_COLUMNS: dict[str, Any] = {
-    **{name: EFFECT_COLUMNS[name] for name in ("target", "direction", "reader", "multiple", "magnitude")},
+    **CELL_COLUMNS,
     "selected": pl.Boolean,
     "metric": pl.String,
-    "prompts": pl.Int64,
-    "rows": pl.Int64,
-    "estimate": pl.Float64,
-    "low": pl.Float64,
-    "high": pl.Float64,
+    **dict.fromkeys(("prompts", "rows"), pl.Int64),
+    **dict.fromkeys(("estimate", "low", "high"), pl.Float64),
 }
 RULE_COLUMNS: dict[str, Any] = {
     "annotator": pl.String,
-    **{name: EFFECT_COLUMNS[name] for name in ("target", "direction", "reader", "multiple", "magnitude")},
-    "prompts": pl.Int64,
-    "sentences": pl.Int64,
-    "keyword_sentences": pl.Int64,
-    "labelled_sentences": pl.Int64,
-    **{f"{name}{end}": pl.Float64 for name in ("precision", "recall", "f1") for end in ("", "_low", "_high")},
+    **CELL_COLUMNS,
+    **dict.fromkeys(("prompts", "sentences", "keyword_sentences", "labelled_sentences"), pl.Int64),
+    **dict.fromkeys((*bounded("precision"), *bounded("recall"), *bounded("f1")), pl.Float64),
+}
+DIFFERENCE_KEYS = ("target", "direction", "reader", "multiple")
+DIFFERENCE_COLUMNS: dict[str, Any] = {
+    **{name: EFFECT_COLUMNS[name] for name in DIFFERENCE_KEYS},
+    **dict.fromkeys(bounded("difference"), pl.Float64),
 }
 
 
@@ -135,15 +131,6 @@ def make_baselines(data: StudyData) -> pl.DataFrame:
     return joined.with_columns(best_random=pl.col("direction").is_in(_best_random(effects)))
 
 
-DIFFERENCE_KEYS = ("target", "direction", "reader", "multiple")
-DIFFERENCE_COLUMNS: dict[str, Any] = {
-    **{name: EFFECT_COLUMNS[name] for name in DIFFERENCE_KEYS},
-    "difference": pl.Float64,
-    "difference_low": pl.Float64,
-    "difference_high": pl.Float64,
-}
-
-
 def _differences(rows: pl.DataFrame, data: StudyData) -> pl.DataFrame:
     resampling, found = data.resampling(rows), []
     for same in split_cells(rows.filter(pl.col("direction") != "none"), ["target", "multiple"]):
@@ -151,7 +138,7 @@ def _differences(rows: pl.DataFrame, data: StudyData) -> pl.DataFrame:
         for cell in split_cells(same, ["direction", "reader"]) if behaviour.height else ():
             change = estimate_change(behaviour, cell, "share", resampling)
             keys = {name: cell[name][0] for name in DIFFERENCE_KEYS}
-            found.append(keys | spread("difference", "difference_", change))
+            found.append(keys | spread("difference", change))
     return pl.DataFrame(found, schema=DIFFERENCE_COLUMNS)
 
 
@@ -180,7 +167,7 @@ def make_coherence(data: StudyData) -> pl.DataFrame:
             "metric": metric,
             "prompts": cell["prompt_id"].n_unique(),
             "rows": cell[metric].count() if metric in MEANS else cell.height,
-            **spread("estimate", "", estimate_metric(cell, metric, resampling)),
+            **spread("estimate", estimate_metric(cell, metric, resampling), ""),
         }
         for cell in split_cells(rows, CONDITION)
         for metric in ("share", "backtracking_share", *MEANS)
@@ -209,20 +196,15 @@ def _score_rule(cell: pl.DataFrame, resampling: Resampling) -> dict[str, Any]:
     both = resampling.sums(cell, "keyword_backtracking_sentences")
     keyword = resampling.sums(cell, "keyword_sentences")
     labelled = resampling.sums(cell, "backtracking_sentences")
-
-    def ratio(numerator: Array, denominator: Array) -> Estimate:
-        return estimate_ratio(numerator, denominator, resampling.weights, resampling.level)
-
-    row = {name: cell[name][0] for name in ("annotator", "target", "direction", "reader", "multiple", "magnitude")}
     return {
-        **row,
+        **{name: cell[name][0] for name in ("annotator", *CELL_COLUMNS)},
         "prompts": cell["prompt_id"].n_unique(),
         "sentences": int(cell["sentences"].sum()),
         "keyword_sentences": int(keyword.sum()),
         "labelled_sentences": int(labelled.sum()),
-        **spread("precision", "precision_", ratio(both, keyword)),
-        **spread("recall", "recall_", ratio(both, labelled)),
-        **spread("f1", "f1_", ratio(2 * both, keyword + labelled)),
+        **spread("precision", resampling.ratio(both, keyword)),
+        **spread("recall", resampling.ratio(both, labelled)),
+        **spread("f1", resampling.ratio(2 * both, keyword + labelled)),
     }
 
 

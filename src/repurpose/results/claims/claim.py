@@ -1,0 +1,107 @@
+"""What a claim, a finding and a verdict are."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Literal, TypeAlias
+
+from repurpose.data.statistics import Estimate
+from repurpose.results.claims.cells import Cells
+from repurpose.results.numbers import Unit
+from repurpose.results.tables.names import Measure
+
+Verdict = Literal["supported", "not supported", "cannot tell", "not measured"]
+SUPPORTED: Verdict = "supported"
+NOT_SUPPORTED: Verdict = "not supported"
+CANNOT_TELL: Verdict = "cannot tell"
+"""The numbers are there and do not decide: too few, or of text that is not coherent."""
+NOT_MEASURED: Verdict = "not measured"
+"""The study's settings do not ask for the numbers."""
+
+OWN = "the study's own behaviour"
+"""Stands in a claim's cell for the behaviour that the study names."""
+
+
+@dataclass(frozen=True)
+class Finding:
+    """What a rule finds in a table: the estimate, and the threshold that its interval must pass."""
+
+    estimate: Estimate
+    threshold: float
+    note: str = ""
+    valid: bool = True
+    """False where the numbers cannot carry the claim: their text is not coherent."""
+
+
+@dataclass(frozen=True)
+class Source:
+    """Where a claim's estimate stands."""
+
+    table: str
+    cell: Mapping[str, object]
+    """The row, by its values in some columns."""
+    measure: Measure
+    unit: Unit
+    coherent: bool = False
+    """Whether the row is of steered text, which carries no verdict where it is not coherent."""
+    instead: Measure | None = None
+    """The estimate to read where the truth behind `measure` is not known."""
+
+
+@dataclass(frozen=True)
+class Claim:
+    """One testable part of a claim of the paper."""
+
+    part: str
+    text: str
+    asks: str
+    """The question to the numbers, in words."""
+    source: Source
+    rule: Rule
+    above: bool = True
+    """Whether the interval must lie above the threshold, or below it."""
+    threshold: float = 0.0
+    """For the rules that do not read one off the table."""
+    rivals: Sequence[str] = ()
+    """The controls to compare with, as a sweep's `directions` names them."""
+    interval: str = "{level} over prompts"
+    undefined: str = "too little data: nothing to count"
+    """What it means where the table has no estimate."""
+    counts: bool = True
+    """Whether the paper's claim stands and falls with this part; others ask for more than the paper did."""
+    needs: Literal["", "negative magnitude", "truth"] = ""
+    """What a study may lack beside the claim's cell; the truth says which calculations are right."""
+
+    @property
+    def paper(self) -> str:
+        """The paper's claim that this is a part of."""
+        return self.part[0]
+
+
+Rule: TypeAlias = Callable[[Claim, Cells], Finding]
+"""Finds a claim's estimate and threshold in its table."""
+
+
+def judge(finding: Finding, above: bool) -> Verdict:
+    """Return the verdict on a finding: supported where its whole interval is on the claimed side of the threshold."""
+    _, low, high = finding.estimate
+    threshold = finding.threshold
+    if not finding.valid or any(map(math.isnan, (low, high, threshold))):
+        return CANNOT_TELL
+    if not above:
+        low, high, threshold = -high, -low, -threshold
+    if low > threshold:
+        return SUPPORTED
+    return NOT_SUPPORTED if high <= threshold else CANNOT_TELL
+
+
+def judge_all(verdicts: Iterable[str]) -> Verdict:
+    """Return the verdict on a claim from those on its parts: all must be supported; one refuted part refutes it."""
+    found = set(verdicts)
+    if NOT_SUPPORTED in found:
+        return NOT_SUPPORTED
+    if found == {NOT_MEASURED}:
+        return NOT_MEASURED
+    return SUPPORTED if found == {SUPPORTED} else CANNOT_TELL

@@ -1,0 +1,127 @@
+"""From the tables to the claims table: every claim's estimate, interval, threshold and verdict."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+import polars as pl
+
+from repurpose.data.files import TableError
+from repurpose.data.statistics import UNDEFINED
+from repurpose.results.claims.cells import Cells
+from repurpose.results.claims.claim import NOT_MEASURED, OWN, Claim, Finding, Verdict, judge, judge_all
+from repurpose.results.claims.paper import CLAIMS, PAPER
+from repurpose.results.tables.names import SWEEP_OF
+from repurpose.study.settings import StepSettings, Sweep
+
+CLAIM_COLUMNS: dict[str, Any] = {
+    **dict.fromkeys(("claim", "part", "text"), pl.String),
+    **dict.fromkeys(("estimate", "low", "high"), pl.Float64),
+    **dict.fromkeys(("unit", "interval"), pl.String),
+    "threshold": pl.Float64,
+    **dict.fromkeys(("rule", "verdict"), pl.String),
+    "counts": pl.Boolean,
+    **dict.fromkeys(("table", "note"), pl.String),
+}
+"""A number that is not known, or has no bound, is empty; `note` then says why."""
+
+
+@dataclass(frozen=True)
+class Setup:
+    """What of a study's settings the claims depend on."""
+
+    behaviour: str
+    sweeps: Mapping[str, Sweep]
+    truth: bool
+    """Whether it is known which calculations are right: in the embedded pair's language."""
+    level: float
+    """Of the tables' intervals."""
+
+    @classmethod
+    def of(cls, settings: StepSettings) -> Setup:
+        """Read it off the step's settings."""
+        truth = settings.prompts.source == "organism"
+        return cls(settings.vectors.behaviour, settings.sweeps, truth, settings.statistics.level)
+
+
+def weigh_claims(tables: Mapping[str, pl.DataFrame], setup: Setup) -> pl.DataFrame:
+    """Return the claims table, one row per part.
+
+    Raises:
+        TableError: where a table lacks a column or a cell that the study's settings ask for.
+    """
+    return pl.DataFrame([weigh_claim(claim, tables, setup) for claim in CLAIMS], schema=CLAIM_COLUMNS)
+
+
+def weigh_claim(claim: Claim, tables: Mapping[str, pl.DataFrame], setup: Setup) -> dict[str, Any]:
+    """Return a claim's row of the claims table."""
+    reason = why_not_measured(claim, setup)
+    finding = Finding(UNDEFINED, math.nan, reason) if reason else find(claim, tables, setup.behaviour)
+    numbers = dict(zip(("estimate", "low", "high"), finding.estimate, strict=True))
+    return {
+        "claim": claim.paper,
+        "part": claim.part,
+        "text": claim.text,
+        **{name: _finite(value) for name, value in numbers.items()},
+        "unit": claim.source.unit,
+        "interval": claim.interval.format(level=f"{100 * setup.level:g} %"),
+        "threshold": _finite(finding.threshold),
+        "rule": claim.asks,
+        "verdict": NOT_MEASURED if reason else judge(finding, claim.above),
+        "counts": claim.counts,
+        "table": claim.source.table,
+        "note": finding.note,
+    }
+
+
+def _finite(value: float) -> float | None:
+    return value if math.isfinite(value) else None
+
+
+def find(claim: Claim, tables: Mapping[str, pl.DataFrame], behaviour: str) -> Finding:
+    """Apply a claim's rule to its table.
+
+    Raises:
+        TableError: where the table, a column or a cell is missing.
+    """
+    source = claim.source
+    if source.table not in tables:
+        raise TableError(f"{source.table}.csv is missing; claim {claim.part} is read off it")
+    cell = {name: behaviour if value == OWN else value for name, value in source.cell.items()}
+    own = replace(claim, source=replace(source, cell=cell))
+    try:
+        return claim.rule(own, Cells(source.table, tables[source.table]))
+    except pl.exceptions.ColumnNotFoundError as problem:
+        column = re.findall('"([^"]*)"', str(problem))[0]
+        raise TableError(f"{source.table}.csv: no column {column}; claim {claim.part} is read off it") from None
+
+
+def why_not_measured(claim: Claim, setup: Setup) -> str:
+    """Say what the study's settings leave out of what a claim is read off; nothing where all is asked for."""
+    if claim.needs == "truth" and not setup.truth:
+        return "which calculations are right is known of the embedded pair's prompts alone"
+    name = SWEEP_OF.get(claim.source.table, "")
+    if name not in setup.sweeps:
+        return f"the study has no sweep {name}" if name else ""
+    sweep, cell = setup.sweeps[name], claim.source.cell
+    steered = {"target": sweep.targets, "reader": sweep.readers, "direction": sweep.directions}
+    for column, values in steered.items():
+        wanted = setup.behaviour if cell.get(column) == OWN else cell.get(column)
+        if wanted not in (None, *values):
+            return f"sweeps.{name} has no {column} {wanted}"
+    if claim.rivals and not set(claim.rivals) & set(sweep.directions) - {setup.behaviour}:
+        return f"sweeps.{name} has no direction {' or '.join(claim.rivals)}"
+    sign = -1 if claim.needs == "negative magnitude" else 1
+    if sweep.operation == "add" and not any(sign * value > 0 for value in sweep.magnitudes.values):
+        return f"sweeps.{name} has no {'negative' if sign < 0 else 'positive'} magnitude"
+    return ""
+
+
+def overall_verdicts(claims: pl.DataFrame) -> dict[str, Verdict]:
+    """Return the verdict on each of the paper's claims from those on the parts that count."""
+    counting = claims.filter("counts")
+    return {name: judge_all(counting.filter(claim=name)["verdict"]) for name in PAPER if name != "+"}

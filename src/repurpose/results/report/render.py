@@ -1,0 +1,51 @@
+"""Filling templates so that every value is text: rollouts and tokens are a model's words and may hold anything."""
+
+from __future__ import annotations
+
+import unicodedata
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from jinja2 import Environment, PackageLoader, StrictUndefined
+
+
+def visible(value: object) -> object:
+    """Return a text without control characters and marks that turn the writing direction; markup as it is."""
+    if not isinstance(value, str) or hasattr(value, "__html__"):
+        return value
+    return "".join(
+        c if c in "\n\t" or unicodedata.category(c)[0] != "C" else "\N{REPLACEMENT CHARACTER}" for c in value
+    )
+
+
+def escape_markdown(value: object) -> str:
+    """Return a value for the cell of a Markdown table: no cell, tag or line ends early."""
+    escaped = str(visible(value)).replace("&", "&amp;").replace("<", "&lt;").replace("|", "\\|").replace("`", "'")
+    return " ".join(escaped.split())
+
+
+def environment(finalize: Callable[[object], object], autoescape: bool) -> Environment:
+    """Return what fills this package's templates: each value goes through `finalize`, a missing one is an error."""
+    return Environment(
+        loader=PackageLoader(__package__, ""),
+        autoescape=autoescape,
+        finalize=finalize,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        keep_trailing_newline=True,
+    )
+
+
+HTML = environment(visible, autoescape=True)
+MARKDOWN = environment(escape_markdown, autoescape=False)
+
+
+def render_html(template: str, values: Mapping[str, Any]) -> str:
+    """Return a page of HTML; values are escaped."""
+    return HTML.get_template(template).render(values)
+
+
+def render_markdown(template: str, values: Mapping[str, Any]) -> str:
+    """Return a page of Markdown; values are escaped."""
+    return MARKDOWN.get_template(template).render(values)

@@ -1,0 +1,19 @@
+"""Names of the sweeps that tables are made from, and of the columns of estimates."""
+
+from __future__ import annotations
+
+Measure = tuple[str, str, str]
+"""The columns of an estimate and of the two ends of its interval."""
+
+TWO_BY_TWO, BASELINES, ABLATION = "two_by_two", "baselines", "ablation"
+WINDOWS, LAYERS = "windows", "layers"
+"""A study may leave any of them out. Without sweeps of their own, Fig. 2 and Fig. B.1 are drawn from the selection
+sweep, whose grid has both."""
+
+SWEEP_OF = {"2x2": TWO_BY_TWO, "baselines": BASELINES, "ablation": ABLATION}
+"""The sweep behind a table that is empty without it."""
+
+
+def bounded(name: str) -> Measure:
+    """Return the columns of an estimate whose ends are named after it."""
+    return name, f"{name}_low", f"{name}_high"
