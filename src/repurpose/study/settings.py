@@ -34,6 +34,7 @@ TokenControl = Literal["noise", "self"]
 Direction = Literal[Behaviour, VectorControl, TokenControl]
 BEHAVIOURS: tuple[str, ...] = get_args(Behaviour)
 TOKEN_CONTROLS: tuple[str, ...] = get_args(TokenControl)
+DIRECTIONS: tuple[str, ...] = get_args(Direction)
 Role = Literal["base", "reasoning"]
 EngineName = Literal["transformers", "vllm"]
 KEYWORD = re.compile(r"[^\W\d_]+(?:['’][^\W\d_]+)*")
