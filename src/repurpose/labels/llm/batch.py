@@ -1,6 +1,6 @@
 """Asks through the Batch API: the same requests, later and at a lower price.
 
-All open conversations ask in one round; what has to be asked again goes into the next. Which request lies with which
+All open conversations ask in one round; what has to be asked again goes into the next. Which request is in which
 batch is journalled as soon as the server has named the batch, so a killed run looks for its batches and uploads
 nothing again. A request that a batch does not bring (expired, failed, an error of its own) goes into the next round.
 """
@@ -48,8 +48,8 @@ class Batches:
         """Batches that did not bring a request, by its key."""
         self._fault = "it was left out of the batch's files"
 
-    async def hold(self, conversations: Sequence[Conversation], progress: Callable[[int], object]) -> None:
-        """Hold all conversations to their ends, round by round; `progress` is told how many sentences are settled.
+    async def complete(self, conversations: Sequence[Conversation], progress: Callable[[int], object]) -> None:
+        """Carry on all conversations until each is done; `progress` is told how many sentences are settled.
 
         Raises:
             EndpointError, CostError: the run cannot go on; what arrived is kept, and which batches are under way.
@@ -68,14 +68,13 @@ class Batches:
         requests = {conversation.request.key: conversation.request for conversation in conversations}
         while missing := {key: request for key, request in requests.items() if key not in self._replies}:
             self._check_fruitless(missing)
-            lying = [key for key in missing if self._replies.batch_of(key)]
-            chosen = self._choose({key: request for key, request in missing.items() if key not in lying})
-            if not chosen and not lying:
-                raise self._ledger.stop(sum(conversation.unsettled for conversation in conversations))
-            for lines in _slices(chosen):
-                await self._upload(lines, chosen)
-            for batch in dict.fromkeys(self._replies.batch_of(key) for key in [*lying, *chosen]):
-                await self._collect(str(batch), requests)
+            under_way = {key: batch for key in missing if (batch := self._replies.batch_of(key))}
+            chosen = self._choose({key: request for key, request in missing.items() if key not in under_way})
+            if not chosen and not under_way:
+                raise self._ledger.cost_error(sum(conversation.unsettled for conversation in conversations))
+            new = [await self._upload(lines, chosen) for lines in _slices(chosen)]
+            for batch in dict.fromkeys([*under_way.values(), *new]):
+                await self._collect(batch, requests)
 
     def _check_fruitless(self, missing: Requests) -> None:
         """
@@ -90,19 +89,21 @@ class Batches:
             )
 
     def _choose(self, requests: Requests) -> Requests:
-        """What fits into `max_cost` beside what lies with a batch already: all of it is under way at once."""
-        self._ledger.look_at_batches()
+        """What fits into `max_cost` beside what is in a batch already: all of it is under way at once."""
+        self._ledger.refresh_batches()
         total, chosen = 0.0, {}
         for key, request in requests.items():
-            if self._ledger.fits(total + self._ledger.most(request)):
-                total += self._ledger.most(request)
-                chosen[key] = request
+            highest = self._ledger.highest_cost(request)
+            if self._ledger.fits(total + highest):
+                total, chosen[key] = total + highest, request
         return chosen
 
-    async def _upload(self, lines: Mapping[str, str], requests: Requests) -> None:
+    async def _upload(self, lines: Mapping[str, str], requests: Requests) -> str:
+        """Give some requests to a batch, write down which, and return its name."""
         mark = record_key(sorted(lines))
         batch = await self._find_unnamed(mark) or await self._create(lines, mark)
         self._replies.add_batch(batch.id, {key: requests[key].bound for key in lines}, self._ledger.account)
+        return batch.id
 
     async def _find_unnamed(self, mark: str) -> Batch | None:
         """A batch of just these requests whose name nobody wrote down: the run was killed, or the answer was lost."""

@@ -22,15 +22,15 @@ class Direct:
     def __init__(self, client: AsyncOpenAI, llm: Llm, ledger: Ledger) -> None:
         self._client, self._endpoint, self._ledger = client, llm.endpoint, ledger
         self._slots = asyncio.Semaphore(llm.endpoint.concurrency)
-        self._room = asyncio.Condition()
+        self._changed = asyncio.Condition()
         self._one_at_a_time: dict[str, asyncio.Lock] = defaultdict(asyncio.Lock)
         """By request: the same text twice is asked once."""
         self._limit = asyncio.timeout(None)
         self._stop: Exception | None = None
         self._conversations: Sequence[Conversation] = ()
 
-    async def hold(self, conversations: Sequence[Conversation], progress: Callable[[int], object]) -> None:
-        """Hold all conversations to their ends; `progress` is told how many sentences are settled.
+    async def complete(self, conversations: Sequence[Conversation], progress: Callable[[int], object]) -> None:
+        """Carry on all conversations until each is done; `progress` is told how many sentences are settled.
 
         Raises:
             EndpointError, CostError: the run cannot go on; every reply that arrived is kept.
@@ -65,8 +65,8 @@ class Direct:
 
     async def _buy(self, request: Request) -> None:
         """Send a request once the most that it can cost is sure to fit, and keep the reply."""
-        most = self._ledger.most(request)
-        if not await self._reserve(most):
+        highest = self._ledger.highest_cost(request)
+        if not await self._reserve(highest):
             return
         try:
             if reply := await self._send(request):
@@ -74,20 +74,20 @@ class Direct:
         except StorageError as problem:
             self._end(problem, self._endpoint.timeout)
         finally:
-            self._ledger.under_way.remove(most)
-            async with self._room:
-                self._room.notify_all()
+            self._ledger.under_way.remove(highest)
+            async with self._changed:
+                self._changed.notify_all()
 
-    async def _reserve(self, most: float) -> bool:
+    async def _reserve(self, highest: float) -> bool:
         """Wait while what is under way may still turn out cheaper than it could have been; False where the run ends."""
-        async with self._room:
-            await self._room.wait_for(lambda: self._stop or self._ledger.fits(most) or not self._ledger.under_way)
-            if not self._stop and not self._ledger.fits(most):
+        async with self._changed:
+            await self._changed.wait_for(lambda: self._stop or self._ledger.fits(highest) or not self._ledger.under_way)
+            if not self._stop and not self._ledger.fits(highest):
                 missing = sum(conversation.unsettled for conversation in self._conversations)
-                self._end(self._ledger.stop(missing), self._endpoint.timeout)
+                self._end(self._ledger.cost_error(missing), self._endpoint.timeout)
             if self._stop:
                 return False
-            self._ledger.under_way.append(most)
+            self._ledger.under_way.append(highest)
             return True
 
     async def _send(self, request: Request) -> Reply | None:

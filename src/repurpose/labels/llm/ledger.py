@@ -57,25 +57,25 @@ class Ledger:
         self.earlier = sum(self._charge(reply) for reply in replies.bought_by(account))
         """Paid by this account before, for whatever text."""
         self.in_batches = 0.0
-        """The most that its requests can cost that lie with batches."""
-        self.look_at_batches()
+        """The most that its requests in batches can cost."""
+        self.refresh_batches()
 
-    def look_at_batches(self) -> None:
-        """See what lies with batches; those of a killed run do, too."""
+    def refresh_batches(self) -> None:
+        """Add up what is in batches now, those of a killed run included."""
         bounds = self.replies.in_batches(self.account)
         self.in_batches = sum(self._price(bound, batch=True) for bound in bounds)
 
-    def fits(self, most: float) -> bool:
+    def fits(self, cost: float) -> bool:
         """Whether a request that can cost so much may be sent beside those under way."""
         limit = self._llm.max_cost
-        return limit is None or self.spent + self.earlier + self.in_batches + sum(self.under_way) + most <= limit
+        return limit is None or self.spent + self.earlier + self.in_batches + sum(self.under_way) + cost <= limit
 
-    def most(self, request: Request) -> float:
+    def highest_cost(self, request: Request) -> float:
         """The most that a request can cost."""
         return self._price(request.bound, self._llm.batch)
 
     def keep(self, replies: Mapping[str, Reply]) -> None:
-        """Count what this run has paid for, and put it on the disk; others' requests that lay with a batch are theirs.
+        """Put replies on the disk, and count what this run has paid for them: not for what another gave to a batch.
 
         Raises:
             StorageError: where it cannot be kept.
@@ -96,7 +96,7 @@ class Ledger:
         conversation.receive(reply)
         return before - conversation.unsettled
 
-    def stop(self, missing: int) -> CostError:
+    def cost_error(self, missing: int) -> CostError:
         """The error that ends a run, with how many sentences have no label yet."""
         waiting = f" and up to {self.in_batches:.6g} lies with batches" if self.in_batches else ""
         return CostError(
