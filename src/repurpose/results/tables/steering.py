@@ -6,6 +6,7 @@ from typing import Any
 
 import polars as pl
 
+from repurpose.data.statistics import spread
 from repurpose.labels import lexicon
 from repurpose.results.tables.cells import (
     CONDITION,
@@ -17,7 +18,6 @@ from repurpose.results.tables.cells import (
     estimate_metric,
     is_near,
     split_cells,
-    spread,
     summarise_effects,
 )
 from repurpose.results.tables.data import StudyData
