@@ -11,7 +11,7 @@ import polars as pl
 
 from repurpose.data.files import TableError
 from repurpose.data.statistics import Estimate
-from repurpose.results.tables.names import Measure
+from repurpose.results.names import Measure
 
 
 @dataclass(frozen=True)

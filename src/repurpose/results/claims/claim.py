@@ -9,8 +9,8 @@ from typing import Literal, TypeAlias
 
 from repurpose.data.statistics import Estimate
 from repurpose.results.claims.cells import Cells
+from repurpose.results.names import Measure
 from repurpose.results.numbers import Unit
-from repurpose.results.tables.names import Measure
 
 Verdict = Literal["supported", "not supported", "cannot tell", "not measured"]
 SUPPORTED: Verdict = "supported"

@@ -10,7 +10,7 @@ import yaml
 
 from repurpose.results.claims import rules
 from repurpose.results.claims.claim import Claim
-from repurpose.results.tables.names import Measure, bounded
+from repurpose.results.names import Measure, bounded
 
 
 def read_measure(written: str | Sequence[str]) -> Measure:

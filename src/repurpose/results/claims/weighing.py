@@ -15,7 +15,7 @@ from repurpose.data.statistics import UNDEFINED
 from repurpose.results.claims.cells import Cells
 from repurpose.results.claims.claim import NOT_MEASURED, OWN, Claim, Finding, Verdict, judge, judge_all
 from repurpose.results.claims.paper import CLAIMS, PAPER
-from repurpose.results.tables.names import SWEEP_OF
+from repurpose.results.names import SWEEP_OF
 from repurpose.study.settings import StepSettings, Sweep
 
 CLAIM_COLUMNS: dict[str, Any] = {
