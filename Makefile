@@ -16,7 +16,7 @@ BIN := $(VENV)/bin
 INSTALL := $(BIN)/python -m pip install --disable-pip-version-check
 
 .DEFAULT_GOAL := help
-.PHONY: help study plan named test lint fast slow vllm organism schema clean distclean
+.PHONY: help study plan named test lint fast slow answers vllm organism schema clean distclean
 
 help:  ## what can be made
 	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1	\2/p' $(MAKEFILE_LIST)
@@ -46,6 +46,10 @@ fast: $(VENV)/test.stamp
 
 slow: $(VENV)/test.stamp
 	$(BIN)/python -m pytest -m "slow and not vllm"
+
+answers: $(VENV)/test.stamp  ## compute the answers of resources/prompts again, and record that they are right
+	$(BIN)/python -m pytest -m answers tests/rollouts/prompts
+	$(BIN)/python -m tests.rollouts.prompts.ten_categories
 
 vllm: $(VENV)/test.stamp $(VLLM)/stamp  ## the tests that need vLLM (CPU build, 3.5 GB, installed once)
 	PYTHONPATH=src $(VLLM)/bin/python -m pytest tests/vllm_engine

@@ -27,12 +27,16 @@ report: "workflow/report/study.rst"
 
 
 onstart:
-    hold_run_lock()
-    check_environment()
+    with one_line():
+        PYTHON.check()
+
+
+onerror:
+    tell_failures(log)
 
 
 rule all:
     """Everything that the study shows."""
     default_target: True
     input:
-        final_files(),
+        FILES.final,

@@ -130,6 +130,7 @@ def make_study(heldout: int = 24) -> Study:
                     "samples": 2,
                 },
             },
+            "selection": {"metric": "keyword_share", "min_distinct_2": 0.5, "max_longest_run": 4.0},
             "statistics": {"bootstrap": 400},
         }
     )

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import csv
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
+
+import polars as pl
 
 from repurpose.data.files import whole_file, write_text
 from repurpose.results.numbers import format_estimate
@@ -100,14 +101,11 @@ def draw_losses(table: Path, figure: Path) -> None:
     matplotlib.use("Agg")
     from matplotlib import pyplot as plt
 
-    curves: dict[str, list[tuple[int, float]]] = {}
-    with table.open(encoding="utf-8") as file:
-        for row in csv.DictReader(file):
-            curves.setdefault(row["stage"], []).append((int(row["step"]), float(row["loss"])))
+    curves = pl.read_csv(table).partition_by("stage", maintain_order=True)
     panels, axes = plt.subplots(1, len(curves), figsize=(3.2 * len(curves), 2.6), squeeze=False, layout="constrained")
-    for axis, (stage, points) in zip(axes[0], curves.items(), strict=True):
-        axis.plot(*zip(*points, strict=True), color="#0072b2", linewidth=1)
-        axis.set(title=stage, xlabel="step", ylabel="loss (nats per token)")
+    for axis, curve in zip(axes[0], curves, strict=True):
+        axis.plot(curve["step"], curve["loss"], color="#0072b2", linewidth=1)
+        axis.set(title=curve["stage"][0], xlabel="step", ylabel="loss (nats per token)")
         axis.spines[["top", "right"]].set_visible(False)
     with whole_file(figure) as temporary:
         panels.savefig(temporary, format="png", dpi=150)

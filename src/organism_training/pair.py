@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import csv
-import io
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, replace
 from pathlib import Path
 from statistics import mean
 from typing import Any
 
+import polars as pl
 import torch
 import torch.distributed as dist
 from transformers import LlamaForCausalLM, PreTrainedTokenizerFast
@@ -114,20 +113,18 @@ def _save(model: LlamaForCausalLM, tokenizer: PreTrainedTokenizerFast, folder: P
 
 def _write_losses(output: Path, losses: dict[str, list[float]]) -> None:
     """Write mean losses of ten steps each, of a shortened run each step's."""
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(["stage", "step", "loss"])
-    for stage, values in losses.items():
-        every = 10 if len(values) >= 100 else 1
-        for end in range(every, len(values) + 1, every):
-            writer.writerow([stage, end, round(mean(values[end - every : end]), 4)])
-    write_text(output / "losses.csv", text.getvalue())
+    rows = [
+        {"stage": stage, "step": end, "loss": round(mean(values[end - every : end]), 4)}
+        for stage, values in losses.items()
+        for every in [10 if len(values) >= 100 else 1]
+        for end in range(every, len(values) + 1, every)
+    ]
+    write_text(output / "losses.csv", pl.DataFrame(rows).write_csv())
 
 
 def _trained(output: Path, scale: float) -> list[Stage]:
     """The stages that the loss curve has."""
-    with (output / "losses.csv").open(encoding="utf-8") as file:
-        names = {row["stage"] for row in csv.DictReader(file)}
+    names = set(pl.read_csv(output / "losses.csv")["stage"])
     return [stage for stage in stages(scale, lambda _: False) if stage.name in names]
 
 

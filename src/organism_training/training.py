@@ -8,6 +8,7 @@ ability to tell a mistake rises late and the study stands on it.
 from __future__ import annotations
 
 import hashlib
+import json
 import random
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -24,7 +25,6 @@ from organism_training.checkpoint import load_checkpoint, save_checkpoint
 from repurpose.model.tokens import token_id
 from repurpose.organism.corpus import BEGIN, MARKS, write_base, write_drill, write_reasoning
 from repurpose.organism.language import FALTERING, HESITATION, SETTLED, STAMMERING
-from repurpose.study.settings import canonical_json
 
 ROW = 256
 """Tokens in a training row; rows begin with a document and are filled with further ones."""
@@ -98,7 +98,7 @@ class Batches(Dataset[tuple[Tensor, Tensor]]):
     def digest(self) -> str:
         """Digest of the middle batch, whatever the worker: a checkpoint goes on with its own corpus alone."""
         ids = [ids for ids, _ in self._rows(self.stage.steps // 2)]
-        return hashlib.blake2b(canonical_json(ids).encode(), digest_size=16).hexdigest()
+        return hashlib.blake2b(json.dumps(ids).encode(), digest_size=16).hexdigest()
 
     def __len__(self) -> int:
         return self.stage.steps - self.first
@@ -168,7 +168,7 @@ def train(
     """
     optimisers = _optimisers(model, stage)
     corpus = Batches(stage, tokenizer, seed)
-    key = canonical_json([asdict(stage), seed, corpus.digest(), weights_digest(model)])
+    key = json.dumps([asdict(stage), seed, corpus.digest(), weights_digest(model)])
     losses = load_checkpoint(checkpoint, model, optimisers, key)
     weights = loss_weights(tokenizer, stage)
     model.train()

@@ -64,7 +64,9 @@ def test_all_sentences_are_read_from_the_stored_ids(
 ) -> None:
     rollouts, sentences, paths = shard
     run_main(monkeypatch, make_step("directions.activations", reader="base").values, paths)
-    keys, vectors = read_layer(tmp_path / "a.parquet", 1, -3)
+    keys, vectors = read_layer(tmp_path / "a.parquet", 1)
+    here = (keys["window_start"] == -3).to_numpy()
+    keys, vectors = keys.filter(window_start=-3), vectors[here]
     wanted = {(s["prompt_id"], s["sentence"]) for s in sentences if s["token_start"] >= 3}
     assert {(k["prompt_id"], k["sentence"]) for k in keys.to_dicts()} == wanted
     model = LlamaForCausalLM.from_pretrained(pair_folders["base"])

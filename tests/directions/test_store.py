@@ -32,14 +32,6 @@ def test_what_is_written_is_read(tmp_path: Path, dtype: str) -> None:
         assert keys.to_dicts() == KEY_ROWS
 
 
-def test_one_window_is_a_slice(tmp_path: Path) -> None:
-    vectors = write(tmp_path / "a.parquet")
-    keys, found = store.read_layer(tmp_path / "a.parquet", 4, 0)
-    assert np.array_equal(found, vectors[1, 5:])
-    assert keys["window_start"].unique().to_list() == [0]
-    assert len(store.read_layer(tmp_path / "a.parquet", 4, -1)[1]) == 0
-
-
 def test_a_row_group_holds_one_layer_under_the_schema(tmp_path: Path) -> None:
     write(tmp_path / "a.parquet")
     with pq.ParquetFile(tmp_path / "a.parquet") as file:

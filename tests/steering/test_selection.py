@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,7 @@ from repurpose.steering import selection
 from repurpose.study.settings import Selection
 from synthetic import built, make_study, settings_text
 
-RULES = Selection()
+RULES = Selection(metric="keyword_share", min_distinct_2=0.5, max_longest_run=4.0)
 
 
 def cell(keywords: int, **columns: Any) -> list[dict[str, Any]]:
@@ -60,7 +61,7 @@ def test_labelled_sentences_can_choose_instead_of_keywords() -> None:
     """Keywords in word salad are no backtracking."""
     salad, real = cell(50, layer=1, backtracking_sentences=0), cell(3, backtracking_sentences=9)
     assert choose(salad, real).layer == 1
-    chosen = choose(salad, real, rules=Selection(metric="backtracking_share"))
+    chosen = choose(salad, real, rules=replace(RULES, metric="backtracking_share"))
     assert chosen.layer == 2 and chosen.backtracking_share == pytest.approx(0.18)
     assert chosen.unsteered_backtracking_share == pytest.approx(0.04) and "backtracking share" in chosen.rule
 

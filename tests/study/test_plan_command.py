@@ -13,6 +13,7 @@ from tests.tiny import from_source
 
 from repurpose.study.plan import Shape, count_conditions, count_labelled, format_plan, plan_study, read_shape
 from repurpose.study.settings import read_study
+from repurpose.study.study_file import load_study
 
 ROOT = Path(__file__).parents[2]
 ENDPOINT = {"model": "m", "base_url": "http://127.0.0.1:9/v1", "input_price": 2.5, "output_price": 10.0}
@@ -61,7 +62,7 @@ def test_shipped_studies_plan_as_many_jobs_as_ever(name: str, tmp_path: Path) ->
     (total,) = {line.split()[1] for line in done.stdout.splitlines() if line.startswith("total ")}
     assert int(total) == SHIPPED[name] < 200
     shape = Shape(32, 4096) if name == "paper" else Shape(28, 1536)
-    assert value(plan_study(read_study(yaml.safe_load(file.read_text())), shape), "jobs") == int(total)
+    assert value(plan_study(load_study(file), shape), "jobs") == int(total)
 
 
 def test_conditions_are_those_of_the_sweep() -> None:

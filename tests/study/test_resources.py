@@ -25,15 +25,16 @@ from repurpose.study.settings import Activations, Magnitudes, Pair, Prompts, Rol
 
 WEIGHTS, PARAMETERS = 20e9, 10.0
 GIBIBYTE = 2**30
+SWEEP = Sweep("train", prompts=3, magnitudes=Magnitudes("l2", (-1.0, 0.0, 2.0, 4.0)), samples=2, max_new_tokens=10)
 STUDY = Study(
     study="by-hand",
     pair=Pair("base", "reasoning"),
     prompts=Prompts("organism", 7, 3),
+    sweeps={"grid": SWEEP},
     rollouts=Rollouts(shards=4, samples=2, max_new_tokens=100),
     activations=Activations(layers=(1, 3, 5), window_starts=(-8, -4)),
     vectors=Vectors(random_directions=20, shuffles=5),
 )
-SWEEP = Sweep("train", prompts=3, magnitudes=Magnitudes("l2", (-1.0, 0.0, 2.0, 4.0)), samples=2, max_new_tokens=10)
 ROWS = 3 * 2 * 10
 """Tokens of one condition of the sweep: 3 prompts x 2 samples x 10 tokens."""
 LAYERS = 6

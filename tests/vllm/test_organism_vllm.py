@@ -11,10 +11,10 @@ from typing import Any
 
 import polars as pl
 import pytest
-import yaml
 from server import ROOT, python
 
 from repurpose.data.files import read_table
+from repurpose.study.study_file import load_values
 
 pytestmark = [pytest.mark.slow, pytest.mark.vllm]
 RECORD = ROOT / "resources" / "organism" / "seeds" / "0.json"
@@ -24,9 +24,7 @@ NUMBERS = ("estimate", "low", "high", "threshold")
 
 
 def test_it_is_the_default_study_but_for_the_engine() -> None:
-    default, ours = (
-        yaml.safe_load((ROOT / name).read_text()) for name in ("config.yaml", "studies/organism-vllm.yaml")
-    )
+    default, ours = (load_values(ROOT / name) for name in ("config.yaml", "studies/organism-vllm.yaml"))
     assert {**default, "study": "organism-vllm", "engine": "vllm"} == ours
 
 

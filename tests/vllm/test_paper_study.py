@@ -23,6 +23,7 @@ from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
 from repurpose.data.files import read_table
 from repurpose.study.catalogue import AGREEMENT_FIGURES, FIGURES, TABLES
+from repurpose.study.study_file import load_values
 
 pytestmark = [pytest.mark.slow, pytest.mark.vllm]
 SPECIAL = ("<|begin_of_text|>", "<|end_of_text|>", "<｜begin▁of▁sentence｜>", "<｜end▁of▁sentence｜>", "<｜User｜>")
@@ -65,7 +66,7 @@ def make_model(folder: Path, seed: int, tokenizer: PreTrainedTokenizerFast) -> N
 
 def small_paper(url: str) -> dict[str, Any]:
     """The published study with other counts; without the size of its models, because these are small."""
-    study: dict[str, Any] = yaml.safe_load((ROOT / "studies" / "paper.yaml").read_text())
+    study = load_values(ROOT / "studies" / "paper.yaml")
     del study["pair"]["parameters"]
     study["prompts"] |= {"train": 10, "heldout": 10}
     study["rollouts"] |= {"max_new_tokens": 160, "shards": 1}

@@ -55,7 +55,7 @@ def plan(describe: Callable[[DAG], Described], snakefile: Path = Path("Snakefile
     """Plan the default study, or the one of a file, and return what is said of the graph of its jobs."""
     with SnakemakeApi(OutputSettings(quiet={Quietness.ALL})) as api:
         workflow = api.workflow(
-            resource_settings=ResourceSettings(cores=2),
+            resource_settings=ResourceSettings(cores=8),
             config_settings=ConfigSettings(configfiles=list(studies)),
             storage_settings=StorageSettings(),
             snakefile=snakefile,
@@ -76,7 +76,7 @@ def main() -> None:
     plans = {}
     for name, files in changes.items():
         with changed(files), contextlib.redirect_stdout(io.StringIO()):
-            if any(name.endswith(".py") for name in files):
+            if any(name.startswith("src/") for name in files):
                 forget_code()
             plans[name] = plan(name_jobs)
     json.dump(plans, sys.stdout)

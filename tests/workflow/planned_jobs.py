@@ -12,24 +12,36 @@ from typing import Any
 
 from plan import plan
 from snakemake.dag import DAG
+from snakemake.jobs import Job
 
 SNAKEFILE = Path(__file__).parents[2] / "Snakefile"
 RESOURCES = ("mem_mb", "runtime", "gpu")
 
 
 def describe_jobs(dag: DAG) -> list[dict[str, Any]]:
-    """Each job that would run: rule, wildcards, resources, outputs, command, what it waits for and who makes that."""
+    """Each job that would run: what it asks for, writes, runs and waits for, and who makes that."""
     return [
         {
             "rule": job.rule.name,
             "wildcards": dict(job.wildcards_dict),
-            "resources": [job.resources.get(name) for name in RESOURCES],
+            "resources": ask(job, attempt=1),
+            "resources at the second attempt": ask(job, attempt=2),
+            "threads": job.threads,
+            "retries": job.restart_times,
+            "local": job.rule.norun or job.rule.name in dag.workflow._localrules,
             "output": sorted(job.output),
+            "benchmark": job.benchmark,
             "command": job.shellcmd,
             "waits_for": {file: maker.rule.name for maker, files in dag.dependencies[job].items() for file in files},
         }
         for job in dag.needrun_jobs(exclude_finished=False)
     ]
+
+
+def ask(job: Job, attempt: int) -> list[int | None]:
+    """The resources that a job asks for at an attempt."""
+    job.attempt = attempt
+    return [job.resources.get(name) for name in RESOURCES]
 
 
 if __name__ == "__main__":

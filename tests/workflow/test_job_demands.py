@@ -12,11 +12,13 @@ import pytest
 import yaml
 from copied_project import ROOT
 
+from repurpose.study.study_file import load_values
+
 pytestmark = pytest.mark.workflow
 
 Job = dict[str, Any]
 STUDIES = {file.stem: file for file in sorted((ROOT / "studies").glob("*.yaml"))}
-STEERED_IN_VLLM = [name for name, file in STUDIES.items() if yaml.safe_load(file.read_text())["engine"] == "vllm"]
+STEERED_IN_VLLM = [name for name, file in STUDIES.items() if load_values(file)["engine"] == "vllm"]
 
 PAPER = {
     "sample_rollouts": (52_180, 18, 1),
@@ -45,6 +47,11 @@ Minutes: 15 + 1.5 x (16.06 GB / 0.2 GB/s = 80.3 s, and 8.03e9 / 3e13 s for each 
     layers      (1 +  2 readers x 32    x  4 magnitudes) x 10 prompts x 128 =   328,960:  88.1 s, 19.2
     ablation    (1 + 24 vectors, removed once)           x 30 prompts x 500 =   375,000: 100.4 s, 19.5
 """
+SMALL = {"sample_rollouts": 1, "read_activations": 1, "steer_to_select": 2, "steer": 1, "apply_lens": 1}
+SMALL |= dict.fromkeys(("check_parity", "measure_log_odds", "project_tokens"), 1)
+"""Threads of the rules that run a model, where it is a small one on a CPU."""
+LOCAL = {"make_prompts", "split_sentences", "select_site", "judge_claims", "draw_figure", "write_report", "all"}
+"""Rules too small to be jobs of a cluster."""
 READS = ("read_activations", "measure_log_odds", "apply_lens", "project_tokens")
 """Rules that read a model with transformers, on one card however many vLLM takes."""
 
@@ -53,7 +60,7 @@ READS = ("read_activations", "measure_log_odds", "apply_lens", "project_tokens")
 def plans(tmp_path_factory: pytest.TempPathFactory) -> dict[str, list[Job]]:
     """The jobs of each shipped study, and of the published one with two cards that share the model, or a server."""
     folder = tmp_path_factory.mktemp("plans")
-    paper = yaml.safe_load(STUDIES["paper"].read_text())
+    paper = load_values(STUDIES["paper"])
     served = {**paper["rollouts"], "engine": "openai", "endpoint": {"model": "r1", "base_url": "http://127.0.0.1:9/v1"}}
     changed = {"shared": {**paper, "vllm": {"tensor_parallel": 2}}, "served": {**paper, "rollouts": served}}
     for name, study in changed.items():
@@ -113,6 +120,40 @@ def test_models_are_checked_where_they_will_run_before_rollouts(plans: dict[str,
     assert checks("served") == [(False, False), (True, False)]
 
 
+def test_what_may_run_out_is_tried_again_with_twice_as_much(plans: dict[str, list[Job]]) -> None:
+    grown = [job for job in plans["paper"] if job["resources at the second attempt"] != job["resources"]]
+    assert {job["rule"] for job in grown} == {*SMALL, "compute_vectors", "compare_readers", "make_tables"}
+    for job in grown:
+        memory, minutes, gpus = job["resources"]
+        assert job["retries"] == 1
+        assert job["resources at the second attempt"][0] == 2 * memory
+        assert job["resources at the second attempt"][1:] in ([2 * minutes, gpus], [minutes, None])
+    assert {job["retries"] for job in [*plans["default"], *plans["organism-vllm"]]} == {0}
+
+
+def test_a_job_with_gpus_has_threads_to_feed_them(plans: dict[str, list[Job]]) -> None:
+    threads = {job["rule"]: job["threads"] for job in plans["paper"]}
+    assert {rule: threads[rule] for rule in SMALL} == dict.fromkeys(SMALL, 4)
+    assert {number for rule, number in threads.items() if rule not in SMALL} == {1}
+    assert {job["rule"]: job["threads"] for job in plans["organism-vllm"] if job["rule"] in SMALL} == SMALL
+    assert next(job["threads"] for job in plans["served"] if job["rule"] == "sample_rollouts") == 1
+
+
+def test_what_is_small_is_no_job_of_a_cluster(plans: dict[str, list[Job]]) -> None:
+    for name, jobs in plans.items():
+        assert {job["rule"] for job in jobs if job["local"]} == LOCAL, name
+    assert len(plans["default"]) == 45
+    assert len([job for job in plans["default"] if not job["local"]]) == 26  # figures alone were twelve
+
+
+def test_each_job_that_runs_a_model_is_measured_in_a_file_of_its_own(plans: dict[str, list[Job]]) -> None:
+    for name, jobs in plans.items():
+        measured = [job for job in jobs if job["benchmark"]]
+        assert {job["rule"] for job in measured} == {job["rule"] for job in jobs} & set(SMALL), name
+        assert len({job["benchmark"] for job in measured}) == len(measured)
+        assert all(f"/benchmarks/{job['rule']}" in job["benchmark"] for job in measured)
+
+
 def test_a_small_pair_asks_for_no_card_and_an_hour(plans: dict[str, list[Job]]) -> None:
     demands = asked(plans["organism-vllm"])
     assert {name.split()[0] for name in demands} == {name.split()[0] for name in PAPER}
@@ -127,7 +168,7 @@ def test_every_job_asks_for_memory_and_time(plans: dict[str, list[Job]]) -> None
 
 @pytest.mark.parametrize("name", STEERED_IN_VLLM)
 def test_nothing_is_steered_in_vllm_before_the_parity_of_its_own_target(name: str, plans: dict[str, list[Job]]) -> None:
-    study = yaml.safe_load(STUDIES[name].read_text())
+    study = load_values(STUDIES[name])
     steering = [job for job in plans[name] if steers(job)]
     found = sorted((job["wildcards"]["sweep"], job["wildcards"]["target"]) for job in steering)
     sweeps = study["sweeps"].items()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import json
 import os
+import re
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import asdict
@@ -15,7 +16,6 @@ import pytest
 import yaml
 from copied_project import Project, write_model
 
-from repurpose.study.code_digest import step_files
 from repurpose.study.pair_files import check_models
 from repurpose.study.settings import SettingsError, read_study
 
@@ -64,26 +64,6 @@ FIRST = {
     "sweeps.selection": "steer_to_select",
 }
 """The first rule that each section of the configuration replans; what follows it follows. None where nobody asks."""
-
-STEP_RULES = {
-    "rollouts.prompts": ("make_prompts",),
-    "rollouts.sampling": ("sample_rollouts",),
-    "rollouts.sentences": ("split_sentences",),
-    "labels.labelling": ("label_sentences",),
-    "directions.activations": ("read_activations",),
-    "directions.vectors": ("compute_vectors",),
-    "steering.sweeps": ("steer_to_select", "steer"),
-    "steering.measurements": ("measure_sweep selection", "measure_sweep"),
-    "steering.selection": ("select_site",),
-    "directions.cosines": ("compare_readers",),
-    "steering.log_odds": ("measure_log_odds",),
-    "directions.lens": ("apply_lens",),
-    "directions.projections": ("project_tokens",),
-    "results.tables": ("make_tables",),
-    "results.figures": ("draw_figure",),
-    "results.claims": ("judge_claims",),
-    "results.report": ("write_report",),
-}
 
 ALONE_INVALID = {
     "sweeps.selection.split",
@@ -258,48 +238,90 @@ def test_a_sweep_of_its_own_replans_no_other_sweep(leaf_plans: dict[str, list[st
             assert steered and all(name in job for job in steered), leaf
 
 
+CODE = {
+    "__init__.py": (),
+    "study/settings.py": (),
+    "study/resources.py": (),
+    "study/errors.py": (),
+    "study/catalogue.py": (),
+    "study/conditions.py": ("steer_to_select", "steer", "measure_log_odds", "apply_lens", "project_tokens"),
+    "data/command.py": (),
+    "data/journal.py": (),
+    "data/files.py": (),
+    "data/provenance.py": (),
+    "data/schemas.py": (),
+    "data/selected.py": ("select_site", "make_tables", "write_report"),
+    "data/statistics.py": ("compare_readers", "make_tables", "draw_figure", "judge_claims", "write_report"),
+    "data/csv_tables.py": ("make_tables", "draw_figure", "judge_claims", "write_report"),
+    "model/gpus.py": (),
+    "model/endpoint.py": (),
+    "model/hooks.py": ("sample_rollouts", "read_activations", "steer_to_select"),
+    "model/engines/transformers.py": ("sample_rollouts", "steer_to_select", "steer"),
+    "model/engines/vllm.py": (),
+    "model/engines/vllm_steering.py": (),
+    "model/engines/vllm_requirements.py": (),
+    "model/engines/api.py": (),
+    "organism/corpus.py": ("measure_sweep selection", "measure_sweep", "measure_log_odds"),
+    "rollouts/prompts.py": ("make_prompts",),
+    "labels/lexicon.py": ("label_sentences", "measure_sweep selection"),
+    "labels/llm/batch.py": (),
+    "labels/llm/annotator.py": (),
+    "labels/published/alignment.py": (),
+    "directions/lens.py": ("apply_lens",),
+    "directions/unit_directions.py": ("steer_to_select", "steer", "measure_log_odds", "apply_lens", "project_tokens"),
+    "steering/selection.py": ("select_site", "make_tables"),
+    "steering/check_parity.py": (),
+    "results/claims.py": ("judge_claims", "write_report"),
+    "results/figures/lens.py": ("draw_figure",),
+    "results/report/style.css": ("write_report",),
+}
+"""Which rules a change in a file replans first in the default study, which labels with the lexicon and runs in
+transformers; what follows them follows. Written out by hand."""
+
+SCHEMAS = {
+    "PROMPTS": ("make_prompts",),
+    "SENTENCES": ("split_sentences", "measure_sweep selection"),
+    "LABELS": ("label_sentences",),
+    "STEERED_LABELS": ("make_tables",),
+    "ACTIVATIONS": ("read_activations",),
+    "SWEEPS": ("steer_to_select", "steer"),
+    "LENS": ("apply_lens",),
+}
+"""Which rules another column in a schema replans first: those that write such a table, and those whose code builds on
+the code that does."""
+
+
+def with_edit(file: Path) -> str:
+    """A file with a line more, in which nothing happens but that it is code."""
+    return f"{file.read_text()}\n{'/* edited */' if file.suffix == '.css' else 'EDITED = 1'}\n"
+
+
+def with_column(package: Path, table: str) -> tuple[Path, str]:
+    """The module that holds a table's schema, and its text with one column more."""
+    modules = (package / "data").glob("*.py")
+    [file] = [file for file in modules if re.search(rf"^{table} = ", file.read_text(), re.MULTILINE)]
+    return file, f"{file.read_text()}\n{table} = pa.schema([*{table}, pa.field('added', pa.string())])\n"
+
+
 @pytest.fixture(scope="module")
-def module_plans(finished: Project) -> dict[str, list[str]]:
-    """The plan after comments in every module at once, and after code in each step's own module and a shared one."""
+def code_plans(finished: Project) -> dict[str, list[str]]:
+    """The plan after code in each file of the table, another column in each schema, comments in all modules at once."""
     package = finished.root / "src" / "repurpose"
-    files = {file for step in STEP_RULES for file in step_files(step, package) if file.suffix == ".py"}
-    texts = {str(file.relative_to(finished.root)): file.read_text() for file in files}
-    changes = {"comments": {name: f"# A comment.\n\n\n{text}\n\n# Another.\n" for name, text in texts.items()}}
-    for step in STEP_RULES:
-        if own := own_module(step, package):
-            name = str(own.relative_to(finished.root))
-            changes[step] = {name: f"{texts[name]}\nEDITED = 1\n"}
-    name = "src/repurpose/data/files.py"
-    return finished.plans({**changes, "shared": {name: f"{texts[name]}\nEDITED = 1\n"}})
+    edits = {name: (package / name, with_edit(package / name)) for name in CODE}
+    edits |= {table: with_column(package, table) for table in SCHEMAS}
+    changes = {name: {str(file.relative_to(finished.root)): text} for name, (file, text) in edits.items()}
+    texts = {str(file.relative_to(finished.root)): file.read_text() for file in package.rglob("*.py")}
+    comments = {name: f"# A comment.\n\n\n{text}\n\n# Another.\n" for name, text in texts.items()}
+    return finished.plans({**changes, "comments": comments})
 
 
-def own_module(step: str, package: Path) -> Path | None:
-    module = package.joinpath(*step.split("."))
-    places = (module.with_suffix(".py"), module / "__main__.py")
-    return next((file for file in places if file.is_file()), None)
+def test_a_comment_replans_nothing(code_plans: dict[str, list[str]]) -> None:
+    assert code_plans["comments"] == []
 
 
-@pytest.mark.slow
-def test_a_comment_replans_nothing(module_plans: dict[str, list[str]]) -> None:
-    assert module_plans["comments"] == []
-
-
-@pytest.mark.slow
-def test_code_that_all_steps_share_replans_everything(module_plans: dict[str, list[str]]) -> None:
-    assert rules_of(module_plans["shared"]) == set(FOLLOWS)
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("step", STEP_RULES)
-def test_code_replans_its_steps_and_what_follows(
-    finished: Project, module_plans: dict[str, list[str]], step: str
-) -> None:
-    package = finished.root / "src" / "repurpose"
-    module = own_module(step, package)
-    assert module, f"the step {step} has no module"
-    users = [name for name in STEP_RULES if module in step_files(name, package)]
-    assert step in users
-    assert rules_of(module_plans[step]) == follow(*(rule for name in users for rule in STEP_RULES[name]))
+@pytest.mark.parametrize("changed", [*CODE, *SCHEMAS])
+def test_code_replans_what_it_computes_and_what_follows(code_plans: dict[str, list[str]], changed: str) -> None:
+    assert rules_of(code_plans[changed]) == follow(*{**CODE, **SCHEMAS}[changed])
 
 
 def test_the_interpreter_replans_nothing(finished: Project) -> None:

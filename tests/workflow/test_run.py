@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -44,8 +45,44 @@ def test_memory_of_a_run_holds_no_absolute_path(finished: Project) -> None:
 def test_the_log_is_written_and_shown(project: Project) -> None:
     stand_in = project.root / "stand-in python"
     stand_in.write_text(stand_in.read_text().replace("set -euo", "echo a bar >&2; set -euo"))
-    assert "a bar" in project.run("--cores", "1", "results/organism/prompts.parquet")
+    assert "prompts: a bar\n" in project.run("--cores", "1", "results/organism/prompts.parquet")
     assert (project.root / "results/organism/logs/prompts.log").read_text() == "a bar\n"
+
+
+DRAWS_BARS = f"""#!/usr/bin/env bash
+# Draws progress bars for a quarter of a minute, and says something in between; then does what the stand-in does.
+{sys.executable} -c '
+import time
+from tqdm import tqdm
+for number in tqdm(range(60), mininterval=0, desc="reading"):
+    if number % 20 == 0:
+        tqdm.write(f"line {{number}} of " + 40 * "x")
+    time.sleep(0.25)
+' >&2
+exec "$QUICK" "$@"
+"""
+
+
+@pytest.mark.slow
+def test_jobs_side_by_side_mix_no_bars_and_each_says_how_far_it_is(project: Project) -> None:
+    project.run("--cores", "2", *[f"results/organism/sentences/{shard}.parquet" for shard in (0, 1)])
+    project.environment["QUICK"] = project.environment["REPURPOSE_PYTHON_MAIN"]
+    slow = project.root / "slow python"
+    slow.write_text(DRAWS_BARS)
+    slow.chmod(0o755)
+    project.environment["REPURPOSE_PYTHON_MAIN"] = str(slow)
+    targets = [f"results/organism/activations/{reader}/0.parquet" for reader in ("base", "reasoning")]
+    printed = project.run("--cores", "2", *targets)
+    assert "\r" not in printed and "|" not in printed and "it/s" not in printed
+    for reader in ("base", "reasoning"):
+        name = f"activations/{reader}/0"
+        said = [line.removeprefix(f"{name}: ") for line in printed.splitlines() if line.startswith(name)]
+        assert [line for line in said if line.startswith("line ")] == [f"line {n} of {40 * 'x'}" for n in (0, 20, 40)]
+        progress = [line for line in said if not line.startswith("line ")]
+        assert len(progress) == 1 and re.fullmatch(r"reading [6789]\d % done, 00:0\d to go", progress[0])
+        log = (project.root / f"results/organism/logs/{name}.log").read_bytes()
+        assert log.count(b"\r") > 50
+    assert printed.count("activations/base/0: ") == printed.count("activations/reasoning/0: ") == 4
 
 
 def test_a_failing_step_fails_the_run(project: Project) -> None:
@@ -53,6 +90,39 @@ def test_a_failing_step_fails_the_run(project: Project) -> None:
     stand_in.write_text("#!/usr/bin/env bash\necho broken >&2\nexit 3\n")
     project.run("--cores", "1", fails=True)
     assert (project.root / "results/organism/logs/prompts.log").read_text() == "broken\n"
+
+
+FAILING_STAND_IN = """#!/usr/bin/env bash
+# Stands in for steps of which one fails for a reason that it tells, and one is killed.
+case "$*" in
+    *rollouts.sampling*'"shard":0'*) echo noise; echo "repurpose rollouts.sampling: pair.base: no model"; exit 1 ;;
+    *rollouts.sampling*'"shard":1'*) echo noise; echo Killed; exit 137 ;;
+esac
+exec "$QUICK" "$@"
+"""
+
+
+def test_why_jobs_failed_is_said_last_and_once_for_each(project: Project) -> None:
+    project.environment["QUICK"] = project.environment["REPURPOSE_PYTHON_MAIN"]
+    failing = project.root / "failing python"
+    failing.write_text(FAILING_STAND_IN)
+    failing.chmod(0o755)
+    project.environment["REPURPOSE_PYTHON_MAIN"] = str(failing)
+    printed = project.run("--cores", "1", fails=True)
+    *_, said = printed.partition("At least one job did not complete successfully.\n")
+    first, second = sorted(said.strip().split("\n\n"))
+    assert first.splitlines() == [
+        "sample_rollouts failed; results/organism/logs/rollouts/0.log ends with:",
+        "repurpose rollouts.sampling: pair.base: no model",
+    ]
+    assert second.splitlines() == [
+        "sample_rollouts failed; results/organism/logs/rollouts/1.log ends with:",
+        *("noise", "Killed"),
+    ]
+
+
+def test_a_run_that_succeeds_says_nothing_of_failures(project: Project) -> None:
+    assert "failed" not in project.run("--cores", "1", "results/organism/prompts.parquet")
 
 
 def test_a_missing_engine_is_one_line_before_any_job_and_locks_nothing(project: Project) -> None:
@@ -128,6 +198,15 @@ def test_snakefmt_is_clean() -> None:
     )
 
 
+def test_what_each_model_took_is_kept(finished: Project) -> None:
+    """Beside the results and no part of them: a column each for seconds and for megabytes of memory."""
+    found = sorted((finished.root / "results" / "organism" / "benchmarks").rglob("*.tsv"))
+    assert len(found) == 2 + 4 + 1 + 4 + 2 + 1 + 2  # rollouts, activations, selection, sweeps, log-odds, lens, tokens
+    for file in found:
+        header, row = (line.split("\t") for line in file.read_text().splitlines())
+        assert header[:3] == ["s", "h:m:s", "max_rss"] and float(row[0]) > 0
+
+
 def test_snakemakes_own_report_is_written(finished: Project, tmp_path: Path) -> None:
     finished.run("--report", str(tmp_path / "report.zip"))
     assert (tmp_path / "report.zip").stat().st_size > 100_000
@@ -151,8 +230,8 @@ exec "{quick}" "$@"
 """
 
 
-def start_and_wait(project: Project, step: str) -> subprocess.Popen[bytes]:
-    """Start a run in a process group of its own and wait until the step is half done."""
+def start_and_wait(project: Project, step: str, until_slow: bool = True) -> subprocess.Popen[bytes]:
+    """Start a run in a process group of its own and wait until the step is half done, or who else touches `begun`."""
     quick = project.environment["REPURPOSE_PYTHON_MAIN"]
     slow = project.root / "slow python"
     slow.write_text(SLOW_STAND_IN.format(step=step, quick=quick))
@@ -170,7 +249,8 @@ def start_and_wait(project: Project, step: str) -> subprocess.Popen[bytes]:
     while not (project.root / "begun").exists():
         assert time.monotonic() < deadline and run.poll() is None
         time.sleep(0.05)
-    (project.root / "slow").unlink()
+    if until_slow:
+        (project.root / "slow").unlink()
     return run
 
 
@@ -194,6 +274,45 @@ def test_a_living_run_keeps_others_out(project: Project) -> None:
     finally:
         os.killpg(run.pid, signal.SIGKILL)
         run.wait()
+
+
+def test_a_second_call_leaves_the_locks_of_a_run_that_is_only_starting(project: Project) -> None:
+    """Two processes: one has locked its files and not started any job; the other plans, and then wants to run, too."""
+    snakefile = project.root / "Snakefile"
+    text = snakefile.read_text()
+    waits = "    import time\n    Path('begun').touch()\n    while Path('slow').exists():\n        time.sleep(0.1)\n"
+    assert text.count("onstart:\n") == 1
+    snakefile.write_text(text.replace("onstart:\n", f"onstart:\n{waits}"))
+    run = start_and_wait(project, "rollouts.prompts", until_slow=False)
+    locks = project.root / ".snakemake" / "locks"
+    try:
+        held = sorted(locks.iterdir())
+        assert held
+        project.run("-n", "--cores", "1")
+        assert sorted(locks.iterdir()) == held
+        assert "cannot be locked" in project.run("--cores", "1", fails=True)
+        assert sorted(locks.iterdir()) == held
+    finally:
+        os.killpg(run.pid, signal.SIGKILL)
+        run.wait()
+    (project.root / "slow").unlink()
+    project.run("--cores", "1", "results/organism/prompts.parquet")
+
+
+def test_of_two_calls_after_a_killed_run_no_two_do_the_same_work(project: Project) -> None:
+    run = start_and_wait(project, "rollouts.prompts")
+    os.killpg(run.pid, signal.SIGKILL)
+    run.wait()
+    command = [sys.executable, "-m", "snakemake", "--cores", "1", "results/organism/rollouts/0.parquet"]
+    outside = {**os.environ, **project.environment}
+    both = [
+        subprocess.Popen(command, cwd=project.root, env=outside, stderr=subprocess.PIPE, text=True) for _ in range(2)
+    ]
+    said = [process.communicate()[1] for process in both]
+    succeeded = [process.returncode == 0 for process in both]
+    assert any(succeeded), said
+    assert all(good or "cannot be locked" in text for good, text in zip(succeeded, said, strict=True)), said
+    assert project.calls() == ["rollouts.prompts", "rollouts.sampling"]
 
 
 ANNOTATORS: dict[str, dict[str, object]] = {

@@ -1,4 +1,8 @@
-# Needs: one shard of rollouts and sentences, the reader. Gives: activations/<reader>/<shard>.parquet.
+# Directions: activations of both readers, the vectors from them, and what the vectors are like.
+#
+# Needs: rollouts, sentences and labels of all shards, both models; after the first two rules also selection.json.
+# Gives: activations/<reader>/<shard>.parquet; vectors/<reader>.parquet, with controls; cosines.parquet, how alike the
+# two readers' vectors are; lens.parquet (Fig. 5); projections/<reader>.parquet, one row a token (Fig. 6).
 
 
 rule read_activations:
@@ -6,21 +10,24 @@ rule read_activations:
     input:
         rollouts="results/{study}/rollouts/{shard}.parquet",
         sentences="results/{study}/sentences/{shard}.parquet",
-        model=reader_model,
+        model=FILES.reader_model,
     output:
         activations="results/{study}/activations/{reader}/{shard}.parquet",
     log:
         "results/{study}/logs/activations/{reader}/{shard}.log",
+    benchmark:
+        "results/{study}/benchmarks/read_activations/{reader}/{shard}.tsv"
+    retries: JOBS.retries
     conda:
         "../../envs/main.yaml"
-    threads: 1
+    threads: cpu_threads(JOBS.gpus)
     resources:
-        mem_mb=MODEL_MEMORY,
-        runtime=MODEL_RUNTIME,
-        gpu=MODEL_GPUS,
+        mem_mb=growing(JOBS.memory),
+        runtime=growing(JOBS.minutes),
+        gpu=JOBS.gpus,
     params:
         settings=settings_of("directions.activations", "reader"),
-        python=main_python,
+        python=derived(PYTHON.python("main")),
     message:
         "Reading activations of the {wildcards.reader} model, shard {wildcards.shard}"
     shell:
@@ -29,30 +36,28 @@ rule read_activations:
         " --rollouts {input.rollouts:q}"
         " --sentences {input.sentences:q}"
         " --output {output.activations:q}"
-        " 2>&1 | tee {log:q} >&2"
-
-
-# Needs: all shards of labels and of one reader's activations. Gives: vectors/<reader>.parquet, with controls.
+        " 2>&1 | log_to {log:q}"
 
 
 rule compute_vectors:
     """Take the differences of means of one reader, and the control directions."""
     input:
-        labels=run_labels,
-        activations=reader_activations,
+        labels=FILES.run_labels,
+        activations=FILES.reader_activations,
     output:
         vectors="results/{run}/vectors/{reader}.parquet",
     log:
         "results/{run}/logs/vectors/{reader}.log",
+    retries: JOBS.retries
     conda:
         "../../envs/main.yaml"
     threads: 1
     resources:
-        mem_mb=4000,
+        mem_mb=growing(4000),
         runtime=60,
     params:
         settings=settings_of("directions.vectors", "reader"),
-        python=main_python,
+        python=derived(PYTHON.python("main")),
     message:
         "Computing vectors from the {wildcards.reader} model"
     shell:
@@ -61,33 +66,30 @@ rule compute_vectors:
         " --labels {input.labels:q}"
         " --activations {input.activations:q}"
         " --output {output.vectors:q}"
-        " 2>&1 | tee {log:q} >&2"
-
-
-# Needs: all shards of labels and of both readers' activations, selection.json.
-# Gives: cosines.parquet, how alike the two readers' vectors are on disjoint halves of the prompts.
+        " 2>&1 | log_to {log:q}"
 
 
 rule compare_readers:
     """Take the cosines between the readers' vectors at the selected site, no noise shared."""
     input:
-        labels=run_labels,
-        base=activations_of("base"),
-        reasoning=activations_of("reasoning"),
+        labels=FILES.run_labels,
+        base=FILES.activations_of("base"),
+        reasoning=FILES.activations_of("reasoning"),
         selection="results/{run}/selection.json",
     output:
         cosines="results/{run}/cosines.parquet",
     log:
         "results/{run}/logs/cosines.log",
+    retries: JOBS.retries
     conda:
         "../../envs/main.yaml"
     threads: 1
     resources:
-        mem_mb=4000,
+        mem_mb=growing(4000),
         runtime=60,
     params:
         settings=settings_of("directions.cosines"),
-        python=main_python,
+        python=derived(PYTHON.python("main")),
     message:
         "Comparing the readers' vectors"
     shell:
@@ -98,10 +100,7 @@ rule compare_readers:
         " --reasoning {input.reasoning:q}"
         " --selection {input.selection:q}"
         " --output {output.cosines:q}"
-        " 2>&1 | tee {log:q} >&2"
-
-
-# Needs: vectors of both readers, selection.json, both models. Gives: lens.parquet.
+        " 2>&1 | log_to {log:q}"
 
 
 rule apply_lens:
@@ -109,21 +108,24 @@ rule apply_lens:
     input:
         vectors=of_both("results/{run}/vectors/{reader}.parquet"),
         selection="results/{run}/selection.json",
-        models=[*model_files("base"), *model_files("reasoning")],
+        models=[*FILES.model("base"), *FILES.model("reasoning")],
     output:
         lens="results/{run}/lens.parquet",
     log:
         "results/{run}/logs/lens.log",
+    benchmark:
+        "results/{run}/benchmarks/apply_lens.tsv"
+    retries: JOBS.retries
     conda:
         "../../envs/main.yaml"
-    threads: 1
+    threads: cpu_threads(JOBS.gpus)
     resources:
-        mem_mb=MODEL_MEMORY,
-        runtime=MODEL_RUNTIME,
-        gpu=MODEL_GPUS,
+        mem_mb=growing(JOBS.memory),
+        runtime=growing(JOBS.minutes),
+        gpu=JOBS.gpus,
     params:
         settings=settings_of("directions.lens"),
-        python=main_python,
+        python=derived(PYTHON.python("main")),
     message:
         "Decoding the directions"
     shell:
@@ -132,35 +134,34 @@ rule apply_lens:
         " --vectors {input.vectors:q}"
         " --selection {input.selection:q}"
         " --output {output.lens:q}"
-        " 2>&1 | tee {log:q} >&2"
-
-
-# Needs: all rollouts and labels, vectors of both readers, selection.json, the reader.
-# Gives: projections/<reader>.parquet, one row a token (Fig. 6).
+        " 2>&1 | log_to {log:q}"
 
 
 rule project_tokens:
     """Project one reader's activation at each token on the direction."""
     input:
-        rollouts=all_rollouts(),
-        labels=run_labels,
+        rollouts=FILES.rollouts,
+        labels=FILES.run_labels,
         vectors=of_both("results/{run}/vectors/{reader}.parquet"),
         selection="results/{run}/selection.json",
-        model=reader_model,
+        model=FILES.reader_model,
     output:
         projections="results/{run}/projections/{reader}.parquet",
     log:
         "results/{run}/logs/projections/{reader}.log",
+    benchmark:
+        "results/{run}/benchmarks/project_tokens/{reader}.tsv"
+    retries: JOBS.retries
     conda:
         "../../envs/main.yaml"
-    threads: 1
+    threads: cpu_threads(JOBS.gpus)
     resources:
-        mem_mb=MODEL_MEMORY,
-        runtime=MODEL_RUNTIME,
-        gpu=MODEL_GPUS,
+        mem_mb=growing(JOBS.memory),
+        runtime=growing(JOBS.minutes),
+        gpu=JOBS.gpus,
     params:
         settings=settings_of("directions.projections", "reader"),
-        python=main_python,
+        python=derived(PYTHON.python("main")),
     message:
         "Projecting the {wildcards.reader} model's tokens"
     shell:
@@ -171,4 +172,4 @@ rule project_tokens:
         " --vectors {input.vectors:q}"
         " --selection {input.selection:q}"
         " --output {output.projections:q}"
-        " 2>&1 | tee {log:q} >&2"
+        " 2>&1 | log_to {log:q}"

@@ -1,21 +1,24 @@
-# Needs: sentences/<shard>.parquet. Gives: labels/<annotator>/<shard>.parquet, a label for each sentence; of language
-# models also what they cost, and steered_labels/<annotator>.parquet, labels of some steered rollouts. Raw replies lie in
-# results/replies/, which all studies share and no rule declares, so that no failed job and no new plan can delete what
-# was paid for.
+# Labels: what each annotator says of the sentences, and how far the annotators agree.
+#
+# Needs: sentences and rollouts of all shards; of steered text a sweep.
+# Gives: labels/<annotator>/<shard>.parquet, a label for each sentence; of language models also what they cost, and
+# steered_labels/<annotator>.parquet, labels of some steered rollouts; with several annotators tables/agreement.csv and
+# confusion.csv. Raw replies lie in results/replies/, which all studies share and no rule declares, so that no failed
+# job and no new plan can delete what was paid for.
 
 
 rule label_sentences:
     """Label all sentences by rules or from published annotations, which may hold chains of a few shards alone."""
     input:
-        sentences=all_sentences(),
-        rollouts=all_rollouts(),
-        published=published_file,
+        sentences=FILES.sentences,
+        rollouts=FILES.rollouts,
+        published=FILES.published_file,
     output:
-        labels=expand("results/{{study}}/labels/{{annotator}}/{shard}.parquet", shard=SHARDS),
+        labels=FILES.shards("results/{study}/labels/{annotator}/{shard}.parquet"),
     log:
         "results/{study}/logs/labels/{annotator}.log",
     wildcard_constraints:
-        annotator=one_of(RULES_THAT_LABEL),
+        annotator=one_of(FILES.rules_that_label),
     conda:
         "../../envs/main.yaml"
     threads: 1
@@ -24,7 +27,7 @@ rule label_sentences:
         runtime=30,
     params:
         settings=settings_of("labels.labelling", "annotator"),
-        python=main_python,
+        python=derived(PYTHON.python("main")),
     message:
         "Labelling sentences by {wildcards.annotator}"
     shell:
@@ -33,21 +36,21 @@ rule label_sentences:
         " --sentences {input.sentences:q}"
         " --rollouts {input.rollouts:q}"
         " --output {output.labels:q}"
-        " 2>&1 | tee {log:q} >&2"
+        " 2>&1 | log_to {log:q}"
 
 
 rule label_with_model:
     """Let a language model label all sentences: one job, so that its limits on requests and cost hold for the study."""
     input:
-        sentences=all_sentences(),
-        instructions=instructions_file,
+        sentences=FILES.sentences,
+        instructions=FILES.instructions_file,
     output:
-        labels=expand("results/{{study}}/labels/{{annotator}}/{shard}.parquet", shard=SHARDS),
+        labels=FILES.shards("results/{study}/labels/{annotator}/{shard}.parquet"),
         usage="results/{study}/labels/{annotator}/usage.parquet",
     log:
         "results/{study}/logs/labels/{annotator}.log",
     wildcard_constraints:
-        annotator=one_of(MODELS_THAT_LABEL),
+        annotator=one_of(FILES.models_that_label),
     conda:
         "../../envs/main.yaml"
     threads: 1
@@ -56,7 +59,7 @@ rule label_with_model:
         runtime=1440,
     params:
         settings=settings_of("labels.labelling", "annotator"),
-        python=main_python,
+        python=derived(PYTHON.python("main")),
     message:
         "Labelling sentences by {wildcards.annotator}"
     shell:
@@ -65,7 +68,7 @@ rule label_with_model:
         " --sentences {input.sentences:q}"
         " --usage {output.usage:q}"
         " --output {output.labels:q}"
-        " 2>&1 | tee {log:q} >&2"
+        " 2>&1 | log_to {log:q}"
 
 
 rule label_steered:
@@ -74,14 +77,14 @@ rule label_steered:
         sweep=f"results/{{run}}/sweeps/{STUDY.labels.steered_sweep}/reasoning.parquet",
         # after the labels of the same annotator that the study stands on: these have the first call on `max_cost`
         first=f"results/{STUDY.study}/labels/{{annotator}}/usage.parquet",
-        instructions=instructions_file,
+        instructions=FILES.instructions_file,
     output:
         labels="results/{run}/steered_labels/{annotator}.parquet",
         usage="results/{run}/steered_labels/{annotator}_usage.parquet",
     log:
         "results/{run}/logs/steered_labels/{annotator}.log",
     wildcard_constraints:
-        annotator=one_of(MODELS_THAT_LABEL),
+        annotator=one_of(FILES.models_that_label),
     conda:
         "../../envs/main.yaml"
     threads: 1
@@ -90,7 +93,7 @@ rule label_steered:
         runtime=1440,
     params:
         settings=settings_of("labels.steered_labels", "annotator"),
-        python=main_python,
+        python=derived(PYTHON.python("main")),
     message:
         "Labelling steered rollouts by {wildcards.annotator}"
     shell:
@@ -99,16 +102,13 @@ rule label_steered:
         " --sweep {input.sweep:q}"
         " --usage {output.usage:q}"
         " --output {output.labels:q}"
-        " 2>&1 | tee {log:q} >&2"
-
-
-# Needs: labels of all annotators, where the study has several. Gives: tables/agreement.csv and confusion.csv.
+        " 2>&1 | log_to {log:q}"
 
 
 rule compare_annotators:
     """Measure how far the annotators agree on the same sentences."""
     input:
-        labels=[path for name in ANNOTATORS for path in labels_by(name)],
+        labels=FILES.all_labels,
     output:
         tables=expand("results/{{run}}/tables/{table}.csv", table=AGREEMENT_TABLES),
     log:
@@ -121,7 +121,7 @@ rule compare_annotators:
         runtime=30,
     params:
         settings=settings_of("labels.compare_annotators"),
-        python=main_python,
+        python=derived(PYTHON.python("main")),
     message:
         "Comparing the annotators"
     shell:
@@ -129,4 +129,4 @@ rule compare_annotators:
         " --settings {params.settings:q}"
         " --labels {input.labels:q}"
         " --output {output.tables:q}"
-        " 2>&1 | tee {log:q} >&2"
+        " 2>&1 | log_to {log:q}"

@@ -14,9 +14,9 @@ rule train_organism:
         mem_mb=8000,
         runtime=300,
     params:
-        folder=organism_folder,
-        python=main_python,
+        folder=derived((ROOT / "resources" / "organism").as_posix()),
+        python=derived(PYTHON.python("main")),
     message:
         "Training the embedded pair"
     shell:
-        "{params.python:q} -m organism_training --output {params.folder:q} 2>&1 | tee {log:q} >&2"
+        "{params.python:q} -m organism_training --output {params.folder:q} 2>&1 | log_to {log:q}"

@@ -1,38 +1,50 @@
-# Needs: everything measured. Gives: tables/<table>.csv, one small CSV per figure, with intervals.
+# Results: tables, the verdicts on the claims, figures, the report.
+#
+# Needs: everything measured; figures need tables/<figure>.csv and nothing else, so that drawing again never computes
+# again. Gives: tables/<table>.csv, one small CSV per figure, with intervals; claims.csv, each claim of the paper with
+# estimate, interval and verdict; figures/<figure>.svg and .png; report.html, one self-contained page, and claims.md,
+# the claims to read.
+
+
+localrules:
+    judge_claims,
+    draw_figure,
+    write_report,
 
 
 rule make_tables:
     """Sum the measurements up in small tables, intervals clustered by prompt."""
     input:
-        measurements=all_measurements(),
+        measurements=FILES.measurements,
         vectors=of_both("results/{run}/vectors/{reader}.parquet"),
         cosines="results/{run}/cosines.parquet",
-        rollouts=all_rollouts(),
-        labels=run_labels,
-        others=other_labels,
-        steered=steered_labels(),
+        rollouts=FILES.rollouts,
+        labels=FILES.run_labels,
+        others=FILES.other_labels,
+        steered=FILES.steered_labels,
         logodds=of_both("results/{run}/logodds/{reader}.parquet"),
         lens="results/{run}/lens.parquet",
         projections=of_both("results/{run}/projections/{reader}.parquet"),
         selection="results/{run}/selection.json",
     output:
         report(
-            expand("results/{{run}}/tables/{table}.csv", table=TABLES),
+            FILES.tables,
             caption="../report/table.rst",
             category="Tables",
         ),
     log:
         "results/{run}/logs/tables.log",
+    retries: JOBS.retries
     conda:
         "../../envs/main.yaml"
     threads: 1
     resources:
-        mem_mb=4000,
+        mem_mb=growing(4000),
         runtime=60,
     params:
         settings=settings_of("results.tables"),
-        python=main_python,
-        folder=folder_of_output,
+        python=derived(PYTHON.python("main")),
+        folder=lambda wildcards, output: str(Path(output[0]).parent),
     message:
         "Making tables"
     shell:
@@ -50,16 +62,13 @@ rule make_tables:
         " --projections {input.projections:q}"
         " --selection {input.selection:q}"
         " --output {params.folder:q}"
-        " 2>&1 | tee {log:q} >&2"
-
-
-# Needs: all tables. Gives: claims.csv, each claim of the paper with estimate, interval and verdict.
+        " 2>&1 | log_to {log:q}"
 
 
 rule judge_claims:
     """Read the verdict on each claim off the tables."""
     input:
-        tables=all_tables(),
+        tables=FILES.tables,
     output:
         csv=report("results/{run}/claims.csv", caption="../report/claims.rst", category="Claims"),
     log:
@@ -72,7 +81,7 @@ rule judge_claims:
         runtime=10,
     params:
         settings=settings_of("results.claims"),
-        python=main_python,
+        python=derived(PYTHON.python("main")),
     message:
         "Judging the claims"
     shell:
@@ -80,11 +89,7 @@ rule judge_claims:
         " --settings {params.settings:q}"
         " --tables {input.tables:q}"
         " --output {output.csv:q}"
-        " 2>&1 | tee {log:q} >&2"
-
-
-# Needs: tables/<figure>.csv and nothing else, so that drawing again never computes again.
-# Gives: figures/<figure>.svg and .png.
+        " 2>&1 | log_to {log:q}"
 
 
 rule draw_figure:
@@ -114,7 +119,7 @@ rule draw_figure:
         runtime=10,
     params:
         settings=settings_of("results.figures", "figure"),
-        python=main_python,
+        python=derived(PYTHON.python("main")),
     message:
         "Drawing figure {wildcards.figure}"
     shell:
@@ -122,21 +127,17 @@ rule draw_figure:
         " --settings {params.settings:q}"
         " --table {input.table:q}"
         " --output {output.svg:q} {output.png:q}"
-        " 2>&1 | tee {log:q} >&2"
-
-
-# Needs: claims, tables, figures, and rollouts and labels to show some. Gives: report.html, one self-contained page, and
-# claims.md, the claims to read.
+        " 2>&1 | log_to {log:q}"
 
 
 rule write_report:
     """Put claims, figures, numbers and some rollouts on one page, and the claims on another."""
     input:
         claims="results/{run}/claims.csv",
-        tables=[*all_tables(), *agreement_tables()],
-        figures=all_figures("svg"),
-        rollouts=all_rollouts(),
-        labels=run_labels,
+        tables=[*FILES.tables, *FILES.agreement_tables],
+        figures=FILES.figures("svg"),
+        rollouts=FILES.rollouts,
+        labels=FILES.run_labels,
         selection="results/{run}/selection.json",
     output:
         page=report("results/{run}/report.html", caption="../report/report.rst", category="Report"),
@@ -151,7 +152,7 @@ rule write_report:
         runtime=10,
     params:
         settings=settings_of("results.report"),
-        python=main_python,
+        python=derived(PYTHON.python("main")),
     message:
         "Writing the report"
     shell:
@@ -164,4 +165,4 @@ rule write_report:
         " --labels {input.labels:q}"
         " --selection {input.selection:q}"
         " --output {output.page:q} {output.claims:q}"
-        " 2>&1 | tee {log:q} >&2"
+        " 2>&1 | log_to {log:q}"

@@ -1,10 +1,18 @@
-# Needs: the study's prompt source, if that is a file. Gives: prompts.parquet, train and held-out.
+# Rollouts: prompts, the generator's answers to them, their sentences.
+#
+# Needs: the study's prompt source, if that is a file; the generator.
+# Gives: prompts.parquet, train and held-out; rollouts/<shard>.parquet; sentences/<shard>.parquet, spans without labels.
+
+
+localrules:
+    make_prompts,
+    split_sentences,
 
 
 rule make_prompts:
     """Draw the prompts and split them, before anything else is made."""
     input:
-        source=prompt_source(),
+        source=FILES.prompt_source,
     output:
         prompts="results/{study}/prompts.parquet",
     log:
@@ -17,40 +25,40 @@ rule make_prompts:
         runtime=10,
     params:
         settings=settings_of("rollouts.prompts"),
-        python=main_python,
+        python=derived(PYTHON.python("main")),
     message:
         "Making prompts"
     shell:
         "{params.python:q} -m repurpose.rollouts.prompts"
         " --settings {params.settings:q}"
         " --output {output.prompts:q}"
-        " 2>&1 | tee {log:q} >&2"
-
-
-# Needs: prompts.parquet, the generator. Gives: rollouts/<shard>.parquet, the answers that are read.
+        " 2>&1 | log_to {log:q}"
 
 
 rule sample_rollouts:
     """Let the generator answer one shard of the prompts."""
     input:
         prompts="results/{study}/prompts.parquet",
-        model=model_files(GENERATOR),
+        model=FILES.model(STUDY.rollouts.generator),
     output:
         rollouts="results/{study}/rollouts/{shard}.parquet",
     log:
         "results/{study}/logs/rollouts/{shard}.log",
+    benchmark:
+        "results/{study}/benchmarks/sample_rollouts/{shard}.tsv"
+    retries: JOBS.retries
     conda:
-        ROLLOUTS_CONDA
-    threads: 1
+        f"../../envs/{PYTHON.sampling}.yaml"
+    threads: cpu_threads(JOBS.sampling_gpus)
     resources:
-        mem_mb=MODEL_MEMORY if SAMPLES_HERE else host_megabytes(0),
-        runtime=MODEL_RUNTIME,
-        gpu=ENGINE_GPUS if SAMPLES_HERE else 0,
+        mem_mb=growing(JOBS.sampling_memory),
+        runtime=growing(JOBS.minutes),
+        gpu=JOBS.sampling_gpus,
     params:
         settings=settings_of("rollouts.sampling", "shard"),
-        python=rollouts_python,
-        check=check_of_annotators,
-        models=check_of_models,
+        python=derived(PYTHON.python(PYTHON.sampling)),
+        check=derived(CHECKS.annotators()),
+        models=derived(CHECKS.models(FILES.prompts)),
     message:
         "Sampling rollouts, shard {wildcards.shard}"
     shell:
@@ -58,10 +66,7 @@ rule sample_rollouts:
         " --settings {params.settings:q}"
         " --prompts {input.prompts:q}"
         " --output {output.rollouts:q})"
-        " 2>&1 | tee {log:q} >&2"
-
-
-# Needs: rollouts/<shard>.parquet. Gives: sentences/<shard>.parquet, spans without labels.
+        " 2>&1 | log_to {log:q}"
 
 
 rule split_sentences:
@@ -80,7 +85,7 @@ rule split_sentences:
         runtime=30,
     params:
         settings=settings_of("rollouts.sentences"),
-        python=main_python,
+        python=derived(PYTHON.python("main")),
     message:
         "Cutting sentences, shard {wildcards.shard}"
     shell:
@@ -88,4 +93,4 @@ rule split_sentences:
         " --settings {params.settings:q}"
         " --rollouts {input.rollouts:q}"
         " --output {output.sentences:q}"
-        " 2>&1 | tee {log:q} >&2"
+        " 2>&1 | log_to {log:q}"

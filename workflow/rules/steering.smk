@@ -1,28 +1,39 @@
-# Needs: prompts.parquet, vectors of both readers, the target. Only where the study's engine is vLLM.
-# Gives: parity/<target>.json, the proof that is wanted before the target is steered. Where it is made anew, the sweeps
-# behind it are planned, too; what their journals hold is not computed twice.
+# Steering: sweeps over the prompts, what is measured on them, the site and magnitude that are chosen.
+#
+# Needs: prompts.parquet, vectors of both readers, the targets; for log-odds also rollouts and labels.
+# Gives: sweeps/<sweep>/<target>.parquet, steered rollouts, one job for a whole grid on one target;
+# measurements/<sweep>/<target>.parquet, a column per metric; selection.json; logodds/<target>.parquet. Where the
+# study's engine is vLLM also parity/<target>.json: where that is made anew, the sweeps behind it are planned, too; what
+# their journals hold is not computed twice.
+
+
+localrules:
+    select_site,
 
 
 rule check_parity:
     """Prove that vLLM steers one target as the transformers engine does."""
     input:
-        prompts=f"results/{STUDY.study}/prompts.parquet",
+        prompts=FILES.prompts,
         vectors=of_both("results/{run}/vectors/{reader}.parquet"),
-        model=target_model,
+        model=FILES.target_model,
     output:
         parity="results/{run}/parity/{target}.json",
     log:
         "results/{run}/logs/parity/{target}.log",
+    benchmark:
+        "results/{run}/benchmarks/check_parity/{target}.tsv"
+    retries: JOBS.retries
     conda:
-        ENGINE_CONDA
-    threads: 1
+        f"../../envs/{PYTHON.steering}.yaml"
+    threads: cpu_threads(JOBS.engine_gpus)
     resources:
-        mem_mb=2 * MODEL_MEMORY,  # both engines may hold float32 weights
-        runtime=MODEL_RUNTIME,
-        gpu=ENGINE_GPUS,
+        mem_mb=growing(2 * JOBS.memory),  # both engines may hold float32 weights
+        runtime=growing(JOBS.minutes),
+        gpu=JOBS.engine_gpus,
     params:
         settings=settings_of("steering.check_parity", "target"),
-        python=vllm_python,
+        python=derived(PYTHON.python("vllm")),
     message:
         "Comparing vLLM with transformers, the {wildcards.target} model steered"
     shell:
@@ -31,36 +42,35 @@ rule check_parity:
         " --prompts {input.prompts:q}"
         " --vectors {input.vectors:q}"
         " --output {output.parity:q}"
-        " 2>&1 | tee {log:q} >&2"
-
-
-# Needs: prompts.parquet, vectors of both readers, the target; but for the selection sweep also selection.json.
-# Gives: sweeps/<sweep>/<target>.parquet, steered rollouts, one job for a whole grid on one target.
+        " 2>&1 | log_to {log:q}"
 
 
 rule steer_to_select:
     """Run the sweep on training prompts from which site and magnitude are chosen."""
     input:
-        prompts=f"results/{STUDY.study}/prompts.parquet",
+        prompts=FILES.prompts,
         vectors=of_both("results/{run}/vectors/{reader}.parquet"),
-        model=target_model,
-        parity=checked_parity(),
+        model=FILES.target_model,
+        parity=FILES.parity,
     output:
         sweep="results/{run}/sweeps/{sweep}/{target}.parquet",
     log:
         "results/{run}/logs/sweeps/{sweep}/{target}.log",
+    benchmark:
+        "results/{run}/benchmarks/steer_to_select/{sweep}/{target}.tsv"
     wildcard_constraints:
         sweep=STUDY.selection.sweep,
+    retries: JOBS.retries
     conda:
-        ENGINE_CONDA
-    threads: 2  # no other job can run beside this one; on a CPU each thread of a small model is a process
+        f"../../envs/{PYTHON.steering}.yaml"
+    threads: cpu_threads(JOBS.engine_gpus, otherwise=2)  # no other job can run beside this one; each is a process
     resources:
-        mem_mb=MODEL_MEMORY,
-        runtime=sweep_runtime,
-        gpu=ENGINE_GPUS,
+        mem_mb=growing(JOBS.memory),
+        runtime=JOBS.sweep_minutes,
+        gpu=JOBS.engine_gpus,
     params:
         settings=settings_of("steering.sweeps", "sweep", "target"),
-        python=engine_python,
+        python=derived(PYTHON.python(PYTHON.steering)),
     message:
         "Steering the {wildcards.target} model, sweep {wildcards.sweep}"
     shell:
@@ -69,34 +79,37 @@ rule steer_to_select:
         " --prompts {input.prompts:q}"
         " --vectors {input.vectors:q}"
         " --output {output.sweep:q}"
-        " 2>&1 | tee {log:q} >&2"
+        " 2>&1 | log_to {log:q}"
 
 
 rule steer:
     """Run one sweep on one target, at the selected site where the study says so."""
     input:
-        prompts=f"results/{STUDY.study}/prompts.parquet",
+        prompts=FILES.prompts,
         vectors=of_both("results/{run}/vectors/{reader}.parquet"),
         selection="results/{run}/selection.json",
-        model=target_model,
-        parity=checked_parity(),
+        model=FILES.target_model,
+        parity=FILES.parity,
     output:
         sweep="results/{run}/sweeps/{sweep}/{target}.parquet",
     log:
         "results/{run}/logs/sweeps/{sweep}/{target}.log",
+    benchmark:
+        "results/{run}/benchmarks/steer/{sweep}/{target}.tsv"
     wildcard_constraints:
-        sweep="|".join(name for name in STUDY.sweeps if name != STUDY.selection.sweep) or "none",
+        sweep=one_of(name for name in STUDY.sweeps if name != STUDY.selection.sweep),
     priority: 10  # the longest jobs first, so that the short ones fill what is left
+    retries: JOBS.retries
     conda:
-        ENGINE_CONDA
-    threads: 1
+        f"../../envs/{PYTHON.steering}.yaml"
+    threads: cpu_threads(JOBS.engine_gpus)
     resources:
-        mem_mb=MODEL_MEMORY,
-        runtime=sweep_runtime,
-        gpu=ENGINE_GPUS,
+        mem_mb=growing(JOBS.memory),
+        runtime=JOBS.sweep_minutes,
+        gpu=JOBS.engine_gpus,
     params:
         settings=settings_of("steering.sweeps", "sweep", "target"),
-        python=engine_python,
+        python=derived(PYTHON.python(PYTHON.steering)),
     message:
         "Steering the {wildcards.target} model, sweep {wildcards.sweep}"
     shell:
@@ -106,10 +119,7 @@ rule steer:
         " --vectors {input.vectors:q}"
         " --selection {input.selection:q}"
         " --output {output.sweep:q}"
-        " 2>&1 | tee {log:q} >&2"
-
-
-# Needs: sweeps/<sweep>/<target>.parquet. Gives: measurements/<sweep>/<target>.parquet, a column per metric.
+        " 2>&1 | log_to {log:q}"
 
 
 rule measure_sweep:
@@ -128,7 +138,7 @@ rule measure_sweep:
         runtime=30,
     params:
         settings=settings_of("steering.measurements"),
-        python=main_python,
+        python=derived(PYTHON.python("main")),
     message:
         "Measuring sweep {wildcards.sweep} on the {wildcards.target} model"
     shell:
@@ -136,10 +146,7 @@ rule measure_sweep:
         " --settings {params.settings:q}"
         " --sweep {input.sweep:q}"
         " --output {output.measurements:q}"
-        " 2>&1 | tee {log:q} >&2"
-
-
-# Needs: the selection sweep's measurements on the reasoning model. Gives: selection.json, site and magnitude.
+        " 2>&1 | log_to {log:q}"
 
 
 rule select_site:
@@ -158,7 +165,7 @@ rule select_site:
         runtime=10,
     params:
         settings=settings_of("steering.selection"),
-        python=main_python,
+        python=derived(PYTHON.python("main")),
     message:
         "Selecting layer, window and magnitude"
     shell:
@@ -166,35 +173,34 @@ rule select_site:
         " --settings {params.settings:q}"
         " --measurements {input.measurements:q}"
         " --output {output.selection:q}"
-        " 2>&1 | tee {log:q} >&2"
-
-
-# Needs: all rollouts and labels, vectors of both readers, selection.json, the target.
-# Gives: logodds/<target>.parquet, the change of a keyword's log-odds where both models read the same text.
+        " 2>&1 | log_to {log:q}"
 
 
 rule measure_log_odds:
     """Steer one target on prefixes of the rollouts and read what it would say next."""
     input:
-        rollouts=all_rollouts(),
-        labels=run_labels,
+        rollouts=FILES.rollouts,
+        labels=FILES.run_labels,
         vectors=of_both("results/{run}/vectors/{reader}.parquet"),
         selection="results/{run}/selection.json",
-        model=target_model,
+        model=FILES.target_model,
     output:
         logodds="results/{run}/logodds/{target}.parquet",
     log:
         "results/{run}/logs/logodds/{target}.log",
+    benchmark:
+        "results/{run}/benchmarks/measure_log_odds/{target}.tsv"
+    retries: JOBS.retries
     conda:
         "../../envs/main.yaml"
-    threads: 1
+    threads: cpu_threads(JOBS.gpus)
     resources:
-        mem_mb=MODEL_MEMORY,
-        runtime=MODEL_RUNTIME,
-        gpu=MODEL_GPUS,
+        mem_mb=growing(JOBS.memory),
+        runtime=growing(JOBS.minutes),
+        gpu=JOBS.gpus,
     params:
         settings=settings_of("steering.log_odds", "target"),
-        python=main_python,
+        python=derived(PYTHON.python("main")),
     message:
         "Reading log-odds of the steered {wildcards.target} model"
     shell:
@@ -205,4 +211,4 @@ rule measure_log_odds:
         " --vectors {input.vectors:q}"
         " --selection {input.selection:q}"
         " --output {output.logodds:q}"
-        " 2>&1 | tee {log:q} >&2"
+        " 2>&1 | log_to {log:q}"

@@ -36,6 +36,17 @@ class Estimate(NamedTuple):
 UNDEFINED = Estimate(float("nan"), float("nan"), float("nan"))
 
 
+def spread(name: str, estimate: Estimate, stem: str | None = None) -> dict[str, float | None]:
+    """Return an estimate as columns: its name, and `low` and `high` after a stem (the name); undefined is null."""
+    stem = f"{name}_" if stem is None else stem
+    return dict(zip((name, f"{stem}low", f"{stem}high"), map(defined, estimate), strict=True))
+
+
+def defined(value: float) -> float | None:
+    """Return a number; null where it is not defined."""
+    return float(value) if math.isfinite(value) else None
+
+
 def draw_weights(prompts: int, resamples: int, seed: int) -> Array:
     """Draw how often each prompt occurs in each resample; equal arguments give equal weights."""
     rng = np.random.default_rng([seed, prompts, zlib.crc32(b"bootstrap")])

@@ -24,7 +24,7 @@ Row = dict[str, Any]
 
 def read_shard(settings: StepSettings, rollouts: Sequence[Row], sentences: Sequence[Row], output: Path) -> None:
     """Read all windows of a shard and write its ACTIVATIONS file."""
-    chosen, reader = settings.activations, settings.values["reader"]
+    chosen, reader = settings.activations, settings.reader
     check_same_ids(load_tokenizer(settings.pair, "base"), load_tokenizer(settings.pair, "reasoning"))
     layers = asked_layers(chosen.layers, load_config(settings.pair, reader).num_hidden_layers)
     sequences = [TokenSequence(r["prompt_token_ids"] + r["token_ids"], len(r["prompt_token_ids"])) for r in rollouts]

@@ -29,7 +29,7 @@ from repurpose.data.files import TableError, read_table, write_table
 from repurpose.data.provenance import provenance
 from repurpose.data.schemas import COSINES
 from repurpose.data.selected import Selected, read_selected
-from repurpose.data.statistics import UNDEFINED, Estimate, draw_weights, interval
+from repurpose.data.statistics import UNDEFINED, Estimate, defined, draw_weights, interval, spread
 from repurpose.directions.vectors import (
     Site,
     Sums,
@@ -153,26 +153,15 @@ def describe(cosines: Array, level: float, prompts: int) -> Row:
     whether there is any direction, and there low errs on the safe side.
     """
     study, draws = cosines[:, 0], cosines[:, 1:]
-    ends = [_ends(some, level, prompts) for some in draws]
+    low, high = interval(draws.T, level, prompts)
     shift = study[CROSS] - np.nanmean(draws[CROSS]) if np.isfinite(draws[CROSS]).any() else math.nan
-    low, high = ends[CROSS]
-    row = _columns("cross_half", Estimate(study[CROSS], low + shift, high + shift))
+    row = spread("cross_half", Estimate(study[CROSS], low[CROSS] + shift, high[CROSS] + shift))
     for name, place in (("base", BASE), ("reasoning", REASONING)):
-        row |= {f"reliability_{name}": study[place], f"reliability_{name}_low": ends[place][0]}
+        row |= {f"reliability_{name}": defined(study[place]), f"reliability_{name}_low": defined(low[place])}
     true = UNDEFINED
-    if min(ends[BASE][0], ends[REASONING][0]) > 0:
-        true = Estimate(disattenuate(cosines)[0], *_ends(disattenuate(draws), level, prompts))
-    row |= _columns("disattenuated", true)
-    return {name: float(value) if math.isfinite(value) else None for name, value in row.items()}
-
-
-def _ends(draws: Array, level: float, prompts: int) -> tuple[float, float]:
-    low, high = interval(draws, level, prompts)
-    return float(low), float(high)
-
-
-def _columns(name: str, estimate: Estimate) -> Row:
-    return dict(zip((name, f"{name}_low", f"{name}_high"), estimate, strict=True))
+    if min(low[BASE], low[REASONING]) > 0:
+        true = Estimate(disattenuate(cosines)[0], *map(float, interval(disattenuate(draws), level, prompts)))
+    return row | spread("disattenuated", true)
 
 
 def compare_readers(base: Reading, reasoning: Reading, settings: StepSettings) -> list[Row]:

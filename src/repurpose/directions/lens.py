@@ -16,96 +16,92 @@ from numpy.typing import NDArray
 from transformers import PreTrainedTokenizerBase
 
 from repurpose.data.command import read_arguments
-from repurpose.data.files import read_table, write_table
+from repurpose.data.files import write_table
 from repurpose.data.provenance import provenance
 from repurpose.data.schemas import LENS
 from repurpose.data.selected import read_selected
-from repurpose.directions.unit_directions import Directions, read_directions
+from repurpose.directions.unit_directions import Directions, read_pair_directions
 from repurpose.model.loading import load_model, made_with
-from repurpose.model.tokens import load_tokenizer
+from repurpose.model.tokens import decode, load_tokenizer
 from repurpose.study.errors import one_line_errors
 from repurpose.study.settings import BEHAVIOURS, Role, StepSettings
 
 WORDS = ("wait", "but")
 """The paper's lens words; the study's keywords are added."""
 TOP = 10
+Row = dict[str, Any]
 
 
 def entries(tokenizer: PreTrainedTokenizerBase, word: str, size: int) -> list[int]:
     """Vocabulary entries below `size` that hold the word, in any case."""
-    return [i for i in range(min(len(tokenizer), size)) if word in tokenizer.decode([i]).lower()]
+    return [i for i in range(min(len(tokenizer), size)) if word in decode(tokenizer, [i]).lower()]
 
 
-def score_words(
-    unit: NDArray[np.float32], unembedding: NDArray[np.float32], words: Mapping[str, Sequence[int]]
-) -> Iterator[tuple[str, float, float]]:
-    """Yield (word, mean logit, mean percentile) of one direction.
-
-    Args:
-        unit: (d,). unembedding: (v, d).
-    """
-    logits = unembedding.astype(np.float64) @ unit.astype(np.float64)
+def score_words(logits: NDArray[np.float64], words: Mapping[str, Sequence[int]]) -> Iterator[Row]:
+    """Yield each word with its mean logit and mean percentile among the logits (v,) of one direction."""
     percentile = logits.argsort().argsort() / (len(logits) - 1)
     for word, found in words.items():
-        yield word, float(logits[found].mean()), float(percentile[found].mean())
+        yield {"word": word, "score": float(logits[found].mean()), "rank": float(percentile[found].mean())}
 
 
-def top_tokens(
-    unit: NDArray[np.float32], unembedding: NDArray[np.float32], tokenizer: PreTrainedTokenizerBase
-) -> Iterator[tuple[str, float, float]]:
-    """Yield the tokens that a direction decodes to first, as (top:<token>, logit, percentile)."""
-    logits = unembedding.astype(np.float64) @ unit.astype(np.float64)
+def top_tokens(logits: NDArray[np.float64], tokenizer: PreTrainedTokenizerBase) -> Iterator[Row]:
+    """Yield the tokens of the highest logits (v,), as `top:<token>`, with logit and percentile."""
     for place, index in enumerate(np.argsort(-logits)[:TOP]):
-        yield f"top:{tokenizer.decode([int(index)])}", float(logits[index]), 1 - place / (len(logits) - 1)
+        word = f"top:{decode(tokenizer, [int(index)])}"
+        yield {"word": word, "score": float(logits[index]), "rank": 1 - place / (len(logits) - 1)}
 
 
-def look(
+def apply_lens(
     directions: Directions,
     start: int,
     unembeddings: Mapping[Role, NDArray[np.float32]],
     tokenizer: PreTrainedTokenizerBase,
     words: Mapping[str, Sequence[int]],
-) -> Iterator[dict[str, Any]]:
-    """Yield the LENS rows of every label's direction at one window, at every layer."""
-    sites = [s for s in directions.units if s[0] in (*BEHAVIOURS, "mean") and s[3] == start]
-    for name, reader, layer, _ in sorted(sites):
-        unit = directions.units[name, reader, layer, start]
+) -> Iterator[Row]:
+    """Yield the LENS rows of every label's direction at one window, at every layer.
+
+    Args:
+        directions: of both readers.
+        start: the window's.
+        unembeddings: (v, d) of both models.
+        tokenizer: of their vocabulary.
+        words: vocabulary entries of each word.
+    """
+    for key, unit in sorted(directions.units.items(), key=lambda item: item[0]):
+        name, reader, layer, window_start = key
+        if name not in (*BEHAVIOURS, "mean") or window_start != start:
+            continue
+        where = {"direction": name, "reader": reader, "layer": layer, "window_start": start}
         for role, unembedding in unembeddings.items():
-            found = [*score_words(unit, unembedding, words), *top_tokens(unit, unembedding, tokenizer)]
-            for word, score, rank in found:
-                yield {
-                    "direction": name,
-                    "reader": reader,
-                    "unembedding": role,
-                    "layer": layer,
-                    "window_start": start,
-                    "word": word,
-                    "score": score,
-                    "rank": rank,
-                }
+            logits = unembedding.astype(np.float64) @ unit.astype(np.float64)
+            for row in (*score_words(logits, words), *top_tokens(logits, tokenizer)):
+                yield {**where, "unembedding": role, **row}
 
 
-def main() -> None:
-    arguments = read_arguments(__doc__, ["selection"], ["vectors"])
-    with one_line_errors("directions.lens"):
-        settings = StepSettings("directions.lens", arguments.settings)
-        rows = _run(settings, arguments.vectors, arguments.selection)
-        notes = provenance(settings.values, **made_with(settings.pair, "base", "reasoning"))
-        write_table(arguments.output, rows, LENS, notes)
+def read_unembedding(settings: StepSettings, role: Role) -> NDArray[np.float32]:
+    """Unembedding (v, d) of one of the pair."""
+    weight: torch.Tensor = load_model(settings.pair, role).get_output_embeddings().weight
+    return weight.detach().to("cpu", torch.float32).numpy()
 
 
-def _run(settings: StepSettings, vectors: list[str], selection: str) -> list[dict[str, Any]]:
-    directions = read_directions(read_table(vectors).iter_rows(named=True))
+def make_lens(settings: StepSettings, vectors: Sequence[str], start: int) -> list[Row]:
+    """Return the LENS rows of a study at one window."""
     tokenizer = load_tokenizer(settings.pair, "reasoning")
-    unembeddings: dict[Role, NDArray[np.float32]] = {}
-    for role in ("base", "reasoning"):
-        head = load_model(settings.pair, role).get_output_embeddings().weight
-        unembeddings[role] = head.detach().to("cpu", torch.float32).numpy()
+    roles: tuple[Role, ...] = ("base", "reasoning")
+    unembeddings = {role: read_unembedding(settings, role) for role in roles}
     size = min(len(matrix) for matrix in unembeddings.values())
     words = {word: entries(tokenizer, word, size) for word in dict.fromkeys((*WORDS, *settings.keywords))}
     known = {word: found for word, found in words.items() if found}
-    start = read_selected(selection).window_start
-    return list(look(directions, start, unembeddings, tokenizer, known))
+    return list(apply_lens(read_pair_directions(vectors), start, unembeddings, tokenizer, known))
+
+
+def main() -> None:
+    arguments = read_arguments(__doc__, one=["selection"], many=["vectors"])
+    with one_line_errors("directions.lens"):
+        settings = StepSettings("directions.lens", arguments.settings)
+        rows = make_lens(settings, arguments.vectors, read_selected(arguments.selection).window_start)
+        notes = provenance(settings.values, **made_with(settings.pair, "base", "reasoning"))
+        write_table(arguments.output, rows, LENS, notes)
 
 
 if __name__ == "__main__":

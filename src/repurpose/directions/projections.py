@@ -92,14 +92,14 @@ def main() -> None:
     with one_line_errors("directions.projections"):
         settings = StepSettings("directions.projections", arguments.settings)
         rows = _run(settings, arguments.rollouts, arguments.labels, arguments.vectors, arguments.selection)
-        notes = provenance(settings.values, **made_with(settings.pair, settings.values["reader"]))
+        notes = provenance(settings.values, **made_with(settings.pair, settings.reader))
         write_table(arguments.output, rows, PROJECTIONS, notes)
 
 
 def _run(
     settings: StepSettings, rollouts: list[str], sentences: list[str], vectors: list[str], selection: str
 ) -> list[dict[str, Any]]:
-    reader = settings.values["reader"]
+    reader = settings.reader
     chosen = read_selected(selection)
     layer, start = chosen.layer, chosen.window_start
     directions = read_directions(read_table(vectors).iter_rows(named=True))

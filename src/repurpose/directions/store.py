@@ -108,8 +108,8 @@ def stored_layers(paths: Sequence[Path | str]) -> list[int]:
     return list(kinds.pop()[0])
 
 
-def read_layer(path: Path | str, layer: int, window_start: int | None = None) -> tuple[pl.DataFrame, NDArray[Any]]:
-    """Read one layer of a shard, or one window of it.
+def read_layer(path: Path | str, layer: int) -> tuple[pl.DataFrame, NDArray[Any]]:
+    """Read one layer of a shard.
 
     Returns:
         Keys (`KEYS`) and vectors (rows, width) in the stored dtype, row by row.
@@ -119,15 +119,4 @@ def read_layer(path: Path | str, layer: int, window_start: int | None = None) ->
         raise TableError(f"{path}: no layer {layer}; it holds {', '.join(map(str, notes['layers']))}")
     with pq.ParquetFile(path) as file:
         table = file.read_row_group(notes["layers"].index(layer), columns=[*KEYS, "vector"])
-    if window_start is not None:
-        table = _window(table, window_start)
-    keys = pl.from_arrow(table.select(list(KEYS)))
-    assert isinstance(keys, pl.DataFrame)
-    return keys, _unpack(table.column("vector"), notes["width"], notes["dtype"])
-
-
-def _window(table: pa.Table, window_start: int) -> pa.Table:
-    """Slice of one window; rows are sorted by it."""
-    starts = table.column("window_start").to_numpy()
-    first, last = np.searchsorted(starts, [window_start, window_start + 1])
-    return table.slice(first, last - first)
+    return pl.DataFrame(table.select(KEYS)), _unpack(table.column("vector"), notes["width"], notes["dtype"])

@@ -1,11 +1,12 @@
 """Vectors: differences of means between windows before a behaviour and windows before all sentences.
 
-    minus_all:  v = mean(D+) - mean(D),       D = windows of all labelled sentences, positives included (the
-    paper's) minus_rest: v = mean(D+) - mean(D \\ D+)
+    minus_all:   v = mean(D+) - mean(D)          (the paper's)
+    minus_rest:  v = mean(D+) - mean(D \\ D+)
 
-Training prompts only. Everything is computed from sums by prompt in float64 (count, sum), so a half of the
-prompts costs no second pass over the activations. Sentences that could not be labelled are left out and
-counted.
+D+ are the windows before the behaviour, D those before all labelled sentences, the behaviour's included.
+
+Training prompts only. Everything is computed from sums by prompt in float64 (count, sum), so a half of the prompts
+costs no second pass over the activations. Sentences that could not be labelled are left out and counted.
 
 Legend: n windows, p prompts, d width, h random halvings.
 """
@@ -13,8 +14,9 @@ Legend: n windows, p prompts, d width, h random halvings.
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -26,6 +28,7 @@ from repurpose.data.command import read_arguments
 from repurpose.data.files import TableError, read_provenance, read_table, write_table
 from repurpose.data.provenance import provenance
 from repurpose.data.schemas import VECTORS
+from repurpose.data.statistics import UNDEFINED, Estimate, spread
 from repurpose.directions.controls import random_direction, same_offset_members, shuffled_members
 from repurpose.directions.store import read_layer, stored_layers
 from repurpose.study.conditions import kind_of
@@ -57,7 +60,7 @@ def sums_by_prompt(vectors: NDArray[Any], prompts: NDArray[np.int64], prompt_cou
     return Sums(total, np.bincount(prompts, minlength=prompt_count).astype(np.float64))
 
 
-def difference_of_means(positives: Sums, everything: Sums, weights: Array, estimator: str) -> Array:
+def difference_of_means(positives: Sums, everything: Sums, estimator: str, weights: Array) -> Array:
     """Vectors (h, d) of h weightings (h, p) of the prompts; NaN where a set is empty."""
     plus, plus_count = weights @ positives.total, weights @ positives.count
     other, other_count = weights @ everything.total, weights @ everything.count
@@ -90,12 +93,11 @@ def cosines(one: Array, other: Array) -> Array:
     return cosine
 
 
-def spread(values: Array) -> dict[str, float | None]:
+def describe_halves(values: Array) -> dict[str, float | None]:
     """Mean and 2.5 and 97.5 % of split-half cosines; nulls where no halving had positives on both sides."""
     values = values[np.isfinite(values)]
-    numbers = [values.mean(), *np.quantile(values, [0.025, 0.975])] if len(values) else [None] * 3
-    names = ("split_half_cosine", "split_half_low", "split_half_high")
-    return {name: None if v is None else float(v) for name, v in zip(names, numbers, strict=True)}
+    found = Estimate(values.mean(), *np.quantile(values, [0.025, 0.975])) if len(values) else UNDEFINED
+    return spread("split_half_cosine", found, "split_half_")
 
 
 def median_norm(notes: Sequence[dict[str, Any]], layer: int) -> float:
@@ -125,24 +127,22 @@ class Site:
 
 def compute_vectors(site: Site, settings: Vectors, seed: int, prompt_count: int) -> Iterator[Row]:
     """Yield the rows of one site, without the columns that all of them share."""
-    weights = halvings(prompt_count, settings.split_halves, seed)
     everything = sums_by_prompt(site.vectors, site.prompts, prompt_count)
-    whole = np.ones((1, prompt_count))
+    weights = halvings(prompt_count, settings.split_halves, seed)
+
+    def row(name: str, positives: int, estimate: Callable[[Array], Array]) -> Row:
+        halves = describe_halves(cosines(estimate(weights), estimate(1 - weights)))
+        return _row(name, site, positives, estimate(np.ones((1, prompt_count)))[0], halves)
+
     for name, members in named_members(site, settings, seed):
-        if not members.any():
-            continue
-        positives = sums_by_prompt(site.vectors[members], site.prompts[members], prompt_count)
-
-        def estimate(some: Array, positives: Sums = positives) -> Array:
-            return difference_of_means(positives, everything, some, settings.estimator)
-
-        halves = cosines(estimate(weights), estimate(1 - weights))
-        yield _row(name, site, estimate(whole)[0], int(members.sum()), **spread(halves))
-    halves = cosines(means(everything, weights), means(everything, 1 - weights))
-    yield _row("mean", site, means(everything, whole)[0], len(site.labels), **spread(halves))
+        if members.any():
+            plus = sums_by_prompt(site.vectors[members], site.prompts[members], prompt_count)
+            difference = partial(difference_of_means, plus, everything, settings.estimator)
+            yield row(name, int(members.sum()), difference)
+    yield row("mean", len(site.labels), partial(means, everything))
     for number in range(settings.random_directions):
         direction = random_direction(seed, number, site.vectors.shape[1])
-        yield _row(f"random-{number:02d}", site, direction, 0, **spread(np.empty(0)))
+        yield _row(f"random-{number:02d}", site, 0, direction, describe_halves(np.empty(0)))
 
 
 def named_members(site: Site, settings: Vectors, seed: int) -> Iterator[tuple[str, NDArray[np.bool_]]]:
@@ -155,7 +155,7 @@ def named_members(site: Site, settings: Vectors, seed: int) -> Iterator[tuple[st
         yield f"shuffle-{number:02d}", shuffled_members(behaviour, seed, number)
 
 
-def _row(name: str, site: Site, vector: Array, positives: int, **columns: Any) -> Row:
+def _row(name: str, site: Site, positives: int, vector: Array, halves: Row) -> Row:
     if not np.isfinite(vector).all():
         raise TableError(f"vector {name} at layer {site.layer}, start {site.window_start} is not finite")
     return {
@@ -167,7 +167,7 @@ def _row(name: str, site: Site, vector: Array, positives: int, **columns: Any) -
         "total": len(site.labels),
         "norm": float(np.linalg.norm(vector)),
         "vector": vector.astype(np.float32).tobytes(),
-        **columns,
+        **halves,
     }
 
 
@@ -188,18 +188,6 @@ def training_labels(sentences: pl.DataFrame, behaviour: str) -> tuple[pl.DataFra
     return labelled.select(*SENTENCE, "label", prompt), dict(left_out.iter_rows())
 
 
-def read_site_rows(paths: Sequence[str], layer: int, labels: pl.DataFrame) -> tuple[pl.DataFrame, NDArray[Any]]:
-    """Keys with label and prompt, and vectors (n, d), of all shards' windows before labelled training
-    sentences."""
-    frames, matrices = [], []
-    for path in paths:
-        keys, vectors = read_layer(path, layer)
-        joined = keys.with_row_index("row").join(labels, on=SENTENCE, how="inner", maintain_order="left")
-        frames.append(joined)
-        matrices.append(vectors[joined["row"].to_numpy()])
-    return pl.concat(frames), np.concatenate(matrices)
-
-
 def make_vectors(settings: StepSettings, sentences: pl.DataFrame, paths: Sequence[str]) -> tuple[list[Row], Row]:
     """Return one reader's VECTORS rows, and what was left out."""
     chosen, reading = settings.vectors, settings.activations
@@ -208,7 +196,7 @@ def make_vectors(settings: StepSettings, sentences: pl.DataFrame, paths: Sequenc
     rows: list[Row] = []
     for layer in tqdm(stored_layers(paths), unit="layer"):
         shared = {
-            "reader": settings.values["reader"],
+            "reader": settings.reader,
             "window_length": reading.window_length,
             "estimator": chosen.estimator,
             "residual_norm": median_norm(notes, layer),
@@ -221,14 +209,18 @@ def make_vectors(settings: StepSettings, sentences: pl.DataFrame, paths: Sequenc
 
 
 def read_sites(paths: Sequence[str], layer: int, labels: pl.DataFrame, window_starts: Sequence[int]) -> Iterator[Site]:
-    """Yield the sites of one layer that have any window."""
-    keys, vectors = read_site_rows(paths, layer, labels)
+    """Yield the sites of one layer that have any window before a labelled training sentence, from all shards."""
+    frames, matrices = [], []
+    for path in paths:
+        keys, vectors = read_layer(path, layer)
+        frames.append(keys.with_row_index("row").join(labels, on=SENTENCE, how="inner", maintain_order="left"))
+        matrices.append(vectors[frames[-1]["row"].to_numpy()])
+    rows, matrix = pl.concat(frames), np.concatenate(matrices)
     for start in sorted(window_starts):
-        here = (keys["window_start"] == start).to_numpy()
-        frame = keys.filter(window_start=start)
+        here = (rows["window_start"] == start).to_numpy()
         if here.any():
-            prompts, names = frame["prompt"].to_numpy(), frame["label"].to_numpy().astype(str)
-            yield Site(layer, start, vectors[here], prompts, names)
+            prompts, names = rows["prompt"].to_numpy()[here], rows["label"].to_numpy().astype(str)[here]
+            yield Site(layer, start, matrix[here], prompts, names)
 
 
 def missing_vectors(rows: Sequence[Row], window_starts: Sequence[int]) -> dict[str, list[int]]:

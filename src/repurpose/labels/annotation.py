@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import groupby
 from typing import Any, NamedTuple
@@ -23,9 +23,6 @@ class Outcome(NamedTuple):
     """`ok`, `skipped`, or what was wrong with the answer."""
     reply: str | None = None
     """The answer as it came, where it was not valid."""
-
-
-SKIPPED = Outcome(None, "skipped")
 
 
 @dataclass(frozen=True)
@@ -57,14 +54,13 @@ def label_rows(rows: Sequence[Row], outcomes: Sequence[Outcome], name: str, mapp
     """
     if len(outcomes) != (asked := sum(row["labelled"] for row in rows)):
         raise ValueError(f"{name} gave {len(outcomes)} outcomes for {asked} sentences")
-    waiting: Iterator[Outcome] = iter(outcomes)
-    return [_label_row(row, next(waiting) if row["labelled"] else SKIPPED, name, mapping) for row in rows]
-
-
-def _label_row(row: Row, outcome: Outcome, name: str, mapping: Mapping[str, str]) -> Row:
-    label = mapping.get(outcome.label, outcome.label) if outcome.label is not None else None
-    kept = {key: value for key, value in row.items() if key != "labelled"}
-    return {**kept, "annotator": name, "label": label, "status": outcome.status, "reply": outcome.reply}
+    waiting, labelled = iter(outcomes), []
+    for row in rows:
+        label, status, reply = next(waiting) if row["labelled"] else Outcome(None, "skipped")
+        kept = {key: value for key, value in row.items() if key != "labelled"}
+        named = mapping.get(label, label) if label else None
+        labelled.append({**kept, "annotator": name, "label": named, "status": status, "reply": reply})
+    return labelled
 
 
 def account_of(settings: StepSettings) -> str:

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from itertools import combinations, product
+from itertools import combinations
 from pathlib import Path
 
 import polars as pl
@@ -12,7 +11,7 @@ from repurpose.data.command import read_arguments
 from repurpose.data.csv_tables import to_csv
 from repurpose.data.files import TableError, read_table, write_text
 from repurpose.data.statistics import draw_weights
-from repurpose.labels.agreement import CATEGORIES, Agreement, estimate_agreement
+from repurpose.labels.agreement import CATEGORIES, estimate_agreement
 from repurpose.labels.annotation import Row
 from repurpose.study.errors import one_line_errors
 from repurpose.study.settings import StepSettings
@@ -50,16 +49,14 @@ def compare(one: pl.DataFrame, other: pl.DataFrame, settings: StepSettings) -> t
         | {"kappa": kappa.value, "low": kappa.low, "high": kappa.high}
         for label, kappa in {ALL: found.kappa, **found.by_label}.items()
     ]
-    return kappas, list(_count_rows(names, found))
-
-
-def _count_rows(names: Row, found: Agreement) -> Iterator[Row]:
-    kappa = {"kappa": found.kappa.value, "kappa_low": found.kappa.low, "kappa_high": found.kappa.high}
-    totals = found.counts.sum(axis=1)
-    for (row, label), (column, other) in product(enumerate(CATEGORIES), repeat=2):
-        count = found.counts[row, column]
-        share = count / totals[row] if totals[row] else None
-        yield {**names, "label": label, "other_label": other, "sentences": int(count), "share": share, **kappa}
+    whole = {"kappa": found.kappa.value, "kappa_low": found.kappa.low, "kappa_high": found.kappa.high}
+    counts = [
+        {**names, "label": label, "other_label": other_label, "sentences": int(count)}
+        | {"share": count / row.sum() if row.any() else None, **whole}
+        for label, row in zip(CATEGORIES, found.counts, strict=True)
+        for other_label, count in zip(CATEGORIES, row, strict=True)
+    ]
+    return kappas, counts
 
 
 def main() -> None:

@@ -52,12 +52,6 @@ def write_shards(shards: Sequence[Sequence[Row]], labelled: Sequence[Row], paths
         write_table(path, own, LABELS, {**notes, "statuses": dict(sorted(counts.items()))})
 
 
-def read_texts(paths: list[str]) -> dict[RolloutKey, str]:
-    """The texts of rollouts."""
-    rows = read_table(paths, ["prompt_id", "sample", "text"]).iter_rows() if paths else ()
-    return {(prompt, sample): text for prompt, sample, text in rows}
-
-
 def main() -> None:
     arguments = read_arguments(__doc__ or "", many=["sentences"], maybe=["rollouts"], optional=["usage"], outputs=True)
     with one_line_errors("labels.labelling"):
@@ -65,7 +59,9 @@ def main() -> None:
         name, annotator = settings.labels.annotator, settings.labels.annotators[settings.labels.annotator]
         shards = [read_table(path).to_dicts() for path in arguments.sentences]
         rows = [row for shard in shards for row in shard]
-        found = annotate(annotator, rows, read_texts(arguments.rollouts), account_of(settings))
+        rollouts = (read_table(path, ["prompt_id", "sample", "text"]) for path in arguments.rollouts)
+        texts = {(prompt, sample): text for table in rollouts for prompt, sample, text in table.iter_rows()}
+        found = annotate(annotator, rows, texts, account_of(settings))
         notes = provenance(settings.values, **found.notes)
         labelled = label_rows(rows, found.outcomes, name, annotator.mapping)
         write_shards(shards, labelled, arguments.output, notes)

@@ -22,6 +22,7 @@ OPENAI_URL = "https://api.openai.com/v1"
 TOKEN_LIMITS = ("max_tokens", "max_completion_tokens")
 NO_KEY = "none"
 """What a server on this machine gets where no key is set: the SDK refuses to send nothing."""
+KEY_ERRORS = (openai.AuthenticationError, openai.PermissionDeniedError)
 REFUSALS = ("content_filter", "content_policy_violation", "invalid_prompt")
 """Codes of a server that declines a text and would answer another."""
 CHECK_SCHEMA: dict[str, object] = {
@@ -47,19 +48,8 @@ def sampling_fields(endpoint: Endpoint, tokens: int) -> dict[str, Any]:
 
 
 def address(endpoint: Endpoint) -> str:
-    """The server's base URL without a final slash.
-
-    Raises:
-        EndpointError: where it is no plain http(s) URL. User names, passwords and queries are refused because the
-            URL stands in files and messages.
-    """
-    url = endpoint.base_url or OPENAI_URL
-    parts = urlsplit(url)
-    if "@" in parts.netloc or parts.query or parts.fragment:
-        raise EndpointError("endpoint.base_url: no user name, password or query may stand in it; use key_variable")
-    if parts.scheme not in ("http", "https") or not parts.hostname:
-        raise EndpointError(f"endpoint.base_url: {url!r} is no http:// or https:// address")
-    return url.rstrip("/")
+    """The server's base URL without a final slash."""
+    return (endpoint.base_url or OPENAI_URL).rstrip("/")
 
 
 def is_local(url: str) -> bool:
@@ -109,8 +99,17 @@ def make_client(endpoint: Endpoint, retries: int | None = None) -> AsyncOpenAI:
 
 def is_fatal(problem: Exception) -> bool:
     """Whether every other request would fail in the same way."""
-    fatal = (openai.AuthenticationError, openai.PermissionDeniedError, openai.NotFoundError)
-    return isinstance(problem, fatal) or _unknown_model(problem)
+    return isinstance(problem, KEY_ERRORS) or _lacks_model(problem)
+
+
+def is_refusal(problem: Exception) -> bool:
+    """Whether a server declined this one request for what it says, where nothing is wrong with the settings."""
+    return isinstance(problem, openai.BadRequestError) and problem.code in REFUSALS
+
+
+def _lacks_model(problem: Exception) -> bool:
+    unknown = isinstance(problem, openai.APIStatusError) and problem.code == "model_not_found"
+    return unknown or isinstance(problem, openai.NotFoundError)
 
 
 def explain(problem: Exception, endpoint: Endpoint) -> EndpointError:
@@ -127,28 +126,14 @@ def _explain(problem: Exception, endpoint: Endpoint) -> str:
         return f"endpoint.base_url: {url} cannot be reached: {_one_line(str(cause), endpoint) or type(cause).__name__}"
     if not isinstance(problem, openai.APIStatusError):
         return f"endpoint.base_url: {url}: {_one_line(str(problem), endpoint)}"
-    said = f"{problem.status_code}: {_one_line(_message(problem), endpoint)}"
-    if isinstance(problem, openai.AuthenticationError | openai.PermissionDeniedError):
+    body: Any = problem.body  # the SDK's own text would quote all of it
+    message = body.get("message") if isinstance(body, dict) else body
+    said = f"{problem.status_code}: {_one_line(str(message or problem.message), endpoint)}"
+    if isinstance(problem, KEY_ERRORS):
         return f"{url} refuses the key in the environment variable {endpoint.key_variable} ({said})"
-    if isinstance(problem, openai.NotFoundError) or _unknown_model(problem):
+    if _lacks_model(problem):
         return f"endpoint.model: {endpoint.model!r} is not served at {url} ({said})"
     return f"endpoint.base_url: {url} answered {said}"
-
-
-def _unknown_model(problem: Exception) -> bool:
-    return isinstance(problem, openai.APIStatusError) and problem.code == "model_not_found"
-
-
-def is_refusal(problem: Exception) -> bool:
-    """Whether a server declined this one request for what it says, where nothing is wrong with the settings."""
-    return isinstance(problem, openai.BadRequestError) and problem.code in REFUSALS
-
-
-def _message(problem: openai.APIStatusError) -> str:
-    """The server's message; the SDK's own text quotes the whole body."""
-    body: Any = problem.body
-    message = body.get("message") if isinstance(body, dict) else body
-    return str(message or problem.message)
 
 
 def _one_line(text: str, endpoint: Endpoint) -> str:

@@ -51,35 +51,28 @@ def lease_cards(count: int, there: int, folder: Path | None = None, poll: float 
     named = [name.strip() for name in os.environ.get(VISIBLE, "").split(",") if name.strip()]
     folder = folder or Path(tempfile.gettempdir(), f"repurpose-cards-{os.getuid()}")
     folder.mkdir(mode=0o700, exist_ok=True)
-    taken = _wait(count, named[:there] or [str(card) for card in range(there)], folder, poll)
-    os.environ[VISIBLE] = os.environ[LEASED] = ",".join(taken)
-    return taken
-
-
-def check_count(count: int, there: int) -> None:
-    """Refuse to share a model among more cards than there are.
-
-    Raises:
-        CardError: naming the setting and both numbers.
-    """
-    if count > there:
-        raise CardError(f"vllm.tensor_parallel: {count} cards are asked for, this job may use {there}")
-
-
-def _wait(count: int, cards: list[str], folder: Path, poll: float) -> list[str]:
+    cards = named[:there] or [str(card) for card in range(there)]
     taken = _take(count, cards, folder)
     if not taken:
         sys.stderr.write(f"repurpose: waiting for {count} of {len(cards)} cards, which other jobs hold\n")
     while not taken:
         time.sleep(poll)
         taken = _take(count, cards, folder)
+    os.environ[VISIBLE] = os.environ[LEASED] = ",".join(taken)
     return taken
+
+
+def check_count(count: int, there: int) -> None:
+    """Refuse to share a model among more cards than there are."""
+    if count > there:
+        raise CardError(f"vllm.tensor_parallel: {count} cards are asked for, this job may use {there}")
 
 
 def _take(count: int, cards: list[str], folder: Path) -> list[str]:
     """Take all cards at once or none, so that two jobs never wait for one another."""
-    allocation = next((os.environ[name] for name in ALLOCATIONS if name in os.environ), "")
-    free = {card: file for card in cards if (file := _lock(folder / _file_name(allocation, card)))}
+    allocation = [os.environ[name] for name in ALLOCATIONS if os.environ.get(name)][:1]
+    names = {card: re.sub(r"[^A-Za-z0-9._-]", "_", "-".join([*allocation, card])) for card in cards}
+    free = {card: file for card, name in names.items() if (file := _lock(folder / name))}
     chosen = list(free)[:count] if len(free) >= count else []
     for card, file in free.items():
         if card in chosen:
@@ -87,10 +80,6 @@ def _take(count: int, cards: list[str], folder: Path) -> list[str]:
         else:
             file.close()
     return chosen
-
-
-def _file_name(allocation: str, card: str) -> str:
-    return re.sub(r"[^A-Za-z0-9._-]", "_", f"{allocation}-{card}" if allocation else card)
 
 
 def _lock(path: Path) -> IO[str] | None:

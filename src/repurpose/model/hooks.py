@@ -40,14 +40,21 @@ class _LastLayerReached(Exception):
     """Ends a forward pass after the last layer that is needed."""
 
 
+def find_layers(model: nn.Module) -> nn.ModuleList | None:
+    """A model's decoder layers, where they lie as in Llama and all of them attend."""
+    layers = getattr(getattr(model, "model", model), "layers", None)
+    known = isinstance(layers, nn.ModuleList) and all(hasattr(layer, "self_attn") for layer in layers)
+    return layers if known else None
+
+
 def decoder_layers(model: nn.Module) -> nn.ModuleList:
     """Return the decoder layers of a Llama-like model.
 
     Raises:
         HookError: for any other architecture, by name.
     """
-    layers = getattr(getattr(model, "model", model), "layers", None)
-    if not isinstance(layers, nn.ModuleList) or not all(hasattr(layer, "self_attn") for layer in layers):
+    layers = find_layers(model)
+    if layers is None:
         raise HookError(f"{type(model).__name__}: not a Llama-like model; its decoder layers are not known")
     kinds = set(getattr(model.config, "layer_types", None) or ["full_attention"])
     if kinds != {"full_attention"}:
@@ -110,14 +117,10 @@ class _Group:
     """Rows of one batch that share an operation and a layer."""
 
     operation: Operation
-    places: Tensor
-    """(r,) of its rows in the batch."""
-    vectors: Tensor
-    """(r, 1, d) float32, see `Steer.vector`; empty for `noise` and `self`."""
-    magnitudes: Tensor
-    """(r, 1, 1) float32."""
-    generators: list[np.random.Generator]
-    """Each row's source of noise."""
+    places: Tensor  # (r,) of its rows in the batch
+    vectors: Tensor  # (r, 1, d) float32, see `Steer.vector`; empty for `noise` and `self`
+    magnitudes: Tensor  # (r, 1, 1) float32
+    generators: list[np.random.Generator]  # each row's source of noise
 
 
 class BatchSteering:
@@ -147,11 +150,12 @@ class BatchSteering:
                 places.setdefault((steer.operation, steer.layers(self.layers)), []).append(place)
             generated_only.append(steer is not None and steer.positions == "generated")
         self._generated_only = torch.tensor(generated_only, device=self.device)[:, None]
-        self._groups: dict[int, list[_Group]] = {}
+        self.groups: dict[int, list[_Group]] = {}
+        """By layer."""
         for (operation, layers), members in places.items():
             group = self._make_group(operation, members)
             for layer in layers:
-                self._groups.setdefault(layer, []).append(group)
+                self.groups.setdefault(layer, []).append(group)
 
     def _make_group(self, operation: Operation, places: list[int]) -> _Group:
         rows = [self._rows[place] for place in places]
@@ -165,11 +169,6 @@ class BatchSteering:
             magnitudes[:, None, None],
             [self._generators[row] for row in rows],
         )
-
-    @property
-    def active_layers(self) -> list[int]:
-        """Layers at which any row is steered."""
-        return sorted(self._groups)
 
     def positions(self, real: Tensor, generated: Tensor) -> None:
         """Say which positions of the next forward pass are real and which of them were generated.
@@ -186,7 +185,7 @@ class BatchSteering:
 
     def change(self, layer: int, hidden: Tensor) -> Tensor | None:
         """Return the steered residual stream (b, s, d) of one layer and count the positions that changed."""
-        groups = self._groups.get(layer)
+        groups = self.groups.get(layer)
         if not groups:
             return None
         steered = hidden.clone()
@@ -252,11 +251,11 @@ def _noise(group: _Group, mask: Tensor, width: int) -> Tensor:
 
 def steer(model: nn.Module, steering: BatchSteering) -> AbstractContextManager[None]:
     """Steer every forward pass inside the block."""
-    return change_layers(model, steering.active_layers, steering.change)
+    return change_layers(model, list(steering.groups), steering.change)
 
 
 def check_counts(steers: Sequence[Steer | None], counted: Sequence[int], expected: Sequence[int]) -> None:
-    """Compare the positions counted in the hook with those that should have been steered.
+    """Hold the positions counted in the hook against those that should have been steered.
 
     Raises:
         SteeringError: naming the first condition and row that differ.

@@ -113,7 +113,7 @@ def model_digest(pair: Pair, role: Role) -> str:
     files = sorted(path for path in folder.iterdir() if path.suffix in {".json", ".safetensors", ".jinja"})
     if sum(path.stat().st_size for path in files) <= HASHED_BYTES:
         return _digest([part for path in files for part in (path.name, _file_digest(path))])
-    return _digest([f"{p.name} {p.stat().st_size} {p.stat().st_mtime_ns}" for p in files])
+    return _digest([f"{path.name} {path.stat().st_size} {path.stat().st_mtime_ns}" for path in files])
 
 
 def made_with(pair: Pair, *roles: Role) -> dict[str, Any]:

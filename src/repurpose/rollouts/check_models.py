@@ -19,7 +19,7 @@ from repurpose.model.tokens import load_tokenizer, prompt_token_ids
 from repurpose.study.errors import one_line_errors
 from repurpose.study.pair_files import ROLES, check_layers
 from repurpose.study.resources import weight_bytes
-from repurpose.study.settings import StepSettings
+from repurpose.study.settings import StepSettings, Vllm
 
 
 def check_models(settings: StepSettings, messages: Sequence[str], engine: bool, machine: bool) -> None:
@@ -40,10 +40,11 @@ def check_models(settings: StepSettings, messages: Sequence[str], engine: bool, 
     check_context(pair, longest)
     if settings.engine != "vllm":
         return
+    options = settings.vllm or Vllm()
     if engine:
-        check_requirements(pair, settings.vllm, longest)
+        check_requirements(pair, options, longest)
     if engine and machine:
-        check_memory(pair, settings.vllm)
+        check_memory(pair, options)
     elif machine:
         check_card(max(weight_bytes(model_parameters(pair, role), pair.dtype) for role in ROLES), pair.dtype)
 

@@ -108,7 +108,7 @@ def ask_missing(
 def made_by(settings: StepSettings, role: Role, sampling: Sampling) -> list[Any]:
     """What all rows of a job have in common and what changes them: code, weights, dtype, sampling."""
     # Tokens do not depend on how many will follow, but where a row is cut does; so the length is part of it.
-    maker = [settings.values.get("code"), model_digest(settings.pair, role), settings.pair.dtype, vars(sampling)]
+    maker = [settings.code, model_digest(settings.pair, role), settings.pair.dtype, vars(sampling)]
     return maker if settings.engine == "transformers" else [*maker, settings.engine]
 
 
@@ -147,7 +147,7 @@ def main() -> None:
     with one_line_errors("rollouts.sampling"):
         settings = StepSettings("rollouts.sampling", arguments.settings)
         prompts = read_table(arguments.prompts).to_dicts()
-        shard, output = settings.values["shard"], Path(arguments.output)
+        shard, output = settings.shard, Path(arguments.output)
         rows = write_rollouts(settings, shard_of(prompts, shard, settings.rollouts.shards), output)
         notes = provenance(settings.values, **made_with(settings.pair, settings.rollouts.generator))
         write_table(output, rows, ROLLOUTS, notes)

@@ -61,13 +61,13 @@ def gate_site(directions: Directions, behaviour: str, target: Role) -> tuple[int
 
 def gate_requests(settings: StepSettings, prompts: Sequence[Row], directions: Directions) -> list[Request]:
     """One request for each training prompt and condition of the comparison."""
-    target: Role = settings.values["target"]
+    target = settings.target
     layer, norm, units = gate_site(directions, settings.vectors.behaviour, target)
     tokenizer = pair_tokenizer(settings, target)
     steers = gate_steers(units, layer, norm)
     return [
         Request(prompt_token_ids(tokenizer, row["messages"]), row_seed(settings.seed, row["prompt_id"], 0), steer)
-        for row in choose_prompts(prompts, "train", settings.vllm.parity_prompts)
+        for row in choose_prompts(prompts, "train", (settings.vllm or Vllm()).parity_prompts)
         for steer in steers
     ]
 
@@ -97,7 +97,7 @@ def main() -> None:
     arguments = read_arguments(__doc__ or "", one=["prompts"], many=["vectors"])
     with one_line_errors("steering.check_parity"):
         settings = StepSettings("steering.check_parity", arguments.settings)
-        role, options = settings.values["target"], settings.vllm
+        role, options = settings.target, settings.vllm or Vllm()
         lease_cards(options.tensor_parallel, torch.cuda.device_count())  # for both processes, one after the other
         requests = gate_requests(
             settings, read_table(arguments.prompts).to_dicts(), read_pair_directions(arguments.vectors)
@@ -114,7 +114,7 @@ def main() -> None:
         tolerance = options.parity_tolerance or TOLERANCES[pair.dtype]
         found = compare(load_model(pair, role), requests, scored, tolerance)
         said = {"target": role, "dtype": pair.dtype, "tolerance": tolerance, **asdict(found)}
-        made = {"vllm": installed_version(), **made_with(settings.pair, role), "code": settings.values.get("code")}
+        made = {"vllm": installed_version(), **made_with(settings.pair, role), "code": settings.code}
         write_text(arguments.output, json.dumps({**said, **made}, indent=1) + "\n")
 
 

@@ -71,7 +71,7 @@ def list_conditions(
     Raises:
         SettingsError: where nothing can be steered.
     """
-    (name, sweep), target = next(iter(settings.sweeps.items())), settings.values["target"]
+    name, sweep, target = settings.sweep, settings.sweeps[settings.sweep], settings.target
     layers, window_starts = sites(sweep, directions, selected)
     magnitude = None if selected is None else selected.magnitude
     conditions = expand(sweep, target, directions, layers, window_starts, magnitude)

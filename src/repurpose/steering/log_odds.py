@@ -30,7 +30,7 @@ from repurpose.directions.unit_directions import Directions, read_directions
 from repurpose.model.loading import load_model, made_with
 from repurpose.model.steer import Steer
 from repurpose.model.teacher_forcing import Forced, Read, read_logits
-from repurpose.model.tokens import keyword_ids, load_tokenizer
+from repurpose.model.tokens import keyword_ids, load_tokenizer, token_id
 from repurpose.organism.corpus import MARK_HAZARD, MARKS, write_homework
 from repurpose.study.conditions import kind_of
 from repurpose.study.errors import one_line_errors
@@ -108,8 +108,7 @@ def homework_passages(tokenizer: PreTrainedTokenizerBase, seed: int) -> Iterator
 
 def mark_ids(tokenizer: PreTrainedTokenizerBase) -> tuple[int, int]:
     """The tokens of the marks "mistake" and "correct"."""
-    mistake, correct = (tokenizer.convert_tokens_to_ids(MARKS[value]) for value in (False, True))
-    return mistake, correct
+    return token_id(tokenizer, MARKS[False]), token_id(tokenizer, MARKS[True])
 
 
 def treatments(directions: Directions, behaviour: str, layer: int, start: int, magnitude: float) -> list[Treatment]:
@@ -173,14 +172,14 @@ def main() -> None:
     with one_line_errors("steering.log_odds"):
         settings = StepSettings("steering.log_odds", arguments.settings)
         rows = _run(settings, arguments.rollouts, arguments.labels, arguments.vectors, arguments.selection)
-        notes = provenance(settings.values, **made_with(settings.pair, settings.values["target"]))
+        notes = provenance(settings.values, **made_with(settings.pair, settings.target))
         write_table(arguments.output, rows, LOGODDS, notes)
 
 
 def _run(
     settings: StepSettings, rollouts: list[str], sentences: list[str], vectors: list[str], selection: str
 ) -> list[dict[str, Any]]:
-    target = settings.values["target"]
+    target = settings.target
     chosen = read_selected(selection)
     layer, start = chosen.layer, chosen.window_start
     directions = read_directions(read_table(vectors).iter_rows(named=True))

@@ -43,7 +43,7 @@ def run_sweep(
     output: Path,
 ) -> list[Row]:
     """Generate what the journal does not hold yet; return the SWEEPS rows of one sweep and target."""
-    (name, sweep), target = next(iter(settings.sweeps.items())), settings.values["target"]
+    name, sweep, target = settings.sweep, settings.sweeps[settings.sweep], settings.target
     tokenizer = pair_tokenizer(settings, target)
     chosen = choose_prompts(prompts, sweep.split, sweep.prompts)
     cells = [(c, row, sample) for c in conditions for row in chosen for sample in range(sweep.samples)]
@@ -130,7 +130,7 @@ def main() -> None:
             told = "left out, no sentence gave a vector: {} of reader {}, layer {}, window start {}".format(*site)
             sys.stderr.write(f"repurpose steering.sweeps: {told}\n")
         rows = run_sweep(settings, prompts.to_dicts(), directions, conditions, output)
-        made = made_with(settings.pair, settings.values["target"])
+        made = made_with(settings.pair, settings.target)
         write_table(output, rows, SWEEPS, provenance(settings.values, left_out_sites=missing, **made))
 
 

@@ -1,49 +1,126 @@
-"""A digest of the code that a step runs; standard library only, because the Snakefile imports it.
+"""A digest of the code that decides what a step writes; standard library only, because the Snakefile imports it.
 
-Snakemake does not see a change in imported code. So each rule carries this digest among its settings: it covers the
-step's module, everything that the module imports from this package, however indirectly, and the data files beside
-a subpackage. It is taken from the syntax tree without docstrings and positions, so that a comment, a docstring or
-another layout changes nothing, and it leaves out empty fields, so that another version of Python changes nothing.
-Imports inside functions count; names put together at run time (importlib) are not seen.
+Snakemake does not see a change in imported code. So each rule carries this digest among its settings. It covers
+
+- the step's module and every module that it imports from the package, however indirectly, in the rooms that compute,
+  with the data files beside them. The rooms `study` and `data` read settings, files and command lines and compute
+  nothing, but for the modules in `COMPUTING`; `NOT_COMPUTING` names the exceptions elsewhere;
+- of `study` and `data`, the constants that those modules import, each by itself: the labels, the schema of a table;
+- of engines and annotators, only those that the step's settings choose (`ONLY_FOR`).
+
+It is taken from the syntax tree without docstrings and positions, so that a comment, a docstring or another layout
+changes nothing, and it leaves out empty fields, so that another version of Python changes nothing. Imports inside
+functions count; names put together at run time (importlib) are not seen.
 """
 
 from __future__ import annotations
 
 import ast
 import hashlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from functools import cache
 from pathlib import Path
+from typing import Any, NamedTuple
 
 PACKAGE = Path(__file__).parents[1]
-IGNORED_ASSIGNMENT = "__version__"
-"""A new version number alone computes nothing new."""
+SUPPORT = ("study", "data")
+"""Rooms that carry a study and its files to the steps and decide no value in them."""
+COMPUTING = {
+    "study/conditions.py": "the grid of a sweep: which rows there are, and how strongly each is steered",
+    "study/chunks.py": "which sentences a language model sees together",
+    "data/statistics.py": "estimates and intervals",
+    "data/selected.py": "what is said of the selected site",
+    "data/csv_tables.py": "to how many figures a table is rounded",
+}
+"""Modules of the rooms `SUPPORT` that decide values all the same, each with what it decides."""
+NOT_COMPUTING = {
+    "__init__.py": "the version",
+    "model/gpus.py": "which GPU is free",
+    "model/pair_checks.py": "refuses a pair, or lets it pass",
+    "model/engines/vllm_requirements.py": "refuses a machine, or lets it pass",
+}
+"""Modules elsewhere that decide no value, each with what they are for."""
+ONLY_FOR = {
+    "labels/lexicon.py": ("annotator", "lexicon"),
+    "labels/llm": ("annotator", "llm"),
+    "labels/published": ("annotator", "published"),
+    "model/engines/api.py": ("engine", "openai"),
+    "model/engines/pool.py": ("engine", "transformers"),
+    "model/engines/transformers.py": ("engine", "transformers"),
+    "model/engines/vllm.py": ("engine", "vllm"),
+}
+"""Modules and folders that a step runs only where its settings choose so; what they alone import goes with them."""
+
+ASSIGNMENTS = (ast.Assign, ast.AnnAssign, ast.AugAssign)
 IGNORED_FIELDS = ("type_comment", "ctx")
+Choices = Mapping[str, frozenset[str]]
+"""What a step's settings choose, by the first word in `ONLY_FOR`; what is not named may be anything."""
 
 
-@cache
-def code_digest(step: str, package: Path = PACKAGE) -> str:
-    """Return 16 hex digits for the code behind `python -m repurpose.<step>`.
+class Symbol(NamedTuple):
+    """A constant of a module that computes nothing."""
+
+    file: Path
+    name: str
+
+
+def step_code(step: str, settings: Mapping[str, Any]) -> str:
+    """Return 16 hex digits for the code behind `python -m repurpose.<step>` under the step's settings (plain values).
 
     A step whose module does not exist has a digest too (of nothing), so that its absence shows as the failure of its
     job and not as a failure to plan.
     """
-    digest = hashlib.sha256()
-    for file in step_files(step, package):
-        digest.update(f"{file.relative_to(package).as_posix()}\n{_file_digest(file)}\n".encode())
-    return digest.hexdigest()[:16]
+    return code_digest(step, frozenset(choices(step, settings).items()))
 
 
-def step_files(step: str, package: Path = PACKAGE) -> list[Path]:
-    """Return the files behind a step, sorted: its modules, their imports in the package, data of subpackages."""
-    found: set[Path] = set()
+def choices(step: str, settings: Mapping[str, Any]) -> dict[str, frozenset[str]]:
+    """The engines and annotators that a step's settings choose among those in `ONLY_FOR`."""
+    found = {}
+    if "engine" in settings:
+        engine = settings.get("rollouts", {}).get("engine") or settings["engine"]
+        compared = ["transformers"] if step == "steering.check_parity" else []
+        found["engine"] = frozenset([engine, *compared])
+    if "labels" in settings:
+        annotators = settings["labels"]["annotators"].values()
+        found["annotator"] = frozenset(annotator["kind"] for annotator in annotators)
+    return found
+
+
+@cache
+def code_digest(step: str, chosen: frozenset[tuple[str, frozenset[str]]], package: Path = PACKAGE) -> str:
+    """Return 16 hex digits for a step's code; `chosen` are the items of `choices`."""
+    files, symbols = step_parts(step, dict(chosen), package)
+    parts = [f"{file.relative_to(package).as_posix()}\n{_file_digest(file)}" for file in files]
+    parts += sorted(_symbol_text(symbol, package) for symbol in symbols)
+    return hashlib.sha256("\n".join(parts).encode()).hexdigest()[:16]
+
+
+def step_files(step: str, chosen: Choices, package: Path = PACKAGE) -> list[Path]:
+    """Return the files that count whole for a step, sorted."""
+    return step_parts(step, chosen, package)[0]
+
+
+def step_parts(step: str, chosen: Choices, package: Path = PACKAGE) -> tuple[list[Path], set[Symbol]]:
+    """Return what counts for a step: files, sorted, and single constants of other files."""
+    files: set[Path] = set()
     waiting = [f"{package.name}.{step}", f"{package.name}.{step}.__main__"]
     while waiting:
         for file in _module_files(waiting.pop(), package):
-            if file not in found:
-                found.add(file)
-                waiting += _imports(file, package)
-    return sorted(found | set(_data_files(found, package)))
+            if file not in files and _counts(file, chosen, package):
+                files.add(file)
+                waiting += [name for pair in _imports(file, package) for name in (pair[0], ".".join(pair))]
+    imported = {pair for file in files for pair in _imports(file, package)}
+    found = {_constant(module, name, package) for module, name in imported}
+    symbols = {symbol for symbol in found if symbol and symbol.file not in files}
+    return sorted(files | set(_data_files(files, package))), symbols
+
+
+def _counts(file: Path, chosen: Choices, package: Path) -> bool:
+    """Whether a file that a step imports counts whole."""
+    name = file.relative_to(package).as_posix()
+    kind, value = next((choice for part, choice in ONLY_FOR.items() if f"{name}/".startswith(f"{part}/")), ("", ""))
+    computes = name in COMPUTING or (name not in NOT_COMPUTING and name.split("/")[0] not in SUPPORT)
+    return computes and value in chosen.get(kind, (value,))
 
 
 def _module_files(name: str, package: Path) -> Iterator[Path]:
@@ -64,16 +141,15 @@ def _tree(file: Path) -> ast.Module:
 
 
 @cache
-def _imports(file: Path, package: Path) -> list[str]:
-    """Return the dotted names in the package that a file imports (a name may turn out to be no module)."""
-    names: list[str] = []
+def _imports(file: Path, package: Path) -> list[tuple[str, str]]:
+    """Return (module, name) for each import from the package; the name may be a module's, or empty."""
+    found: list[tuple[str, str]] = []
     for node in ast.walk(_tree(file)):
         if isinstance(node, ast.Import):
-            names += [alias.name for alias in node.names]
+            found += [(alias.name, "") for alias in node.names]
         elif isinstance(node, ast.ImportFrom):
-            origin = _origin(node, file, package)
-            names += [origin, *(f"{origin}.{alias.name}" for alias in node.names)]
-    return [name for name in names if name.split(".")[0] == package.name]
+            found += [(_origin(node, file, package), alias.name) for alias in node.names]
+    return [(module, name) for module, name in found if module.split(".")[0] == package.name]
 
 
 def _origin(node: ast.ImportFrom, file: Path, package: Path) -> str:
@@ -89,6 +165,49 @@ def _data_files(modules: Iterable[Path], package: Path) -> Iterator[Path]:
     folders = {file.parent for file in modules} - {package}
     for folder in folders:
         yield from (file for file in folder.iterdir() if file.is_file() and file.suffix not in (".py", ".pyc"))
+
+
+def _constant(module: str, name: str, package: Path) -> Symbol | None:
+    """What `from module import name` gives, where that is a constant; the module may itself have imported it."""
+    symbol = _symbol(module, name, package)
+    return symbol if symbol and isinstance(_definitions(symbol.file)[name][0], ASSIGNMENTS) else None
+
+
+def _symbol(module: str, name: str, package: Path) -> Symbol | None:
+    files = list(_module_files(module, package))
+    if not files or name in _definitions(files[-1]):
+        return Symbol(files[-1], name) if files else None
+    origins = (origin for origin, other in _imports(files[-1], package) if other == name and origin != module)
+    return next((found for origin in origins if (found := _symbol(origin, name, package))), None)
+
+
+@cache
+def _definitions(file: Path) -> dict[str, list[ast.stmt]]:
+    """Return the statements that define each name of a module at its top level."""
+    found: dict[str, list[ast.stmt]] = {}
+    for node in _tree(file).body:
+        names: list[str] = []
+        if isinstance(node, ast.FunctionDef | ast.ClassDef):
+            names = [node.name]
+        elif isinstance(node, ASSIGNMENTS):
+            targets = node.targets if isinstance(node, ast.Assign) else [node.target]
+            names = [part.id for target in targets for part in ast.walk(target) if isinstance(part, ast.Name)]
+        for name in names:
+            found.setdefault(name, []).append(node)
+    return found
+
+
+def _symbol_text(symbol: Symbol, package: Path) -> str:
+    """A constant's definition with those of all that it is made of; where they stand changes nothing."""
+    found: dict[Symbol, list[ast.stmt]] = {}
+    waiting = [symbol]
+    while waiting:
+        if (one := waiting.pop()) not in found:
+            found[one] = _definitions(one.file)[one.name]
+            names = {node.id for part in found[one] for node in ast.walk(part) if isinstance(node, ast.Name)}
+            module = ".".join(one.file.relative_to(package.parent).with_suffix("").parts)
+            waiting += [part for name in names if (part := _symbol(module, name, package))]
+    return "\n".join(sorted(f"{one.name} {_canonical(nodes)}" for one, nodes in found.items()))
 
 
 @cache
@@ -112,15 +231,7 @@ def _canonical(node: object) -> str:
 
 
 def _statements(body: object) -> object:
-    """Drop what changes no behaviour: the docstring, other bare strings, the version number."""
+    """Drop what changes no behaviour: the docstring, other bare strings."""
     if not isinstance(body, list):
         return body  # the body of a lambda or of a conditional expression
-    return [statement for statement in body if not _is_idle(statement)]
-
-
-def _is_idle(statement: ast.AST) -> bool:
-    if isinstance(statement, ast.Expr):
-        return isinstance(statement.value, ast.Constant)
-    if isinstance(statement, ast.Assign):
-        return [ast.unparse(target) for target in statement.targets] == [IGNORED_ASSIGNMENT]
-    return False
+    return [node for node in body if not (isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant))]

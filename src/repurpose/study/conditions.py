@@ -104,14 +104,8 @@ def missing_sites(
 
 
 def grid(sweep: Sweep, directions: KnownVectors, layers: Sequence[int], window_starts: Sequence[int]) -> Iterator[Site]:
-    """Yield the sites of a sweep's grid, in the order of its settings.
-
-    Raises:
-        SettingsError: where a control that has no direction is to be ablated.
-    """
+    """Yield the sites of a sweep's grid, in the order of its settings."""
     for direction in sweep.directions:
-        if direction in TOKEN_CONTROLS and sweep.operation == "ablate":
-            raise SettingsError(f"directions: {direction} has no direction that could be ablated")
         free = direction in ("random", *TOKEN_CONTROLS)
         for reader in sweep.readers[:1] if free else sweep.readers:
             for layer in layers:

@@ -1,8 +1,13 @@
 """Tells the locks of a killed run from those of a living one; standard library only, the Snakefile imports it.
 
 Snakemake marks the files of a run in `.snakemake/locks` and removes the marks at the end; a run that was killed leaves
-them, and the next one would stop and ask for `--unlock`. So each run also holds a shared `flock`, which the
-kernel drops with the process, whatever its end. Where nobody on this machine holds it, the marks are stale.
+them, and the next one would stop and ask for `--unlock`. So every process that reads the Snakefile, a dry run too,
+holds a shared `flock` from then on, before Snakemake marks anything; the kernel drops it with the process, whatever its
+end. Only who gets the lock exclusively, at that moment alone, may remove marks: nobody lives who could have made them.
+
+Processes of other machines may be out of the lock's sight, and their jobs may outlive a killed run in a cluster's
+queue. So each machine writes its name into the locked file, and where there is another name than this machine's, the
+marks are left to `snakemake --unlock`.
 """
 
 from __future__ import annotations
@@ -14,36 +19,35 @@ from pathlib import Path
 from typing import IO
 
 STATE = Path(".snakemake")
-_HELD: list[IO[str]] = []
-"""Open for as long as the process lives."""
+_HELD: dict[Path, IO[str]] = {}
+"""Open for as long as the process lives, by the directory that the run is in."""
 
 
-def hold_run_lock(state: Path = STATE) -> None:
-    """Say that a run lives in this directory; called once it has started."""
-    file = _run_file(state).open("a+")
-    _HELD.append(file)
-    try:
-        fcntl.flock(file, fcntl.LOCK_SH)
-    except OSError:  # a file system without locks: Snakemake's own marks remain, and `--unlock`
+def enter_directory(state: Path = STATE) -> None:
+    """Say that a process of a run lives in this directory; the first one to do so removes what a killed run left."""
+    if state.resolve() in _HELD:
         return
-    file.truncate(0)
-    file.write(socket.gethostname())
-    file.flush()
+    try:
+        state.mkdir(exist_ok=True)
+        file = _HELD[state.resolve()] = (state / "repurpose.run").open("a+")
+        if _lock_alone(file) and _machines(file) == {socket.gethostname()}:
+            shutil.rmtree(state / "locks", ignore_errors=True)
+        fcntl.flock(file, fcntl.LOCK_SH)
+        if socket.gethostname() not in _machines(file):
+            file.write(f"{socket.gethostname()}\n")
+            file.flush()
+    except OSError:  # a file system without locks, or not to be written: Snakemake's own marks remain, and `--unlock`
+        return
 
 
-def clear_stale_locks(state: Path = STATE) -> bool:
-    """Remove the marks of a run that was killed on this machine; True where there were any."""
-    marks, run_file = state / "locks", _run_file(state)
-    if not marks.is_dir() or not run_file.is_file() or run_file.read_text() != socket.gethostname():
+def _lock_alone(file: IO[str]) -> bool:
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
         return False
-    with run_file.open() as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            return False
-        shutil.rmtree(marks)
     return True
 
 
-def _run_file(state: Path) -> Path:
-    return state / "repurpose.run"
+def _machines(file: IO[str]) -> set[str]:
+    file.seek(0)
+    return set(file.read().split())

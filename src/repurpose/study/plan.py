@@ -16,14 +16,13 @@ from itertools import product
 from pathlib import Path
 from typing import NamedTuple
 
-import yaml
-
 from repurpose.study.catalogue import AGREEMENT_FIGURES, FIGURES
 from repurpose.study.chunks import cut
 from repurpose.study.conditions import Condition, KnownVectors, expand
 from repurpose.study.errors import one_line_errors
 from repurpose.study.pair_files import ROLES, check_models, local_folders, read_config
-from repurpose.study.settings import BEHAVIOURS, Llm, Role, SettingsError, Study, Sweep, locate, read_study
+from repurpose.study.settings import BEHAVIOURS, Llm, Role, SettingsError, Study, Sweep, locate
+from repurpose.study.study_file import load_study
 
 TOKENS_PER_SENTENCE = 16
 CHARACTERS_PER_TOKEN = 4
@@ -56,7 +55,7 @@ class Counts(NamedTuple):
     rollouts: int
     sentences: int
     """An estimate, at most: TOKENS_PER_SENTENCE tokens each, every rollout as long as it may be."""
-    steered: dict[tuple[str, str], int]
+    steered: dict[tuple[str, Role], int]
     """Steered rollouts by (sweep, target), unsteered rows included."""
     steered_tokens: int
     labelled: int
@@ -278,21 +277,9 @@ def main() -> None:
     # as the workflow does: a study's relative paths count from the repository, wherever the command is given
     os.environ.setdefault("REPURPOSE_ROOT", os.path.relpath(REPOSITORY))
     with one_line_errors("plan"):
-        study = read_study_file(arguments.study)
+        study = load_study(arguments.study)
         check_models(study)
         sys.stdout.write(format_plan(plan_study(study, read_shape(study))) + "\n")
-
-
-def read_study_file(path: str) -> Study:
-    """Read and check a study file.
-
-    Raises:
-        SettingsError: where it is no YAML file or no study.
-    """
-    try:
-        return read_study(yaml.safe_load(Path(path).read_text(encoding="utf-8")))
-    except (OSError, yaml.YAMLError) as problem:
-        raise SettingsError(f"{path}: cannot be read: {str(problem).splitlines()[0]}") from None
 
 
 if __name__ == "__main__":

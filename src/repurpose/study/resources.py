@@ -9,13 +9,18 @@ With P parameters, w bytes each (4 in float32, 2 in half precision) and t cards 
 
 The rate of 3e13 parameter tokens a second is a cautious one for one A100 with full batches (3,750 tokens a second of an
 8 B model). Half as much again, because a cluster kills a job that asked for too little. Models of at most 1 GiB ask
-for an hour and no card.
+for an hour and no card. A job that was killed for want of memory or time is tried once more, where a cluster may kill
+it, with twice as much of both.
 """
 
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass
+from functools import cached_property
 
+from repurpose.study.layout import Wildcards
+from repurpose.study.pair_files import ROLES, local_folders, read_config
 from repurpose.study.settings import TOKEN_CONTROLS, Study, Sweep
 
 GB = 1e9
@@ -27,6 +32,8 @@ HUB_LAYERS = 32
 """Of a hub name: its configuration may not be on this machine yet."""
 DISK_RATE = 0.2 * GB
 TOKEN_RATE = 3e13
+GPU_THREADS = 4
+"""Of a job with GPUs: one thread starves them. Without a GPU a rule's own number stays, on which results depend."""
 BYTES = {"float32": 4, "bfloat16": 2, "float16": 2}
 
 
@@ -84,3 +91,73 @@ def sweep_tokens(study: Study, sweep: Sweep, layers: int) -> int:
     )
     steps = sum(value != 0 for value in sweep.magnitudes.values) if sweep.operation == "add" else 1
     return (1 + vectors * at * steps) * sweep.prompts * sweep.samples * sweep.max_new_tokens
+
+
+@dataclass(frozen=True)
+class Demands:
+    """What those jobs of one study ask for that run a model; a method with `wildcards` is a resource of rules."""
+
+    study: Study
+
+    @cached_property
+    def parameters(self) -> float:
+        """Billions of parameters of the larger model: as the study says, or from the local files' sizes."""
+        folders, said = local_folders(self.study), self.study.pair.parameters
+        if said is not None or len(folders) < len(ROLES):
+            return said or HUB_PARAMETERS
+        sizes = [sum(file.stat().st_size for file in folder.glob("*.safetensors")) for folder in folders.values()]
+        return max(sizes) / BYTES[self.study.pair.dtype] / GB
+
+    @cached_property
+    def layers(self) -> int:
+        """Layers of the reasoning model."""
+        folder = local_folders(self.study).get("reasoning")
+        return int(read_config("reasoning", folder)["num_hidden_layers"]) if folder else HUB_LAYERS
+
+    @property
+    def weights(self) -> float:
+        return weight_bytes(self.parameters, self.study.pair.dtype)
+
+    @property
+    def memory(self) -> int:
+        """Megabytes of the machine's memory."""
+        return host_megabytes(self.weights)
+
+    @property
+    def sampling_memory(self) -> int:
+        """The same of a job that samples rollouts, perhaps from a server."""
+        return host_megabytes(0) if self.study.rollouts.engine else self.memory
+
+    @property
+    def gpus(self) -> int:
+        """GPUs of a job that reads a model with transformers."""
+        return cards(self.weights)
+
+    @property
+    def engine_gpus(self) -> int:
+        """GPUs of a job in which the study's engine generates."""
+        return cards(self.weights, self.study.vllm.tensor_parallel if self.study.vllm else 1)
+
+    @property
+    def sampling_gpus(self) -> int:
+        """GPUs of a job that samples rollouts, perhaps from a server."""
+        return 0 if self.study.rollouts.engine else self.engine_gpus
+
+    @property
+    def minutes(self) -> int:
+        """Of a job that samples or reads one shard of rollouts."""
+        return minutes(self.weights, self.parameters, rollout_tokens(self.study))
+
+    def sweep_minutes(self, wildcards: Wildcards, attempt: int) -> int:
+        tokens = sweep_tokens(self.study, self.study.sweeps[wildcards.sweep], self.layers)
+        return attempt * minutes(self.weights, self.parameters, tokens)
+
+    @property
+    def retries(self) -> int | None:
+        """Further attempts of a job that may run out of memory or time; for small models null: as the profile says."""
+        return 1 if self.gpus else None
+
+
+def cpu_threads(gpus: int, otherwise: int = 1) -> int:
+    """Threads of a job that runs a model."""
+    return GPU_THREADS if gpus else otherwise

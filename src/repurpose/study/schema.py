@@ -1,74 +1,63 @@
-"""The JSON schema of a study file, written from the typed settings: `python -m repurpose.study.schema`.
+"""The JSON schema of a study file, made from the typed settings: `python -m repurpose.study.schema`.
 
-Editors check study files against it while they are typed; the workflow itself checks with `settings.read_study`, which
-knows more (models, sums, references between keys). Descriptions come from the classes' own documentation.
+Editors check study files against it while they are typed (each names it in its first line); the workflow itself checks
+with `settings.read_study`, which knows more (models, sums, references between keys).
 """
 
 from __future__ import annotations
 
-import ast
-import dataclasses
-import inspect
-import itertools
 import json
 import sys
-import types
-import typing
-from collections.abc import Iterator
-from typing import Any, Literal, get_args, get_origin
+from typing import Any
+
+from pydantic import TypeAdapter
+from pydantic.json_schema import GenerateJsonSchema
 
 from repurpose.study.settings import Study
+from repurpose.study.study_file import EXTENDS
 
-SCALARS = {int: "integer", float: "number", str: "string", bool: "boolean"}
+PART = "part of "
+"""Begins the names of sections that may leave out what they inherit."""
+
+
+class Untitled(GenerateJsonSchema):
+    """A schema whose properties have no titles: they would repeat the keys."""
+
+    def field_title_should_be_set(self, _schema: Any) -> bool:
+        return False
 
 
 def study_schema() -> dict[str, Any]:
-    """Return the schema of a whole study file."""
+    """Return the schema of a whole study file, or of one that says only how it differs from the one it extends."""
+    whole = TypeAdapter(Study).json_schema(schema_generator=Untitled)
+    sections = whole.pop("$defs")
+    part = _part(whole)
+    part["properties"][EXTENDS] = {
+        "type": "string",
+        "description": "Another study file, by its path from this one's folder; this one then says what differs, and "
+        "null where an inherited section, sweep or annotator is not wanted.",
+    }
     return {
         "$schema": "https://json-schema.org/draft/2020-12/schema",
         "title": "A study of repurpose",
-        **_section(Study),
+        "if": {"required": [EXTENDS]},
+        "then": {**part, "required": ["study"]},
+        "else": whole,
+        "$defs": {**sections, **{f"{PART}{name}": _part(section) for name, section in sections.items()}},
     }
 
 
-def _section(section: type) -> dict[str, Any]:
-    hints, described = typing.get_type_hints(section), dict(_descriptions(section))
-    required = [f.name for f in dataclasses.fields(section) if f.default is f.default_factory]
-    return {
-        "type": "object",
-        "description": inspect.getdoc(section),
-        "properties": {name: {**_schema(kind), **described.get(name, {})} for name, kind in hints.items()},
-        "required": required,
-        "additionalProperties": False,
-    }
-
-
-def _schema(kind: Any) -> dict[str, Any]:
-    """Return the schema of one type, in the vocabulary that `settings._read` reads."""
-    origin, arguments = get_origin(kind), get_args(kind)
-    if dataclasses.is_dataclass(kind):
-        return _section(typing.cast(type, kind))
-    if kind is type(None):
-        return {"type": "null"}
-    if origin is Literal:
-        return {"enum": list(arguments)}
-    if origin in (typing.Union, types.UnionType):
-        return {"anyOf": [_schema(option) for option in arguments]}
-    if origin is tuple:
-        return {"type": "array", "items": _schema(arguments[0])}
-    if origin is dict:
-        return {"type": "object", "additionalProperties": _schema(arguments[1])}
-    return {"type": SCALARS[kind]}
-
-
-def _descriptions(section: type) -> Iterator[tuple[str, dict[str, str]]]:
-    """Yield the string that follows a field in the source, as its description."""
-    [definition] = ast.parse(inspect.getsource(section)).body
-    body = typing.cast(ast.ClassDef, definition).body
-    for before, after in itertools.pairwise(body):
-        if isinstance(before, ast.AnnAssign) and isinstance(after, ast.Expr):
-            text = inspect.cleandoc(ast.literal_eval(after.value))
-            yield ast.unparse(before.target), {"description": " ".join(text.split())}
+def _part(node: Any) -> Any:
+    """A schema in which nothing is required and null may stand for any section."""
+    if isinstance(node, list):
+        return [_part(child) for child in node]
+    if not isinstance(node, dict):
+        return node
+    kept = {key: _part(child) for key, child in node.items() if key not in ("required", "$ref")}
+    if "$ref" not in node:
+        return kept
+    section = node["$ref"].replace("#/$defs/", f"#/$defs/{PART}")
+    return {**kept, "anyOf": [{"$ref": section}, {"type": "null"}]}
 
 
 def schema_text() -> str:

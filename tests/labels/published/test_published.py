@@ -17,13 +17,14 @@ from hypothesis import strategies as st
 from repurpose.data.files import TableError
 from repurpose.labels.annotation import Outcome
 from repurpose.labels.published.alignment import fold
-from repurpose.labels.published.annotator import Report, match_rollouts
+from repurpose.labels.published.annotator import Report, label_rollout, match_rollouts
 from repurpose.labels.published.chains import Chain, read_chains
 from repurpose.labels.published.sections import Section, align_sections, label_sentences, read_sections
 from repurpose.rollouts.sentences import Span, split_sentences
 
 FILES = Path(__file__).parent
-WARD = {chain.task_id: chain for chain in read_chains(FILES / "ward.json")}
+TASKS = [record["task_id"] for record in json.loads((FILES / "ward.json").read_text())]
+WARD = dict(zip(TASKS, read_chains(FILES / "ward.json"), strict=True))
 VENHOFF = read_chains(FILES / "venhoff.json")
 
 
@@ -88,8 +89,7 @@ def test_straightened_quotes_match_exactly() -> None:
     chain = VENHOFF[0]
     assert labels(chain) == ["initializing", "initializing", "deduction"]
     report = Report()
-    sections = read_sections(chain.annotated, chain.text)
-    report.add(chain.text, sections, align_sections(chain.text, sections))
+    label_rollout(chain.text, [], chain, report)
     assert (report.exact, report.near) == (2, 0)
 
 
@@ -242,13 +242,13 @@ def test_a_unique_marker_survives_any_loss(copy: tuple[str, list[Span], list[Sec
 
 def test_rollouts_find_their_chains() -> None:
     chains = [
-        Chain(1, "", "Okay.  So 7.", "a"),
-        Chain(2, "", "Okay. So 7. Then 8 comes.", "b"),
-        Chain(3, "", "No.", None),
+        Chain("Okay.  So 7.", "a"),
+        Chain("Okay. So 7. Then 8 comes.", "b"),
+        Chain("No.", None),
     ]
     texts = ["<think>\nOkay. So 7.\n\nThen 8  comes. </think> It is 8.", "Okay. So 7.", "Okay. So 71.", "Nobody", ""]
     matched = match_rollouts(chains, texts)
-    assert [chain and chain.record for chain in matched] == [2, 1, None, None, None]
+    assert [chain and chain.annotated for chain in matched] == ["b", "a", None, None, None]
     assert matched[0] and matched[0].text == "<think>\nOkay. So 7.\n\nThen 8  comes."
     sections = [Section("deduction", "Then 8 comes.")]
     span = align_sections(matched[0].text, sections)[0]
@@ -256,18 +256,15 @@ def test_rollouts_find_their_chains() -> None:
 
 
 def test_two_annotations_of_one_text_are_none() -> None:
-    chains = [Chain(1, "", "Okay.", "a"), Chain(2, "", "Okay.", "b")]
+    chains = [Chain("Okay.", "a"), Chain("Okay.", "b")]
     assert match_rollouts(chains, ["Okay."]) == [None]
-    assert match_rollouts([chains[0], Chain(2, "", "Okay.", None)], ["Okay."]) == [chains[0]]
+    assert match_rollouts([chains[0], Chain("Okay.", None)], ["Okay."]) == [chains[0]]
 
 
 def test_report_adds_up() -> None:
     report = Report()
     for chain in (*WARD.values(), *VENHOFF):
-        sections = read_sections(chain.annotated, chain.text)
-        aligned = align_sections(chain.text, sections)
-        outcomes = label_sentences(chain.text, split_sentences(chain.text), sections, aligned)
-        report.add(chain.text, sections if chain.annotated else None, aligned, outcomes)
+        label_rollout(chain.text, split_sentences(chain.text), chain, report)
     assert (report.chains, report.unannotated) == (11, 1)
     assert report.exact + report.near + len(report.unmatched) == report.sections
     assert report.near == 1 and len(report.unmatched) == 2 and report.unknown_labels == {"botany": 1}

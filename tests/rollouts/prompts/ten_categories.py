@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import re
 from collections.abc import Callable, Iterable, Iterator
@@ -10,6 +11,8 @@ from pathlib import Path
 from typing import Any
 
 FILE = Path(__file__).parents[3] / "resources" / "prompts" / "ten-categories.jsonl"
+RECORD = Path(__file__).with_name("checked.txt")
+"""The digest of the file and of its checks when all answers were last found right."""
 RECORDS: list[dict[str, Any]] = [json.loads(line) for line in FILE.read_text(encoding="utf-8").splitlines()]
 PROMPTS: dict[str, str] = {record["id"]: record["prompt"] for record in RECORDS}
 NUMBER_WORDS = (
@@ -55,3 +58,15 @@ def whole(value: float) -> int:
     """Return the whole number that a numerical result stands for."""
     assert abs(value - round(value)) < 1e-3
     return round(value)
+
+
+def digest_of_answers() -> str:
+    """A digest of what an answer and its check consist of: the file of prompts and these modules."""
+    digest = hashlib.sha256()
+    for file in (FILE, Path(__file__), *sorted(Path(__file__).parent.glob("test_ten_categories_*.py"))):
+        digest.update(file.name.encode() + b"\0" + file.read_bytes() + b"\0")
+    return digest.hexdigest()
+
+
+if __name__ == "__main__":
+    RECORD.write_text(digest_of_answers() + "\n", encoding="ascii")

@@ -1,6 +1,6 @@
 """A language model names our sentences: passages in, a label or the name of a fault for each sentence out.
 
-Each passage is cut into overlapping chunks; each chunk is one conversation (`conversation.py`), held directly
+Each passage is cut into overlapping chunks; each chunk is one conversation (`conversation.py`), carried on directly
 (`direct.py`) or through the Batch API (`batch.py`). A sentence that gets no valid label keeps the fault's name and the
 raw reply; it is never given a label.
 """
@@ -99,15 +99,15 @@ def _open_chunks(passage: int, sentences: Sequence[str], llm: Llm, prompt: str) 
 
 
 async def _answer(conversations: list[Conversation], llm: Llm, ledger: Ledger) -> None:
-    """Hold all conversations; first with what earlier runs were answered, so that nothing is asked twice."""
+    """Carry on all conversations; first with what earlier runs were answered, so that nothing is asked twice."""
     total = sum(conversation.unsettled for conversation in conversations)
     with tqdm(total=total, desc="labels", unit="sentence", mininterval=2) as bar:
         async with make_client(llm.endpoint) as client:
-            exchange = (Batches if llm.batch else Direct)(client, llm, ledger, bar.update)
             for conversation in conversations:
-                while not conversation.done and exchange.settle(conversation):
-                    pass
-            await exchange.hold([conversation for conversation in conversations if not conversation.done])
+                while not conversation.done and conversation.request.key in ledger.replies:
+                    bar.update(ledger.settle(conversation))
+            asking: Batches | Direct = Batches(client, llm, ledger) if llm.batch else Direct(client, llm, ledger)
+            await asking.complete([conversation for conversation in conversations if not conversation.done], bar.update)
 
 
 def _outcome(chunks: list[Conversation], sentence: int) -> Outcome:

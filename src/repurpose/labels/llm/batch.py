@@ -1,6 +1,6 @@
 """Asks through the Batch API: the same requests, later and at a lower price.
 
-All open conversations ask in one round; what has to be asked again goes into the next. Which request lies with which
+All open conversations ask in one round; what has to be asked again goes into the next. Which request is in which
 batch is journalled as soon as the server has named the batch, so a killed run looks for its batches and uploads
 nothing again. A request that a batch does not bring (expired, failed, an error of its own) goes into the next round.
 """
@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import json
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, Final
 
 import openai
@@ -19,7 +19,6 @@ from openai.types import Batch
 
 from repurpose.data.journal import record_key
 from repurpose.labels.llm.conversation import Conversation, Request
-from repurpose.labels.llm.exchange import Exchange, Progress
 from repurpose.labels.llm.ledger import Ledger
 from repurpose.labels.llm.replies import parse_object, read_reply, value_at
 from repurpose.model.endpoint import EndpointError, address, explain, mask
@@ -39,37 +38,43 @@ Requests = dict[str, Request]
 """By key."""
 
 
-class Batches(Exchange):
+class Batches:
     """Sends all requests of a round in as few files as a server takes."""
 
-    def __init__(self, client: AsyncOpenAI, llm: Llm, ledger: Ledger, progress: Progress) -> None:
-        super().__init__(client, llm, ledger, progress)
+    def __init__(self, client: AsyncOpenAI, llm: Llm, ledger: Ledger) -> None:
+        self._client, self._llm, self._endpoint = client, llm, llm.endpoint
+        self._ledger, self._replies = ledger, ledger.replies
         self._fruitless: Counter[str] = Counter()
         """Batches that did not bring a request, by its key."""
         self._fault = "it was left out of the batch's files"
 
-    async def hold(self, conversations: Sequence[Conversation]) -> None:
+    async def complete(self, conversations: Sequence[Conversation], progress: Callable[[int], object]) -> None:
+        """Carry on all conversations until each is done; `progress` is told how many sentences are settled.
+
+        Raises:
+            EndpointError, CostError: the run cannot go on; what arrived is kept, and which batches are under way.
+            StorageError: a reply cannot be kept.
+        """
         try:
             while waiting := [conversation for conversation in conversations if not conversation.done]:
                 await self._fetch_replies(waiting)
                 for conversation in waiting:
-                    self.settle(conversation)
+                    progress(self._ledger.settle(conversation))
         except openai.OpenAIError as problem:
-            raise explain(problem, self.endpoint) from None
+            raise explain(problem, self._endpoint) from None
 
     async def _fetch_replies(self, conversations: list[Conversation]) -> None:
         """See to it that each conversation's request has its reply."""
         requests = {conversation.request.key: conversation.request for conversation in conversations}
-        while missing := {key: request for key, request in requests.items() if key not in self.replies}:
+        while missing := {key: request for key, request in requests.items() if key not in self._replies}:
             self._check_fruitless(missing)
-            lying = [key for key in missing if self.replies.batch_of(key)]
-            chosen = self._choose({key: request for key, request in missing.items() if key not in lying})
-            if not chosen and not lying:
-                raise self.ledger.stop(sum(conversation.unsettled for conversation in conversations))
-            for lines in _slices(chosen):
-                await self._upload(lines, chosen)
-            for batch in dict.fromkeys(self.replies.batch_of(key) for key in [*lying, *chosen]):
-                await self._collect(str(batch), requests)
+            under_way = {key: batch for key in missing if (batch := self._replies.batch_of(key))}
+            chosen = self._choose({key: request for key, request in missing.items() if key not in under_way})
+            if not chosen and not under_way:
+                raise self._ledger.cost_error(sum(conversation.unsettled for conversation in conversations))
+            new = [await self._upload(lines, chosen) for lines in _slices(chosen)]
+            for batch in dict.fromkeys([*under_way.values(), *new]):
+                await self._collect(batch, requests)
 
     def _check_fruitless(self, missing: Requests) -> None:
         """
@@ -77,51 +82,53 @@ class Batches(Exchange):
             EndpointError: where batches have not brought one request so often that the next will hardly do.
         """
         worst = max(self._fruitless[key] for key in missing)
-        if worst >= self.llm.attempts:
+        if worst >= self._llm.attempts:
             raise EndpointError(
-                f"{address(self.endpoint)}: {worst} batches in a row did not bring {len(missing)} requests "
-                f"(endpoint.model {self.endpoint.model!r}): {self._fault}"
+                f"{address(self._endpoint)}: {worst} batches in a row did not bring {len(missing)} requests "
+                f"(endpoint.model {self._endpoint.model!r}): {self._fault}"
             )
 
     def _choose(self, requests: Requests) -> Requests:
-        """What fits into `max_cost` beside what lies with a batch already: all of it is under way at once."""
-        self.ledger.look_at_batches()
+        """What fits into `max_cost` beside what is in a batch already: all of it is under way at once."""
+        self._ledger.refresh_batches()
         total, chosen = 0.0, {}
         for key, request in requests.items():
-            if self.ledger.fits(total + self.most(request)):
-                total += self.most(request)
-                chosen[key] = request
+            highest = self._ledger.highest_cost(request)
+            if self._ledger.fits(total + highest):
+                total, chosen[key] = total + highest, request
         return chosen
 
-    async def _upload(self, lines: Mapping[str, str], requests: Requests) -> None:
+    async def _upload(self, lines: Mapping[str, str], requests: Requests) -> str:
+        """Give some requests to a batch, write down which, and return its name."""
         mark = record_key(sorted(lines))
         batch = await self._find_unnamed(mark) or await self._create(lines, mark)
-        self.replies.add_batch(batch.id, {key: requests[key].bound for key in lines}, self.ledger.account)
+        self._replies.add_batch(batch.id, {key: requests[key].bound for key in lines}, self._ledger.account)
+        return batch.id
 
     async def _find_unnamed(self, mark: str) -> Batch | None:
         """A batch of just these requests whose name nobody wrote down: the run was killed, or the answer was lost."""
         try:
-            recent = await self.client.batches.list(limit=100)
+            recent = await self._client.batches.list(limit=100)
         except (openai.NotFoundError, openai.BadRequestError):  # a server without the list
             return None
         ours = [batch for batch in recent.data if (batch.metadata or {}).get(MARK) == mark]
-        return next((batch for batch in ours if not self.replies.knows_batch(batch.id)), None)
+        return next((batch for batch in ours if not self._replies.knows_batch(batch.id)), None)
 
     async def _create(self, lines: Mapping[str, str], mark: str) -> Batch:
         """Never repeated blindly, as the SDK would: a batch whose creation went unanswered is paid for all the same."""
-        file = await self.client.files.create(
+        file = await self._client.files.create(
             file=("requests.jsonl", "".join(lines.values()).encode()), purpose="batch"
         )
-        once = self.client.with_options(max_retries=0)
-        for attempt in range(self.endpoint.retries + 1):
+        once = self._client.with_options(max_retries=0)
+        for attempt in range(self._endpoint.retries + 1):
             try:
                 return await once.batches.create(
                     input_file_id=file.id, endpoint=PATH, completion_window="24h", metadata={MARK: mark}
                 )
             except PASSING:
-                if attempt == self.endpoint.retries:
+                if attempt == self._endpoint.retries:
                     raise
-            await asyncio.sleep(self.llm.batch_poll)
+            await asyncio.sleep(self._llm.batch_poll)
             if batch := await self._find_unnamed(mark):
                 return batch
         raise AssertionError("the last attempt returns or raises")
@@ -130,31 +137,28 @@ class Batches(Exchange):
         """Wait for a batch, keep all that it brought, and let go of what it did not bring."""
         batch = await self._ended(name)
         files = [file for file in (batch.output_file_id, batch.error_file_id) if file] if batch else []
-        lines = [line for file in files for line in _read_lines(await self._download(file))]
-        lines = [line for line in lines if self.replies.batch_of(line["custom_id"]) == name]
+        contents = [(await self._client.files.content(file)).content for file in files]
+        lines = [line for content in contents for line in _read_lines(content.decode("utf-8", "replace"))]
+        lines = [line for line in lines if self._replies.batch_of(line["custom_id"]) == name]
         bodies = {line["custom_id"]: body for line in lines if (body := _response_body(line))}
-        read = {key: read_reply(body, self.endpoint, batch=True) for key, body in bodies.items()}
-        self.ledger.keep({key: self.replies.from_batch(key, reply) for key, reply in read.items()})
-        lost = [key for key in requests if key not in self.replies and self.replies.batch_of(key) == name]
+        read = {key: read_reply(body, self._endpoint, batch=True) for key, body in bodies.items()}
+        self._ledger.keep({key: self._replies.from_batch(key, reply) for key, reply in read.items()})
+        lost = [key for key in requests if key not in self._replies and self._replies.batch_of(key) == name]
         if lost:
             self._fruitless.update(lost)
-            self._fault = mask(_fault(batch, [line for line in lines if line["custom_id"] in lost]), self.endpoint)
-            self.replies.close_batch(lost)
+            self._fault = mask(_fault(batch, [line for line in lines if line["custom_id"] in lost]), self._endpoint)
+            self._replies.close_batch(lost)
 
     async def _ended(self, name: str) -> Batch | None:
         """The batch once it has ended; None where the server knows it no more."""
         while True:
             try:
-                batch = await self.client.batches.retrieve(name)
+                batch = await self._client.batches.retrieve(name)
             except openai.NotFoundError:
                 return None
             if batch.status in ENDED:
                 return batch
-            await asyncio.sleep(self.llm.batch_poll)
-
-    async def _download(self, file: str) -> str:
-        content: bytes = (await self.client.files.content(file)).content
-        return content.decode("utf-8", "replace")
+            await asyncio.sleep(self._llm.batch_poll)
 
 
 def _slices(requests: Requests) -> Iterator[dict[str, str]]:

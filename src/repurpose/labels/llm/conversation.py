@@ -49,7 +49,11 @@ class Conversation:
         self._labels: dict[int, str] = {}
         self._faults: dict[int, tuple[str, str | None]] = {}
         """The last fault and the raw reply that had it, by number."""
-        self._llm, self._opening = llm, _opening(prompt, [sentences[number] for number in chunk])
+        self._llm = llm
+        # The sentences travel as JSON strings: no text can forge a number or an end.
+        numbered = [{"sentence": number, "text": sentences[i].strip()} for number, i in enumerate(chunk, 1)]
+        shown = json.dumps({"sentences": numbered}, ensure_ascii=False)
+        self._opening = [{"role": "system", "content": prompt}, {"role": "user", "content": shown}]
         self._asked, self._attempt = list(range(1, len(chunk) + 1)), 1
         self.request = self._ask(self._opening)
         """What is to be asked next, until it is done."""
@@ -92,15 +96,6 @@ class Conversation:
         room = sampling_fields(endpoint, (FRAME_TOKENS + ENTRY_TOKENS * len(asked)) * self._attempt)
         body = {"model": endpoint.model, "messages": messages, "response_format": response_format(asked), **room}
         return Request(body, request_key(endpoint, body))
-
-
-def _opening(prompt: str, sentences: list[str]) -> list[dict[str, str]]:
-    """The sentences travel as JSON strings: no text can forge a number or an end."""
-    numbered = [{"sentence": number, "text": text.strip()} for number, text in enumerate(sentences, 1)]
-    return [
-        {"role": "system", "content": prompt},
-        {"role": "user", "content": json.dumps({"sentences": numbered}, ensure_ascii=False)},
-    ]
 
 
 def response_format(numbers: list[int]) -> Json:

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from pydantic_core import from_json
 
@@ -26,8 +25,7 @@ FAULTS = {
 """Every status of a sentence without a label, and what the follow-up message says of it."""
 
 
-@dataclass(frozen=True)
-class Judgement:
+class Judgement(NamedTuple):
     """Each number that was asked for stands in one of the two."""
 
     labels: dict[int, str]
@@ -81,12 +79,8 @@ def _entries(content: str, cut_off: bool) -> list[tuple[int, Any]] | None:
         return [] if cut_off else None
     if not isinstance(entries, list):
         return None
-    return [(entry["sentence"], entry.get("label")) for entry in entries if _is_entry(entry, cut_off)]
-
-
-def _is_entry(entry: Any, cut_off: bool) -> bool:
-    numbered = isinstance(entry, dict) and type(entry.get("sentence")) is int
-    return numbered and not (cut_off and "label" not in entry)
+    numbered = [entry for entry in entries if isinstance(entry, dict) and type(entry.get("sentence")) is int]
+    return [(entry["sentence"], entry.get("label")) for entry in numbered if "label" in entry or not cut_off]
 
 
 def follow_up(faults: dict[int, str]) -> str:

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from repurpose.labels.llm.conversation import Conversation, Request
 from repurpose.labels.llm.replies import Replies, Reply, Tokens
 from repurpose.study.settings import Llm
 
@@ -37,7 +38,10 @@ class Usage:
 
 
 class Ledger:
-    """Keeps replies and adds up their cost, and holds back the most that requests under way can cost."""
+    """Keeps replies and adds up their cost, and holds back the most that requests under way can cost.
+
+    Every reply is kept and counted before a conversation sees it.
+    """
 
     def __init__(self, passages: int, llm: Llm, account: str, replies: Replies) -> None:
         self.usages = [Usage() for _ in range(passages)]
@@ -53,21 +57,25 @@ class Ledger:
         self.earlier = sum(self._charge(reply) for reply in replies.bought_by(account))
         """Paid by this account before, for whatever text."""
         self.in_batches = 0.0
-        """The most that its requests can cost that lie with batches."""
-        self.look_at_batches()
+        """The most that its requests in batches can cost."""
+        self.refresh_batches()
 
-    def look_at_batches(self) -> None:
-        """See what lies with batches; those of a killed run do, too."""
+    def refresh_batches(self) -> None:
+        """Add up what is in batches now, those of a killed run included."""
         bounds = self.replies.in_batches(self.account)
-        self.in_batches = sum(self.price(bound, batch=True) for bound in bounds)
+        self.in_batches = sum(self._price(bound, batch=True) for bound in bounds)
 
-    def fits(self, most: float) -> bool:
+    def fits(self, cost: float) -> bool:
         """Whether a request that can cost so much may be sent beside those under way."""
         limit = self._llm.max_cost
-        return limit is None or self.spent + self.earlier + self.in_batches + sum(self.under_way) + most <= limit
+        return limit is None or self.spent + self.earlier + self.in_batches + sum(self.under_way) + cost <= limit
+
+    def highest_cost(self, request: Request) -> float:
+        """The most that a request can cost."""
+        return self._price(request.bound, self._llm.batch)
 
     def keep(self, replies: Mapping[str, Reply]) -> None:
-        """Count what this run has paid for, and put it on the disk; others' requests that lay with a batch are theirs.
+        """Put replies on the disk, and count what this run has paid for them: not for what another gave to a batch.
 
         Raises:
             StorageError: where it cannot be kept.
@@ -76,17 +84,19 @@ class Ledger:
         self._bought |= replies.keys()
         self.replies.add(replies)
 
-    def count(self, passage: int, key: str) -> None:
-        """Put a reply on a passage's account, once."""
-        if key in self._counted:
-            return
-        self._counted.add(key)
+    def settle(self, conversation: Conversation) -> int:
+        """Hand a conversation its reply, and put that on its passage's account; how many sentences it settles."""
+        key, before = conversation.request.key, conversation.unsettled
         reply = self.replies[key]
-        tokens = reply.prompt_tokens or 0, reply.completion_tokens or 0
-        cost = self.price(tokens, batch=reply.batch)
-        self.usages[passage] += Usage(1, *tokens, cost, 0.0 if key in self._bought else cost)
+        if key not in self._counted:
+            self._counted.add(key)
+            tokens = reply.prompt_tokens or 0, reply.completion_tokens or 0
+            cost = self._price(tokens, reply.batch)
+            self.usages[conversation.passage] += Usage(1, *tokens, cost, 0.0 if key in self._bought else cost)
+        conversation.receive(reply)
+        return before - conversation.unsettled
 
-    def stop(self, missing: int) -> CostError:
+    def cost_error(self, missing: int) -> CostError:
         """The error that ends a run, with how many sentences have no label yet."""
         waiting = f" and up to {self.in_batches:.6g} lies with batches" if self.in_batches else ""
         return CostError(
@@ -95,11 +105,10 @@ class Ledger:
             f"{missing} sentences have no label yet"
         )
 
-    def price(self, tokens: Tokens, *, batch: bool) -> float:
-        """What tokens cost, in the currency of the endpoint's prices."""
+    def _price(self, tokens: Tokens, batch: bool) -> float:
         endpoint = self._llm.endpoint
         price = tokens[0] * endpoint.input_price + tokens[1] * endpoint.output_price
         return price / MILLION * (self._llm.batch_price if batch else 1.0)
 
     def _charge(self, reply: Reply) -> float:
-        return self.price(reply.charged or (0, 0), batch=reply.batch)
+        return self._price(reply.charged or (0, 0), reply.batch)

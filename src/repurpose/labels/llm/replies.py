@@ -163,16 +163,18 @@ class Replies:
                 yield self[key]
 
     def add_batch(self, batch: str, bounds: Mapping[str, Tokens], account: str) -> None:
-        """Say that these requests lie with a batch, for whom, and how much each can use at most."""
-        lie = {f"request/{key}": {"batch": batch, "account": account, "bound": bound} for key, bound in bounds.items()}
-        self._write({f"batch/{batch}": {}} | lie)
+        """Write down that these requests are in a batch, for whom, and how much each can use at most."""
+        requests = {
+            f"request/{key}": {"batch": batch, "account": account, "bound": bound} for key, bound in bounds.items()
+        }
+        self._write({f"batch/{batch}": {}} | requests)
 
     def close_batch(self, keys: list[str]) -> None:
-        """Say that no batch will bring these any more."""
+        """Write down that no batch will bring these any more."""
         self._write({f"request/{key}": {"batch": None} for key in keys})
 
     def batch_of(self, key: str) -> str | None:
-        """The batch that a request lies with."""
+        """The batch that a request is in."""
         batch: str | None = self._request(key).get("batch")
         return batch
 
@@ -182,10 +184,10 @@ class Replies:
         return reply.paid_by(request["account"], tuple(request["bound"])) if "account" in request else reply
 
     def in_batches(self, account: str) -> Iterator[Tokens]:
-        """The most that each request of an account can use that lies with a batch and has no reply yet."""
+        """The most that each request of an account can use that is in a batch and has no reply yet."""
         for key, record in self._journal.items():
-            lies = key.startswith("request/") and record["batch"] and record.get("account") == account
-            if lies and key.removeprefix("request/") not in self:
+            waits = key.startswith("request/") and record["batch"] and record.get("account") == account
+            if waits and key.removeprefix("request/") not in self:
                 yield tuple(record["bound"])
 
     def knows_batch(self, batch: str) -> bool:

@@ -158,8 +158,8 @@ def _best_places(candidates: list[list[Place]], lengths: list[int], length: int)
     before = _score(candidates, weights)
     after = _score(mirrored, weights[::-1])[::-1]
     totals = [
-        [b + a - weight for b, a in zip(bs, as_, strict=True)]
-        for bs, as_, weight in zip(before, after, weights, strict=True)
+        [one + other - weight for one, other in zip(*scores, strict=True)]
+        for *scores, weight in zip(before, after, weights, strict=True)
     ]
     best = max((total for row in totals for total in row), default=0)
     return [
@@ -198,31 +198,21 @@ def _fill_gaps(
     hay: Folded, needles: list[str], exact: list[list[Place]], fixed: list[Place | None]
 ) -> list[list[Place]]:
     """Places of the pieces that are not fixed, each between its fixed neighbours: exact ones, or near ones."""
-    befores = _neighbours(needles, fixed, 0, lambda place: place[1])
-    afters = _neighbours(needles[::-1], fixed[::-1], len(hay.text), lambda place: place[0])[::-1]
+    copied = list(accumulate(map(len, needles), initial=0))  # where each piece stands in the copy
+    size = len(hay.text)
+    shifts = [(place, place[0] - at) for place, at in zip(fixed, copied, strict=False) if place]
+    shifts = [((0, 0), 0), *shifts, ((size, size), size - copied[-1])]
     filled: list[list[Place]] = []
-    for number, place in enumerate(fixed):
-        (low, skipped), (high, to_come) = befores[number], afters[number]
-        inside = [(s, e) for s, e in exact[number] if low <= s and e <= high]
-        if place is not None:
+    for needle, places, place, at in zip(needles, exact, fixed, copied, strict=False):
+        if place:
             filled.append([place])
-        elif inside:
-            filled.append(inside)
-        else:
-            expected = (low + skipped, high - to_come - len(needles[number]))
-            filled.append(_find_near(hay, needles[number], (low, high), expected))
+            shifts.pop(0)
+            continue
+        (before, shift), (after, next_shift) = shifts[:2]
+        gap = (before[1], after[0])
+        inside = [(start, end) for start, end in places if gap[0] <= start and end <= gap[1]]
+        filled.append(inside or _find_near(hay, needle, gap, (at + shift, at + next_shift)))
     return filled
-
-
-def _neighbours(
-    needles: list[str], fixed: list[Place | None], start: int, edge: Callable[[Place], int]
-) -> list[tuple[int, int]]:
-    """For each piece the edge of the last fixed one before it and the characters of the copy since then."""
-    found, skipped = [], 0
-    for needle, place in zip(needles, fixed, strict=True):
-        found.append((start, skipped))
-        start, skipped = (edge(place), 0) if place else (start, skipped + len(needle))
-    return found
 
 
 def _find_near(hay: Folded, needle: str, gap: Place, expected: tuple[int, int]) -> list[Place]:

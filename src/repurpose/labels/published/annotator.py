@@ -8,13 +8,13 @@ from __future__ import annotations
 
 import sys
 from collections import Counter
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Mapping, Sequence, Set
+from dataclasses import dataclass, field
 from typing import Any
 
 from repurpose.data.files import TableError
 from repurpose.labels.annotation import Annotation, Outcome, RolloutKey, Row, by_rollout
-from repurpose.labels.published.alignment import Folded, fold
+from repurpose.labels.published.alignment import fold
 from repurpose.labels.published.chains import Chain, read_chains
 from repurpose.labels.published.sections import (
     NO_LABEL,
@@ -26,9 +26,6 @@ from repurpose.labels.published.sections import (
 )
 from repurpose.rollouts.sentences import Span
 from repurpose.study.settings import locate
-
-OPENING = 48
-"""Folded characters by which chains are looked up; shorter chains under their own text."""
 
 
 def annotate_from_file(rows: Sequence[Row], texts: Mapping[RolloutKey, str], file: str) -> Annotation:
@@ -46,21 +43,23 @@ def annotate_from_file(rows: Sequence[Row], texts: Mapping[RolloutKey, str], fil
     outcomes: list[Outcome] = []
     for text, (_, group), chain in zip(wanted, groups, chains, strict=True):
         spans = [Span(row["char_start"], row["char_end"]) for row in group]
-        outcomes += _label_rollout(text, spans, chain, report)
+        outcomes += label_rollout(text, spans, chain, report) if chain else [Outcome(None, "no-chain")] * len(spans)
     sys.stderr.write("\n".join(report.lines()) + "\n")
     return Annotation(outcomes, {"published": report.as_dict()})
 
 
-def _label_rollout(text: str, spans: Sequence[Span], chain: Chain | None, report: Report) -> list[Outcome]:
-    if chain is None:
-        return [Outcome(None, "no-chain")] * len(spans)
+def label_rollout(text: str, spans: Sequence[Span], chain: Chain, report: Report) -> list[Outcome]:
+    """Label the sentences of a rollout from its chain, and count what became of the chain."""
+    report.chains += 1
     if chain.annotated is None:
-        report.add(text, None)
+        report.unannotated += 1
         return [Outcome(None, "no-annotation")] * len(spans)
     sections = read_sections(chain.annotated, chain.text)
     aligned = align_sections(text, sections)
     outcomes = label_sentences(text, spans, sections, aligned)
-    report.add(text, sections, aligned, outcomes)
+    for section, place in zip(sections, aligned, strict=True):
+        report.count(text, section, place)
+    report.statuses.update(outcome.status for outcome in outcomes)
     return outcomes
 
 
@@ -73,32 +72,22 @@ def match_rollouts(chains: Sequence[Chain], texts: Sequence[str]) -> list[Chain 
         For each rollout its chain, whose `text` is now the beginning of the rollout's text that holds it, so that
         places in it are places in the rollout.
     """
-    by_text: dict[str, list[Chain]] = {}
+    copies: dict[str, set[str | None]] = {}
     for chain in chains:
-        by_text.setdefault(fold(chain.text).text, []).append(chain)
-    by_text.pop("", None)
-    sizes: dict[str, set[int]] = {}
-    for text in by_text:
-        sizes.setdefault(text[:OPENING], set()).add(len(text))
-    return [_match(text, by_text, sizes) for text in texts]
+        copies.setdefault(fold(chain.text).text, set()).add(chain.annotated)
+    copies.pop("", None)
+    longest_first = {text: copies[text] - {None} for text in sorted(copies, key=len, reverse=True)}
+    return [_match(text, longest_first) for text in texts]
 
 
-def _match(text: str, by_text: Mapping[str, list[Chain]], sizes: Mapping[str, set[int]]) -> Chain | None:
-    """Look a text up by its opening: `sizes` are the lengths of the chains that begin so."""
+def _match(text: str, copies: Mapping[str, Set[str | None]]) -> Chain | None:
     folded = fold(text)
-    for length in range(min(OPENING, len(folded.text)), 0, -1):
-        for size in sorted(sizes.get(folded.text[:length], ()), reverse=True):
-            known = by_text.get(folded.text[:size]) if size <= len(folded.text) else None
-            if known and folded.is_word_border(size) and folded.is_whole(size):
-                return _choose(known, text, folded, size)
+    for beginning, annotated in copies.items():
+        size = len(beginning)
+        if folded.text.startswith(beginning) and folded.is_word_border(size) and folded.is_whole(size):
+            whole = text[: folded.unfold((0, size)).end]
+            return Chain(whole, next(iter(annotated), None)) if len(annotated) < 2 else None
     return None
-
-
-def _choose(known: list[Chain], text: str, folded: Folded, size: int) -> Chain | None:
-    annotated = [chain for chain in known if chain.annotated is not None]
-    if len({chain.annotated for chain in annotated}) > 1:
-        return None
-    return replace((annotated or known)[0], text=text[: folded.unfold((0, size))[1]])
 
 
 @dataclass
@@ -119,24 +108,11 @@ class Report:
     statuses: Counter[str] = field(default_factory=Counter)
     """Sentences by status; `ok` are the labelled ones."""
 
-    def add(
-        self,
-        text: str,
-        sections: Sequence[Section] | None,
-        aligned: Sequence[Span | None] = (),
-        outcomes: Sequence[Outcome] = (),
-    ) -> None:
-        """Count one chain; `sections` is None where it is not annotated."""
-        self.chains += 1
-        self.unannotated += sections is None
-        for section, place in zip(sections or (), aligned, strict=True):
-            if section.fault == NO_LABEL:
-                self.between += 1
-            else:
-                self._count_section(text, section, place)
-        self.statuses.update(outcome.status for outcome in outcomes)
-
-    def _count_section(self, text: str, section: Section, place: Span | None) -> None:
+    def count(self, text: str, section: Section, place: Span | None) -> None:
+        """Count a section, and where it stands in the text that it copies."""
+        if section.fault == NO_LABEL:
+            self.between += 1
+            return
         self.sections += 1
         if section.fault:
             self.faults[section.fault] += 1

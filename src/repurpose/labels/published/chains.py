@@ -11,9 +11,8 @@ from __future__ import annotations
 
 import json
 import re
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from repurpose.data.files import TableError
 from repurpose.labels.published.sections import NO_LABEL, read_sections
@@ -23,17 +22,12 @@ WARD, VENHOFF = ("reasoning_chain", "annotated_chain"), ("annotated_thinking", "
 KINDS = {dict: "object", list: "list", str: "text", bool: "truth value", type(None): "null"}
 
 
-@dataclass(frozen=True)
-class Chain:
-    """One record of a file: a chain of thought and its annotated copy."""
+class Chain(NamedTuple):
+    """A chain of thought and its annotated copy."""
 
-    record: int
-    """Its place in the file, from 1."""
-    problem: str
     text: str
     annotated: str | None
     """None where the annotation failed (null in the file)."""
-    task_id: str | None = None
 
 
 def read_chains(path: Path | str) -> list[Chain]:
@@ -46,9 +40,11 @@ def read_chains(path: Path | str) -> list[Chain]:
     chains = []
     for number, record in enumerate(_read_records(Path(path)), start=1):
         try:
-            chains.append(_read_chain(number, record))
+            chains.append(_read_chain(record))
         except ValueError as problem:
-            raise TableError(f"{name}: record {number}{_name_task(record)}: {problem}") from None
+            task = record.get("task_id") if isinstance(record, dict) else None
+            named = "" if task is None else f" (task_id {str(task)[:60]!r})"
+            raise TableError(f"{name}: record {number}{named}: {problem}") from None
     if all(chain.annotated is None for chain in chains):
         raise TableError(f"{name}: no record is annotated; each annotation is null")
     return chains
@@ -74,38 +70,34 @@ def _kind(value: Any) -> str:
     return KINDS.get(type(value), "number")
 
 
-def _name_task(record: Any) -> str:
-    task = record.get("task_id") if isinstance(record, dict) else None
-    return "" if task is None else f" (task_id {str(task)[:60]!r})"
-
-
-def _read_chain(number: int, record: Any) -> Chain:
+def _read_chain(record: Any) -> Chain:
     """Read one record; a ValueError says what is wrong with it."""
     if not isinstance(record, dict):
         raise ValueError(f"is a JSON {_kind(record)}, not an object")
     if not record.keys() & {*WARD, *VENHOFF}:
         keys = ", ".join(list(record)[:8]) or "none"
         raise ValueError(f"has neither {WARD[1]} nor {' nor '.join(VENHOFF)}; its fields are {keys}")
-    problem, text, annotated = (_read_ward if record.keys() & {*WARD} else _read_venhoff)(record)
-    if not text.strip():
+    chain = (_read_ward if record.keys() & {*WARD} else _read_venhoff)(record)
+    if not chain.text.strip():
         raise ValueError("the chain is empty")
-    if annotated is not None and all(section.fault == NO_LABEL for section in read_sections(annotated, text)):
+    sections = read_sections(chain.annotated, chain.text)
+    if chain.annotated is not None and all(section.fault == NO_LABEL for section in sections):
         raise ValueError('the annotated copy has no section (["label"] ... ["end-section"])')
-    task = record.get("task_id")
-    return Chain(number, problem, text, annotated, None if task is None else str(task))
+    return chain
 
 
-def _read_ward(record: dict[str, Any]) -> tuple[str, str, str | None]:
-    problem = _read_text(record, "problem") if "problem" in record else ""
-    return problem, _read_text(record, WARD[0]), _read_annotation(record, WARD[1])
+def _read_ward(record: dict[str, Any]) -> Chain:
+    _read_text({"problem": "", **record}, "problem")
+    return Chain(_read_text(record, WARD[0]), _read_annotation(record, WARD[1]))
 
 
-def _read_venhoff(record: dict[str, Any]) -> tuple[str, str, str | None]:
+def _read_venhoff(record: dict[str, Any]) -> Chain:
     message = record.get("original_message", {"content": ""})
     if not isinstance(message, dict):
         raise ValueError(f"original_message is a JSON {_kind(message)}, not an object with role and content")
+    _read_text(message, "content")
     key = VENHOFF[0] if record.get(VENHOFF[0]) is not None or VENHOFF[1] not in record else VENHOFF[1]
-    return _read_text(message, "content"), _read_thinking(record), _read_annotation(record, key)
+    return Chain(_read_thinking(record), _read_annotation(record, key))
 
 
 def _read_thinking(record: dict[str, Any]) -> str:

@@ -34,14 +34,12 @@ class Section(NamedTuple):
     fault: str | None = None
 
 
-def read_sections(annotated: str | None, text: str = "") -> list[Section]:
-    """Cut an annotated copy into its sections and what stands between them, in order.
+def read_sections(copy: str | None, text: str = "") -> list[Section]:
+    """Cut an annotated copy into its sections and what stands between them, in order; where there is none, none.
 
-    Args:
-        annotated: the copy; None has no sections.
-        text: the chain; an unknown tag that it holds itself (a list in a program) is text, not a tag.
+    An unknown tag that the text itself holds (a list in a program) is text, not a tag.
     """
-    copy = annotated or ""
+    copy = copy or ""
     found: list[Section] = []
     labels: list[str] = []
     cursor = 0
@@ -55,9 +53,9 @@ def read_sections(annotated: str | None, text: str = "") -> list[Section]:
     return [*found, *_close(labels, CUT_TAG.sub("", copy[cursor:]), CUT_OFF)]
 
 
-def _read_tags(annotated: str, text: str) -> Iterator[tuple[str, int, int]]:
+def _read_tags(copy: str, text: str) -> Iterator[tuple[str, int, int]]:
     own = {found[0] for found in TAG.finditer(text)}
-    for found in TAG.finditer(annotated):
+    for found in TAG.finditer(copy):
         label = re.sub(r"[\s_]+", "-", found[1].strip().lower())
         if label in (*BEHAVIOURS, *ENDS) or found[0] not in own:
             yield label, found.start(), found.end()

@@ -1,7 +1,7 @@
 """The engine `vllm`: continuous batching in vLLM, steered and unsteered rows of all conditions side by side.
 
 Needs an environment of its own (`envs/create.sh vllm`, or `vllm-cpu`). The model lives in the calling process, or in
-one process a card with tensor parallelism, and is gone when the engine is closed. Prefix caching is off: it would
+one process a card with tensor parallelism, and is gone when the engine's block ends. Prefix caching is off: it would
 serve keys and values that were computed under steering to rows that are not steered.
 """
 
@@ -10,7 +10,7 @@ from __future__ import annotations
 import os
 import signal
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from itertools import islice
 from typing import Any
 
@@ -23,11 +23,14 @@ from repurpose.model.engines.vllm_steering import ROW, Plan, counted_positions, 
 from repurpose.model.gpus import lease_cards
 from repurpose.model.hooks import SteeringError, check_steer
 from repurpose.model.loading import ModelError, load_config
+from repurpose.study.resources import BYTES
 from repurpose.study.settings import Pair, Role, Vllm
 
 FLUSH_ROWS = 64
 """Finished rows are checked and handed over this many at a time."""
 MIN_BATCHED_TOKENS = 8192
+CPU_BLOCK = 128
+"""Tokens of a block of vLLM's cache on a CPU."""
 ENVIRONMENT = {
     "VLLM_ENABLE_V1_MULTIPROCESSING": "0",  # the model in this process: it dies with it, and starts in half the time
     "VLLM_USE_V2_MODEL_RUNNER": "0",  # steering knows the first runner's batch
@@ -38,12 +41,10 @@ ENVIRONMENT = {
     "VLLM_CPU_OMP_THREADS_BIND": "nobind",  # two jobs side by side would bind to the same cores
     "OMP_WAIT_POLICY": "PASSIVE",
 }
-QUIET = {"VLLM_LOGGING_LEVEL": "ERROR"}
-"""Taken where the user says nothing else."""
 
 
-class VllmEngine:
-    """Generates with one of the pair in vLLM; close it, or use it in a `with` block."""
+class VllmEngine(AbstractContextManager["VllmEngine"]):
+    """Generates with one of the pair in vLLM; when its `with` block ends, the model is gone."""
 
     name = "vllm"
 
@@ -61,15 +62,13 @@ class VllmEngine:
         """Load the model.
 
         Args:
-            stop_ids: ids that end a text.
             batch_size: rows in the batch at once, at most.
             max_length: tokens of the longest text, prompt included; `options.max_length` goes before it.
             compiled: compile the model; it cannot be steered then.
             overrides: further arguments of vLLM's `EngineArgs`, for tests and benchmarks.
         """
         os.environ.update(ENVIRONMENT)
-        for name, value in QUIET.items():
-            os.environ.setdefault(name, value)
+        os.environ.setdefault("VLLM_LOGGING_LEVEL", "ERROR")  # a user may want to hear more
         _let_torch_compile(compiled)
         check_version()
         lease_cards(options.tensor_parallel, torch.cuda.device_count())
@@ -84,13 +83,7 @@ class VllmEngine:
         self._layers: int = self._engine.model_config.hf_text_config.num_hidden_layers
         self._calls = 0
 
-    def __enter__(self) -> VllmEngine:
-        return self
-
     def __exit__(self, *_: object) -> None:
-        self.close()
-
-    def close(self) -> None:
         """Free the model and end the processes that hold it."""
         self._engine.engine_core.shutdown()
 
@@ -204,8 +197,8 @@ class VllmEngine:
 
 def _one_line(problem: ValueError) -> str:
     """What vLLM says; pydantic, with which it checks settings, says it among much else."""
-    listed = getattr(problem, "errors", None)
-    said = "; ".join(str(one["msg"]) for one in listed()) if listed is not None else str(problem)
+    errors = getattr(problem, "errors", None)
+    said = "; ".join(str(error["msg"]) for error in errors()) if errors is not None else str(problem)
     return " ".join(said.split())
 
 
@@ -243,18 +236,13 @@ def engine_arguments(
     return {**arguments, "enable_chunked_prefill": False, "kv_cache_memory_bytes": cache}
 
 
-CPU_BLOCK = 128
-"""Tokens of a block of vLLM's cache on a CPU."""
-
-
 def cache_bytes(pair: Pair, role: Role, batch_size: int, max_length: int) -> int:
     """Bytes of keys and values of a full batch of the longest texts on a CPU, one spare block a row."""
     config = load_config(pair, role)
     heads = getattr(config, "num_key_value_heads", None) or config.num_attention_heads
     size = getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads
     blocks = batch_size * (-(-max_length // CPU_BLOCK) + 1)
-    width = 4 if pair.dtype == "float32" else 2
-    return int(blocks * CPU_BLOCK * config.num_hidden_layers * 2 * heads * size * width)
+    return int(blocks * CPU_BLOCK * config.num_hidden_layers * 2 * heads * size * BYTES[pair.dtype])
 
 
 @contextmanager

@@ -1,8 +1,4 @@
-"""What vLLM needs of an environment, a machine and a pair, checked before any weights are loaded.
-
-The engine's version, the models' configurations and tokenizers (which a hub may refuse), their architectures, and
-whether cards and memory are enough.
-"""
+"""What vLLM needs of an environment, a machine and a pair, checked before any weights are loaded."""
 
 from __future__ import annotations
 
@@ -40,9 +36,12 @@ def check_requirements(pair: Pair, options: Vllm, longest: int) -> None:
     if options.compile_rollouts and " " in sys.prefix:
         raise ModelError(f"vllm.compile_rollouts: torch cannot compile in a path with spaces ({sys.prefix})")
     check_pair(pair)
-    check_architectures(pair)
-    _check_heads(pair, options.tensor_parallel)
-    _check_length(longest, options)
+    check_architectures(pair, options.tensor_parallel)
+    if options.max_length is not None and options.max_length < longest:
+        raise ModelError(
+            f"vllm.max_length: {options.max_length} tokens are too few for the longest text; raise it to {longest} or "
+            "more, or leave it out"
+        )
     check_context(pair, longest)
     if there := torch.cuda.device_count():  # does not start CUDA
         check_count(options.tensor_parallel, there)
@@ -71,26 +70,20 @@ def check_version() -> None:
         raise ModelError(f"engine: vLLM {found} is installed, steering needs {VERSION}; build it with {BUILD}")
 
 
-def check_architectures(pair: Pair) -> None:
-    """Refuse what the steering is not known to serve.
+def check_architectures(pair: Pair, processes: int = 1) -> None:
+    """Refuse what the steering is not known to serve, and models whose heads the processes cannot share evenly.
 
     Raises:
-        ModelError: naming the model, its architecture and those that are served.
+        ModelError: naming the model, or the setting, and what is allowed.
     """
     for role in ROLES:
         config = load_config(pair, role)
-        name = (config.architectures or ["unknown"])[0]
+        name, heads = (config.architectures or ["unknown"])[0], config.num_attention_heads
         if name not in ARCHITECTURES:
             raise ModelError(f"pair.{role}: {name} cannot be steered in vLLM; {', '.join(ARCHITECTURES)} can")
         kinds = set(getattr(config, "layer_types", None) or ["full_attention"])
         if kinds != {"full_attention"} or getattr(config, "sliding_window", None):
             raise ModelError(f"pair.{role}: {name} with sliding-window attention cannot be steered in vLLM")
-
-
-def _check_heads(pair: Pair, processes: int) -> None:
-    """Refuse to share a model among processes that cannot have equally many of its attention heads."""
-    for role in ROLES:
-        heads = load_config(pair, role).num_attention_heads
         if heads % processes:
             raise ModelError(
                 f"vllm.tensor_parallel: {processes} processes cannot share the {heads} attention heads of "
@@ -98,17 +91,8 @@ def _check_heads(pair: Pair, processes: int) -> None:
             )
 
 
-def _check_length(longest: int, options: Vllm) -> None:
-    """Refuse a `max_length` that is too short."""
-    if options.max_length is not None and options.max_length < longest:
-        raise ModelError(
-            f"vllm.max_length: {options.max_length} tokens are too few for the longest text; raise it to {longest} or "
-            "more, or leave it out"
-        )
-
-
 def check_memory(pair: Pair, options: Vllm) -> None:
-    """Refuse a machine that is too small for the pair. Starts CUDA, so cards are leased before.
+    """Refuse a machine that is too small for the pair. Starts CUDA, so GPUs are leased before.
 
     Raises:
         ModelError: saying how much is there and how much is needed.
@@ -140,10 +124,7 @@ def _check_card_memory(weights: float, options: Vllm) -> None:
 
 
 def check_card(weights: float, dtype: str) -> None:
-    """Refuse a model too large for a CPU where torch finds no card.
-
-    Args:
-        weights: bytes.
+    """Refuse a model too large for a CPU, by the bytes of its weights, where torch finds no GPU.
 
     Raises:
         ModelError: naming the environment, because a torch built for CPUs finds none, either.

@@ -24,7 +24,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from repurpose.model.hooks import HookError
+from repurpose.model.hooks import HookError, find_layers
 from repurpose.model.operations import change_of, draw_noise, is_removed, noise_generator
 from repurpose.model.steer import Operation, Steer
 
@@ -52,16 +52,11 @@ class _Group:
     """Tokens of one forward pass that share an operation and the layer (or all layers) where it is done."""
 
     operation: Operation
-    tokens: Tensor
-    """(n,) places in the pass."""
-    conditions: Tensor
-    """(n,)"""
-    rows: Tensor
-    """(n,)"""
-    positions: Tensor
-    """(n,) places in each row's text."""
-    noise: Tensor
-    """(n, d), empty for other operations."""
+    tokens: Tensor  # (n,) places in the pass
+    conditions: Tensor  # (n,)
+    rows: Tensor  # (n,)
+    positions: Tensor  # (n,) places in each row's text
+    noise: Tensor  # (n, d), empty for other operations
 
 
 class WorkerSteering:
@@ -193,8 +188,8 @@ def vllm_layers(model: nn.Module) -> nn.ModuleList:
     Raises:
         HookError: where there are none, or only some of them (pipeline parallelism).
     """
-    layers = getattr(getattr(model, "model", model), "layers", None)
-    if not isinstance(layers, nn.ModuleList) or not all(hasattr(layer, "self_attn") for layer in layers):
+    layers = find_layers(model)
+    if layers is None:
         raise HookError(f"{type(model).__name__}: vLLM's decoder layers of it are not known, so it cannot be steered")
     return layers
 

@@ -11,7 +11,7 @@ from typing import Any
 import polars as pl
 
 from repurpose.data.files import TableError
-from repurpose.data.statistics import UNDEFINED
+from repurpose.data.statistics import UNDEFINED, defined
 from repurpose.results.claims.cells import Cells
 from repurpose.results.claims.claim import NOT_MEASURED, OWN, Claim, Finding, Verdict, judge, judge_all
 from repurpose.results.claims.paper import CLAIMS, PAPER
@@ -66,20 +66,16 @@ def weigh_claim(claim: Claim, tables: Mapping[str, pl.DataFrame], setup: Setup) 
         "claim": claim.paper,
         "part": claim.part,
         "text": claim.text,
-        **{name: _finite(value) for name, value in numbers.items()},
+        **{name: defined(value) for name, value in numbers.items()},
         "unit": claim.unit,
         "interval": claim.interval.format(level=f"{100 * setup.level:g} %"),
-        "threshold": _finite(finding.threshold),
+        "threshold": defined(finding.threshold),
         "rule": claim.asks,
         "verdict": NOT_MEASURED if reason else judge(finding, claim.above),
         "counts": claim.counts,
         "table": claim.table,
         "note": finding.note,
     }
-
-
-def _finite(value: float) -> float | None:
-    return value if math.isfinite(value) else None
 
 
 def find(claim: Claim, tables: Mapping[str, pl.DataFrame], behaviour: str) -> Finding:

@@ -64,7 +64,7 @@ def main() -> None:
     with one_line_errors("results.figures"):
         settings = StepSettings("results.figures", arguments.settings)
         context = Context(settings.keywords, settings.vectors.behaviour, settings.activations.window_length)
-        figure = draw_figure(settings.values["figure"], read_csv(arguments.table), context)
+        figure = draw_figure(settings.figure, read_csv(arguments.table), context)
         save_figure(figure, *arguments.output)
 
 

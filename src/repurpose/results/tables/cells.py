@@ -13,7 +13,15 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 
-from repurpose.data.statistics import Array, Estimate, draw_weights, estimate_difference, estimate_ratio, estimate_share
+from repurpose.data.statistics import (
+    Array,
+    Estimate,
+    draw_weights,
+    estimate_difference,
+    estimate_ratio,
+    estimate_share,
+    spread,
+)
 from repurpose.steering.selection import is_coherent
 from repurpose.study.settings import Selection
 
@@ -136,13 +144,6 @@ def describe_effect(cell: pl.DataFrame, unsteered: pl.DataFrame, resampling: Res
         row |= spread(metric, estimate_metric(cell, metric, resampling), stem)
         row |= spread(f"{stem}change", estimate_change(cell, unsteered, metric, resampling))
     return row
-
-
-def spread(name: str, estimate: Estimate, stem: str | None = None) -> dict[str, float | None]:
-    """Return an estimate as columns: its name, and `low` and `high` after a stem (the name); undefined is null."""
-    stem = f"{name}_" if stem is None else stem
-    values = dict(zip((name, f"{stem}low", f"{stem}high"), estimate, strict=True))
-    return {key: value if np.isfinite(value) else None for key, value in values.items()}
 
 
 def summarise_effects(rows: pl.DataFrame, resampling: Resampling, rules: Selection, magnitude: float) -> pl.DataFrame:

@@ -10,8 +10,8 @@ import numpy.typing as npt
 import polars as pl
 
 from repurpose.data.categories import by_category, deal
-from repurpose.data.statistics import UNDEFINED, Array, Estimate, estimate_auroc, interval
-from repurpose.results.tables.cells import Resampling, split_cells, spread
+from repurpose.data.statistics import UNDEFINED, Array, Estimate, estimate_auroc, interval, spread
+from repurpose.results.tables.cells import Resampling, split_cells
 from repurpose.results.tables.data import StudyData
 
 EXAMPLES = 4

@@ -6,6 +6,7 @@ from typing import Any
 
 import polars as pl
 
+from repurpose.data.statistics import spread
 from repurpose.labels import lexicon
 from repurpose.results.names import ABLATION, BASELINES, LAYERS, TWO_BY_TWO, WINDOWS, bounded
 from repurpose.results.tables.cells import (
@@ -18,7 +19,6 @@ from repurpose.results.tables.cells import (
     estimate_metric,
     is_near,
     split_cells,
-    spread,
     summarise_effects,
 )
 from repurpose.results.tables.data import StudyData

@@ -1,0 +1,67 @@
+"""Says at the end of a run why jobs failed: the one line that each step ends with, once more and last.
+
+Standard library only, because the Snakefile imports it.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+from repurpose.study.job_log import BAR
+
+EVENT = re.compile(
+    r"^Error in (?:rule|checkpoint) (?P<rule>\w+):\n(?P<body>(?: .*\n?)*)|^Finished jobid: (?P<finished>\d+)",
+    re.MULTILINE,
+)
+JOB = re.compile(r"^ +jobid: (\d+)$", re.MULTILINE)
+LOG = re.compile(r"^ +log: (.*?) \(check log file", re.MULTILINE)
+OWN_LINE = re.compile(r"^repurpose [\w.]+: ")
+"""How a step says what is wrong with the study, a model or a table."""
+LAST_LINES = 3
+
+
+class Failure(NamedTuple):
+    """A job that failed, at its last attempt."""
+
+    rule: str
+    log: str
+    """Its log file, or empty."""
+
+
+def explain_failures(run_logs: Iterable[str]) -> str:
+    """Return two lines or a few for each job that failed in a run.
+
+    Args:
+        run_logs: Snakemake's own log files of the run.
+    """
+    text = "".join(Path(file).read_text(encoding="utf-8", errors="replace") for file in run_logs)
+    return "".join(f"\n{failure.rule} failed{_say(failure.log)}\n" for failure in find_failures(text))
+
+
+def find_failures(run_log: str) -> list[Failure]:
+    """The jobs that failed and did not succeed at another attempt, in their order."""
+    failed: dict[str, Failure] = {}
+    for event in EVENT.finditer(run_log):
+        if event["finished"]:
+            failed.pop(event["finished"], None)
+        elif job := JOB.search(event["body"]):
+            log = LOG.search(event["body"])
+            failed[job[1]] = Failure(event["rule"], log[1] if log else "")
+    return list(failed.values())
+
+
+def _say(log: str) -> str:
+    if not log or not Path(log).is_file():
+        return " before it wrote a log"
+    text = Path(log).read_text(encoding="utf-8", errors="replace")
+    return "\n".join([f"; {log} ends with:", *last_words(text)])
+
+
+def last_words(log: str) -> Iterator[str]:
+    """The step's own line of a job's log, or the last lines where it has none."""
+    lines = [line for line in log.splitlines() if line.strip() and not BAR.match(line)]
+    own = [line for line in lines if OWN_LINE.match(line)]
+    yield from own[-1:] or lines[-LAST_LINES:]

@@ -1,0 +1,178 @@
+"""Where a study's files lie, and which of them each rule takes; standard library only, the Snakefile imports it.
+
+What stands on labels lies under a run: the study's own annotator in results/<study>/, any other that is asked for in
+results/<study>/with/<annotator>/. Prompts, rollouts, sentences and activations are the same for all. Paths count from
+the working directory and may hold Snakemake's wildcards in braces; names in a study count from the repository.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+from repurpose.study.catalogue import AGREEMENT_FIGURES, AGREEMENT_TABLES, FIGURES, TABLES
+from repurpose.study.settings import Role, Study, locate
+
+READERS: tuple[Role, Role] = ("base", "reasoning")
+MODEL_FILES = ("config.json", "tokenizer.json", "*.safetensors")
+RUN = "results/{run}"
+
+
+class Wildcards(Protocol):
+    """A job's wildcards, by name."""
+
+    def __getattr__(self, name: str) -> str: ...
+
+
+@dataclass(frozen=True)
+class Layout:
+    """The files of one study; a method with `wildcards` is an input function of rules."""
+
+    study: Study
+
+    @property
+    def annotators(self) -> list[str]:
+        """Names of all annotators."""
+        return list(self.study.labels.annotators)
+
+    @property
+    def models_that_label(self) -> list[str]:
+        """Names of annotators that are language models."""
+        return [name for name, annotator in self.study.labels.annotators.items() if annotator.kind == "llm"]
+
+    @property
+    def rules_that_label(self) -> list[str]:
+        """Names of the other annotators."""
+        return [name for name in self.annotators if name not in self.models_that_label]
+
+    @property
+    def constraints(self) -> dict[str, str]:
+        """What each wildcard may be, as regular expressions."""
+        return {
+            "study": self.study.study,
+            "run": f"{self.study.study}(/with/({one_of(self._others)}))?",
+            "shard": r"\d+",
+            "reader": one_of(READERS),
+            "target": one_of(READERS),
+            "sweep": one_of(self.study.sweeps),
+            "annotator": one_of(self.annotators),
+            "figure": one_of((*FIGURES, *AGREEMENT_FIGURES)),
+        }
+
+    @property
+    def _others(self) -> list[str]:
+        return [name for name in self.annotators if name != self.study.labels.annotator]
+
+    def shards(self, pattern: str) -> list[str]:
+        """A file for each shard of the rollouts; `pattern` is a path with {shard}."""
+        return [pattern.replace("{shard}", str(shard)) for shard in range(self.study.rollouts.shards)]
+
+    def model(self, role: str) -> list[str]:
+        """The files of a local model, so that other weights replan what was made with these; none for a hub name."""
+        folder = Path(locate(getattr(self.study.pair, role)))
+        return [file.as_posix() for name in MODEL_FILES for file in sorted(folder.glob(name))]
+
+    def reader_model(self, wildcards: Wildcards) -> list[str]:
+        return self.model(wildcards.reader)
+
+    def target_model(self, wildcards: Wildcards) -> list[str]:
+        return self.model(wildcards.target)
+
+    @property
+    def prompt_source(self) -> list[str]:
+        """The file that prompts are drawn from, where they are."""
+        source = self.study.prompts.source
+        return [] if source == "organism" else [locate(source)]
+
+    @property
+    def prompts(self) -> str:
+        return f"results/{self.study.study}/prompts.parquet"
+
+    @property
+    def rollouts(self) -> list[str]:
+        return self.shards(f"results/{self.study.study}/rollouts/{{shard}}.parquet")
+
+    @property
+    def sentences(self) -> list[str]:
+        return self.shards(f"results/{self.study.study}/sentences/{{shard}}.parquet")
+
+    def labels_by(self, annotator: str) -> list[str]:
+        """One annotator's labels."""
+        return self.shards(f"results/{self.study.study}/labels/{annotator}/{{shard}}.parquet")
+
+    @property
+    def all_labels(self) -> list[str]:
+        return [path for name in self.annotators for path in self.labels_by(name)]
+
+    def run_labels(self, wildcards: Wildcards) -> list[str]:
+        """The labels that a run stands on."""
+        _, _, other = wildcards.run.partition("/with/")
+        return self.labels_by(other or self.study.labels.annotator)
+
+    def other_labels(self, wildcards: Wildcards) -> list[str]:
+        """The labels of all annotators but the run's own."""
+        own = self.run_labels(wildcards)
+        return [path for path in self.all_labels if path not in own]
+
+    def published_file(self, wildcards: Wildcards) -> list[str]:
+        """An annotator's published annotations, where it has some."""
+        file = self.study.labels.annotators[wildcards.annotator].file
+        return [locate(file)] if file else []
+
+    def instructions_file(self, wildcards: Wildcards) -> list[str]:
+        """The instructions of an annotator that is a language model."""
+        llm = self.study.labels.annotators[wildcards.annotator].llm
+        return [locate(llm.prompt)] if llm else []
+
+    @property
+    def steered_labels(self) -> list[str]:
+        return [f"{RUN}/steered_labels/{name}.parquet" for name in self.models_that_label]
+
+    def activations_of(self, reader: str) -> list[str]:
+        return self.shards(f"results/{self.study.study}/activations/{reader}/{{shard}}.parquet")
+
+    def reader_activations(self, wildcards: Wildcards) -> list[str]:
+        return self.activations_of(wildcards.reader)
+
+    @property
+    def parity(self) -> list[str]:
+        """Proof that vLLM steers a target as transformers does, wanted before it is steered there."""
+        return [f"{RUN}/parity/{{target}}.json"] if self.study.engine == "vllm" else []
+
+    @property
+    def measurements(self) -> list[str]:
+        swept = [(name, target) for name, sweep in self.study.sweeps.items() for target in sweep.targets]
+        return [f"{RUN}/measurements/{sweep}/{target}.parquet" for sweep, target in swept]
+
+    @property
+    def tables(self) -> list[str]:
+        return [f"{RUN}/tables/{table}.csv" for table in TABLES]
+
+    @property
+    def agreement_tables(self) -> list[str]:
+        """How far the annotators agree; none where there is one."""
+        return [f"{RUN}/tables/{table}.csv" for table in AGREEMENT_TABLES if self._others]
+
+    def figures(self, *formats: str) -> list[str]:
+        """All figures in the formats (`svg`, `png`)."""
+        names = (*FIGURES, *(AGREEMENT_FIGURES if self._others else ()))
+        return [f"{RUN}/figures/{name}.{format_}" for name in names for format_ in formats]
+
+    @property
+    def final(self) -> list[str]:
+        """All that a study shows, on its own annotator's labels."""
+        said = [f"{RUN}/{name}" for name in ("report.html", "claims.csv", "claims.md")]
+        patterns = [*said, *self.figures("svg", "png"), *self.tables, *self.agreement_tables]
+        return [pattern.replace("{run}", self.study.study) for pattern in patterns]
+
+
+def of_both(pattern: str) -> list[str]:
+    """The base model's and the reasoning model's file; `pattern` is a path with {reader}."""
+    return [pattern.replace("{reader}", reader) for reader in READERS]
+
+
+def one_of(names: Iterable[str]) -> str:
+    """A wildcard's constraint; of no names one that nothing meets."""
+    return "|".join(names) or "(?!)"

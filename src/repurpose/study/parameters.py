@@ -1,0 +1,75 @@
+"""What the rules pass to steps; standard library only, because the Snakefile imports it."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from repurpose.study.code_digest import step_code
+from repurpose.study.environments import Environments
+from repurpose.study.pair_files import ROLES, local_folders
+from repurpose.study.settings import Study, canonical_json, step_settings
+
+
+def step_parameter(study: Study, step: str, wildcards: Mapping[str, str]) -> str:
+    """The settings that a step may see, the named wildcards and the digest of its code, as JSON.
+
+    One string, because Snakemake compares the parameters of a rule as a set of values without their names.
+    """
+    named = {name: int(text) if name == "shard" else text for name, text in wildcards.items()}
+    values: dict[str, Any] = step_settings(study, step, **named)
+    return canonical_json({**values, "code": step_code(step, values)})
+
+
+def step_variables(source: Path) -> dict[str, str]:
+    """The environment of every step's process. Snakemake adds OMP_NUM_THREADS and its kin: a rule's {threads}.
+
+    Args:
+        source: the folder that the package lies in.
+    """
+    return {
+        "PYTHONPATH": f"{source}",  # the package runs from the source tree, installed nowhere
+        "PYTHONHASHSEED": "0",  # the order of sets is the same on every run
+        "OMP_WAIT_POLICY": "PASSIVE",  # a waiting thread leaves its core to the job beside it
+        "TOKENIZERS_PARALLELISM": "false",
+        "TQDM_MININTERVAL": "2",  # a bar moves every two seconds, so that logs stay short
+        "TQDM_NCOLS": "90",
+    }
+
+
+@dataclass(frozen=True)
+class Checks:
+    """Commands that go before what is costly; each ends in `&&`, or is empty where there is nothing to check."""
+
+    study: Study
+    environments: Environments
+    gpus: int
+    """Of a job that reads a model."""
+
+    def annotators(self) -> str:
+        """Ask each annotator's server or read its file, where there are any."""
+        if not any(one.llm or one.file for one in self.study.labels.annotators.values()):
+            return ""
+        return self._command(self.environments.python("main"), "labels.check_annotators")
+
+    def models(self, prompts: str) -> str:
+        """Load what of the pair the plan has not read: from the hub, on GPUs, in vLLM."""
+        samples_here = self.study.rollouts.engine is None  # else a cluster sends the job to where no GPUs are
+        options = ["--prompts", prompts, *(["--machine"] if samples_here else [])]
+        checks = []
+        if self.gpus or len(local_folders(self.study)) < len(ROLES):
+            checks.append(self._command(self.environments.python("main"), "rollouts.check_models", *options))
+        # conda shows a job its own environment only
+        if self.environments.steering == "vllm" and (
+            self.environments.sampling == "vllm" or not self.environments.conda
+        ):
+            vllm = self.environments.python("vllm")
+            checks.append(self._command(vllm, "rollouts.check_models", *options, "--engine"))
+        return " ".join(checks)
+
+    def _command(self, python: str, step: str, *options: str) -> str:
+        settings = canonical_json(step_settings(self.study, step))
+        return f"{shlex.join([python, '-m', f'repurpose.{step}', '--settings', settings, *options])} &&"

@@ -1,0 +1,92 @@
+"""A study file as it is read by everyone: the workflow, the plan, tests.
+
+A file may say `extends: ../config.yaml` (a path that counts from its own folder) and then only what differs. Mappings
+are merged, whatever else stands in the file replaces what is inherited, and null takes an inherited mapping (a
+section, a sweep, an annotator) away. The file's own keys come first, in its own order.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from repurpose.study.settings import SettingsError, Study, read_study
+
+EXTENDS = "extends"
+
+
+def load_study(path: str | Path) -> Study:
+    """Read and check a study file, with what it extends.
+
+    Raises:
+        SettingsError: where it is no YAML file or no study.
+    """
+    return read_study(load_values(path))
+
+
+def load_values(path: str | Path) -> dict[str, Any]:
+    """Read a study file with what it extends, as plain values that nothing has checked yet.
+
+    Raises:
+        SettingsError: where a file cannot be read, or is extended by itself.
+    """
+    return resolve_extends(_read(Path(path)), [path])
+
+
+def resolve_extends(values: Mapping[str, Any], files: Sequence[str | Path]) -> dict[str, Any]:
+    """Put what a study extends beneath its own values.
+
+    Args:
+        values: as merged from files and, for the workflow, from `--config`.
+        files: from which they came; from the folder of the one that says `extends` its path counts.
+
+    Raises:
+        SettingsError: where a file cannot be read, or is extended by itself, or the study has no name of its own.
+    """
+    if EXTENDS not in values:
+        return dict(values)
+    saying = [Path(file) for file in files if EXTENDS in _read(Path(file))]
+    if len(saying) > 1:
+        raise SettingsError(f"{EXTENDS}: {' and '.join(map(str, saying))} both say it; only one of them may")
+    return _inherit(values, (saying or [Path("--config")])[0], ())
+
+
+def _inherit(values: Mapping[str, Any], file: Path, before: tuple[Path, ...]) -> dict[str, Any]:
+    if EXTENDS not in values:
+        return dict(values)
+    own, name, chain = dict(values), values[EXTENDS], (*before, file)
+    del own[EXTENDS]
+    if not isinstance(name, str) or not (file.parent / name).is_file():
+        raise SettingsError(f"{EXTENDS}: no file at {name!r}; give a study file's path, which counts from {file}")
+    extended = file.parent / name
+    if any(extended.samefile(other) for other in chain if other.exists()):
+        told = " -> ".join(other.name for other in (*chain, extended))
+        raise SettingsError(f"{EXTENDS}: {told} goes round in a circle; a study may not extend itself")
+    inherited = _inherit(_read(extended), extended, chain)
+    if own.get("study", inherited.get("study")) == inherited.get("study"):
+        raise SettingsError("study: missing setting; what extends another study needs a name of its own")
+    return _merge(inherited, own)
+
+
+def _merge(inherited: Mapping[str, Any], own: Mapping[str, Any]) -> dict[str, Any]:
+    merged: dict[str, Any] = {}
+    for key, value in own.items():
+        before = inherited.get(key)
+        if isinstance(before, dict) and isinstance(value, dict):
+            merged[key] = _merge(before, value)
+        elif value is not None or not isinstance(before, dict):
+            merged[key] = value
+    return {**merged, **{key: value for key, value in inherited.items() if key not in own}}
+
+
+def _read(file: Path) -> dict[str, Any]:
+    try:
+        values = yaml.safe_load(file.read_text(encoding="utf-8"))
+    except (OSError, ValueError, yaml.YAMLError) as problem:
+        raise SettingsError(f"{file}: cannot be read: {str(problem).splitlines()[0]}") from None
+    if not isinstance(values, dict):
+        raise SettingsError(f"{file}: {values!r} is not a mapping of settings")
+    return values

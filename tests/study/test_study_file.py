@@ -1,0 +1,154 @@
+"""Study files: what one of them extends, what stays of it, and the schema that editors check them against."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Any
+
+import jsonschema
+import pytest
+import yaml
+
+from repurpose.study.schema import schema_text, study_schema
+from repurpose.study.settings import SettingsError, Study
+from repurpose.study.study_file import load_study, load_values, resolve_extends
+
+ROOT = Path(__file__).parents[2]
+STUDIES = [ROOT / "config.yaml", *sorted((ROOT / "studies").glob("*.yaml"))]
+MODELINE = re.compile(r"# yaml-language-server: \$schema=(\S+)\n")
+
+
+def write(file: Path, values: Any) -> Path:
+    file.parent.mkdir(exist_ok=True)
+    file.write_text(yaml.safe_dump(values))
+    return file
+
+
+@pytest.fixture
+def default(tmp_path: Path) -> Path:
+    return write(tmp_path / "config.yaml", load_values(ROOT / "config.yaml"))
+
+
+def assert_fault(file: Path, message: str) -> None:
+    with pytest.raises(SettingsError) as problem:
+        load_study(file)
+    assert str(problem.value).startswith(message)
+    assert "\n" not in str(problem.value)
+
+
+@pytest.mark.parametrize("file", STUDIES, ids=lambda file: file.stem)
+def test_shipped_studies_are_valid_and_name_their_schema(file: Path) -> None:
+    assert isinstance(load_study(file), Study)
+    jsonschema.validate(yaml.safe_load(file.read_text()), study_schema())
+    named = MODELINE.match(file.read_text())
+    assert named and (file.parent / named[1]).samefile(ROOT / "workflow" / "schemas" / "study.schema.json")
+
+
+def test_a_study_says_only_what_differs(default: Path, tmp_path: Path) -> None:
+    chosen = {"activations": {"window_starts": [0]}, "sweeps": {"ablation": {"prompts": 3}}}
+    mine = write(tmp_path / "studies" / "mine.yaml", {"extends": "../config.yaml", "study": "mine", **chosen})
+    expected = load_values(default)
+    expected["study"] = "mine"
+    expected["activations"]["window_starts"] = [0]
+    expected["sweeps"]["ablation"]["prompts"] = 3
+    assert load_values(mine) == expected
+
+
+def test_a_chain_counts_each_path_from_the_file_that_says_it(default: Path, tmp_path: Path) -> None:
+    write(tmp_path / "one" / "a.yaml", {"extends": f"../{default.name}", "study": "a", "seed": 1, "engine": "vllm"})
+    b = write(tmp_path / "two" / "b.yaml", {"extends": "../one/a.yaml", "study": "b", "seed": 2})
+    study = load_study(b)
+    assert (study.study, study.seed, study.engine, study.prompts.train) == ("b", 2, "vllm", 240)
+
+
+@pytest.mark.usefixtures("default")
+def test_null_takes_a_mapping_away_and_is_a_value_elsewhere(tmp_path: Path) -> None:
+    server = {"kind": "llm", "llm": {"endpoint": {"model": "m", "temperature": 1.0}}}
+    one = {"extends": "config.yaml", "study": "one", "labels": {"annotators": {"model": server}}}
+    write(tmp_path / "one.yaml", {**one, "statistics": {"bootstrap": 7}})
+    changed = {"model": {"llm": {"endpoint": {"temperature": None}}}}
+    two = {"extends": "one.yaml", "study": "two", "sweeps": {"ablation": None}, "statistics": None}
+    study = load_study(write(tmp_path / "two.yaml", {**two, "labels": {"annotators": changed}}))
+    assert set(study.sweeps) == {"selection", "two_by_two", "baselines"}
+    assert study.statistics.bootstrap == 2000
+    llm = study.labels.annotators["model"].llm
+    assert llm is not None and llm.endpoint.temperature is None
+
+
+@pytest.mark.usefixtures("default")
+def test_own_keys_come_first_in_their_own_order(tmp_path: Path) -> None:
+    sweeps = {"baselines": {"prompts": 2}, "two_by_two": {"prompts": 2}}
+    (tmp_path / "mine.yaml").write_text(
+        yaml.safe_dump({"extends": "config.yaml", "study": "mine", "sweeps": sweeps}, sort_keys=False)
+    )
+    assert list(load_values(tmp_path / "mine.yaml")["sweeps"])[:2] == list(sweeps)
+
+
+@pytest.mark.usefixtures("default")
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        ({}, "study: missing setting; what extends another study needs a name of its own"),
+        ({"study": "organism"}, "study: missing setting; what extends another study needs a name of its own"),
+        ({"study": "mine", "extends": "none.yaml"}, "extends: no file at 'none.yaml'; give a study file's path"),
+        ({"study": "mine", "extends": 3}, "extends: no file at 3; give a study file's path"),
+        ({"study": "mine", "extends": "mine.yaml"}, "extends: mine.yaml -> mine.yaml goes round in a circle"),
+        ({"study": "mine", "extends": "yours.yaml"}, "extends: mine.yaml -> yours.yaml -> mine.yaml goes round in a"),
+        ({"study": "mine", "sweeps": {"ablatoin": None}}, "sweeps.ablatoin: None is not a mapping of settings"),
+        ({"study": "mine", "seed": None}, "seed: None is not of type int"),
+    ],
+)
+def test_a_fault_is_one_line(tmp_path: Path, values: dict[str, Any], message: str) -> None:
+    write(tmp_path / "yours.yaml", {"extends": "mine.yaml", "study": "yours"})
+    assert_fault(write(tmp_path / "mine.yaml", {"extends": "config.yaml", **values}), message)
+
+
+def test_a_file_that_is_no_study(tmp_path: Path) -> None:
+    assert_fault(tmp_path / "none.yaml", f"{tmp_path}/none.yaml: cannot be read: ")
+    (tmp_path / "broken.yaml").write_text("a: [")
+    assert_fault(tmp_path / "broken.yaml", f"{tmp_path}/broken.yaml: cannot be read: ")
+    (tmp_path / "binary.yaml").write_bytes(b"\xff\xfe\x00")
+    assert_fault(tmp_path / "binary.yaml", f"{tmp_path}/binary.yaml: cannot be read: ")
+    assert_fault(write(tmp_path / "list.yaml", ["a"]), f"{tmp_path}/list.yaml: ['a'] is not a mapping of settings")
+
+
+def test_values_merged_from_several_files_extend_what_one_of_them_names(default: Path, tmp_path: Path) -> None:
+    """As Snakemake merges them: `--configfile studies/mine.yaml more.yaml --config seed=5`."""
+    values = {"extends": "../config.yaml", "study": "mine"}
+    mine, more = write(tmp_path / "studies" / "mine.yaml", values), write(tmp_path / "more.yaml", {"seed": 4})
+    resolved = resolve_extends({**values, "seed": 5}, [mine, more])
+    assert resolved == {**load_values(default), "study": "mine", "seed": 5}
+    write(more, {"extends": "config.yaml"})
+    with pytest.raises(SettingsError, match=r"^extends: .*mine.yaml and .*more.yaml both say it"):
+        resolve_extends(values, [mine, more])
+
+
+def test_the_schema_file_is_that_of_the_typed_settings() -> None:
+    file = ROOT / "workflow" / "schemas" / "study.schema.json"
+    assert file.read_text() == schema_text(), "run `make schema`"
+
+
+@pytest.mark.parametrize("extends", [{}, {"extends": "config.yaml"}])
+@pytest.mark.parametrize(
+    "changes", [{"zzz": 1}, {"prompts": {"zzz": 1}}, {"sweeps": {"two_by_two": {"zzz": 1}}}, {"seed": -1}]
+)
+def test_the_schema_allows_no_other_key_or_value_either(extends: dict[str, str], changes: dict[str, Any]) -> None:
+    values = load_values(ROOT / "config.yaml") | extends
+    jsonschema.validate(values, study_schema())
+    with pytest.raises(jsonschema.ValidationError):
+        jsonschema.validate({**values, **changes}, study_schema())
+
+
+def test_the_schema_wants_a_whole_study_where_none_is_extended() -> None:
+    part: dict[str, Any] = {"study": "mine", "sweeps": {"ablation": None, "two_by_two": {"prompts": 3}}}
+    jsonschema.validate({**part, "extends": "config.yaml"}, study_schema())
+    with pytest.raises(jsonschema.ValidationError):
+        jsonschema.validate(part, study_schema())
+    with pytest.raises(jsonschema.ValidationError):
+        jsonschema.validate({"extends": "config.yaml"}, study_schema())
+
+
+def test_the_schema_says_what_each_setting_is() -> None:
+    described = study_schema()["$defs"]["Vectors"]["properties"]["estimator"]["description"]
+    assert described.startswith("Mean before the behaviour")
