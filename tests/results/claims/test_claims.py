@@ -269,6 +269,15 @@ def test_a_column_or_a_cell_that_is_missing_is_named(claim: Claim) -> None:
         weigh_claim(claim, {}, SETUP)
 
 
+@pytest.mark.parametrize("part", ["2d", "+e", "+f"])
+def test_random_directions_that_are_missing_are_named(part: str) -> None:
+    """They are in every study that has the claim: a limit over nothing would pass for too little data."""
+    (claim,) = (claim for claim in CLAIMS if claim.part == part)
+    others = tables()[claim.table].filter(pl.col("family") != "random")
+    with pytest.raises(TableError, match=rf"{claim.table}\.csv: no row with .*family random"):
+        weigh_claim(claim, {claim.table: others}, SETUP)
+
+
 def test_an_estimate_that_is_not_defined_cannot_be_told_and_says_so() -> None:
     """Nothing to count is no error: the cell is there."""
     table = tables()["2x2"].with_columns(
