@@ -254,6 +254,7 @@ CODE = {
     "data/provenance.py": (),
     "data/schemas.py": (),
     "data/selected.py:write_selected": ("select_site", "make_tables"),
+    "data/categories.py:deal": ("make_prompts",),
     "data/statistics.py": (),
     "data/statistics.py:estimate_auroc": ("make_tables",),
     "data/statistics.py:interval": ("compare_readers", "make_tables", "draw_figure"),
