@@ -100,7 +100,7 @@ def ask_server(
 
 
 def main() -> None:
-    arguments = read_arguments(__doc__ or "", one=["prompts"])
+    arguments = read_arguments(__doc__, one=["prompts"])
     with one_line_errors("rollouts.sampling"):
         settings = StepSettings("rollouts.sampling", arguments.settings)
         prompts = read_table(arguments.prompts).to_dicts()

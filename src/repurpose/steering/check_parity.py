@@ -89,7 +89,7 @@ def run_vllm(pair: Pair, role: Role, requests: Sequence[Request], tokens: int, o
 
 
 def main() -> None:
-    arguments = read_arguments(__doc__ or "", one=["prompts"], many=["vectors"])
+    arguments = read_arguments(__doc__, one=["prompts"], many=["vectors"])
     with one_line_errors("steering.check_parity"):
         settings = StepSettings("steering.check_parity", arguments.settings)
         role, options = settings.target, settings.vllm or Vllm()

@@ -95,7 +95,7 @@ def sweep_row(
 
 
 def main() -> None:
-    arguments = read_arguments(__doc__ or "", one=["prompts"], many=["vectors"], optional=["selection"])
+    arguments = read_arguments(__doc__, one=["prompts"], many=["vectors"], optional=["selection"])
     with one_line_errors("steering.sweeps"):
         settings = StepSettings("steering.sweeps", arguments.settings)
         selection = read_selected(arguments.selection) if arguments.selection else None
