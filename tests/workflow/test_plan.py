@@ -271,8 +271,11 @@ CODE = {
     "directions/unit_directions.py": ("steer_to_select", "steer", "measure_log_odds", "apply_lens", "project_tokens"),
     "steering/selection.py": ("select_site", "make_tables"),
     "steering/check_parity.py": (),
-    "results/claims.py": ("judge_claims", "write_report"),
+    "results/names.py": ("make_tables", "judge_claims", "write_report"),
+    "results/claims/rules.py": ("judge_claims", "write_report"),
+    "results/claims/claims.yaml": ("judge_claims", "write_report"),
     "results/figures/lens.py": ("draw_figure",),
+    "results/report/report.html.jinja": ("write_report",),
     "results/report/style.css": ("write_report",),
 }
 """Which rules a change in a file replans first in the default study, which labels with the lexicon and runs in
@@ -293,7 +296,8 @@ the code that does."""
 
 def with_edit(file: Path) -> str:
     """A file with a line more, in which nothing happens but that it is code."""
-    return f"{file.read_text()}\n{'/* edited */' if file.suffix == '.css' else 'EDITED = 1'}\n"
+    edits = {".css": "/* edited */", ".yaml": "edited: true", ".jinja": "edited"}
+    return f"{file.read_text()}\n{edits.get(file.suffix, 'EDITED = 1')}\n"
 
 
 def with_column(package: Path, table: str) -> tuple[Path, str]:
