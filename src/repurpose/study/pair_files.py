@@ -1,12 +1,15 @@
 """What the files of a study say before any job starts: prompts, annotations and, for local models, the pair.
 
-Standard library only and JSON files only, because the Snakefile calls it each time that it plans. A hub name is left
-to the first job that loads it.
+JSON files only, because the Snakefile calls it each time that it plans. A hub name is left to the first job that loads
+it.
 """
 
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -80,11 +83,17 @@ def read_config(role: Role, folder: Path) -> dict[str, Any]:
     file = folder / "config.json"
     if not file.is_file():
         raise SettingsError(f"pair.{role}: {folder} has no config.json, so it is no model directory")
-    try:
-        config = json.loads(file.read_text(encoding="utf-8"))
+    with _reading(role, file, "model's configuration") as config:
         return {**config, "num_hidden_layers": int(config["num_hidden_layers"])}
-    except (ValueError, KeyError, TypeError) as problem:
-        raise SettingsError(f"pair.{role}: {file} is no model's configuration ({problem!r})") from problem
+
+
+@contextmanager
+def _reading(role: Role, file: Path, kind: str) -> Iterator[Any]:
+    """Give what a JSON file holds; whatever is missed in it shows that the file is not of its kind."""
+    try:
+        yield json.loads(file.read_text(encoding="utf-8"))
+    except (ValueError, KeyError, TypeError, AttributeError) as problem:
+        raise SettingsError(f"pair.{role}: {file} is no {kind} ({problem!r})") from problem
 
 
 def _check_files(role: Role, folder: Path) -> None:
@@ -101,34 +110,25 @@ def _weight_files(role: Role, folder: Path) -> list[str]:
     index = folder / WEIGHTS_INDEX
     if (folder / WEIGHTS).is_file() or not index.is_file():
         return [WEIGHTS]
-    try:
-        return sorted(set(json.loads(index.read_text(encoding="utf-8"))["weight_map"].values()))
-    except (ValueError, KeyError, TypeError, AttributeError) as problem:
-        raise SettingsError(f"pair.{role}: {index} is no index of weights ({problem!r})") from problem
+    with _reading(role, index, "index of weights") as content:
+        return sorted(set(content["weight_map"].values()))
 
 
 def check_layers(activations: Activations, sweeps: dict[str, Sweep], configs: dict[Role, dict[str, Any]]) -> None:
-    """Refuse layers that a model lacks.
-
-    Raises:
-        SettingsError: naming the setting, the layer and those that there are.
-    """
-    asked: list[tuple[str, Any]] = [("activations.layers", activations.layers)]
-    asked += [(f"sweeps.{name}.layers", sweep.layers) for name, sweep in sweeps.items()]
-    for role, config in configs.items():
+    """Refuse layers that a model lacks, with a SettingsError that names the setting, the layer and those there are."""
+    asked = {
+        "activations.layers": activations.layers,
+        **{f"sweeps.{name}.layers": s.layers for name, s in sweeps.items()},
+    }
+    for (role, config), (path, layers) in product(configs.items(), asked.items()):
         count = config["num_hidden_layers"]
-        for path, layers in asked:
-            for layer in layers if isinstance(layers, tuple) else ():
-                if not 0 <= layer < count:
-                    raise SettingsError(f"{path}: layer {layer} is not in the {role} model; 0 to {count - 1} are")
+        missing = [layer for layer in layers if not 0 <= layer < count] if isinstance(layers, tuple) else []
+        if missing:
+            raise SettingsError(f"{path}: layer {missing[0]} is not in the {role} model; 0 to {count - 1} are")
 
 
 def check_shapes(base: dict[str, Any], reasoning: dict[str, Any]) -> None:
-    """Refuse two models of different shapes.
-
-    Raises:
-        SettingsError: naming the shape.
-    """
+    """Refuse two models of different shapes, with a SettingsError that names the shape."""
     for key, words in SHAPE.items():
         ours, theirs = base.get(key), reasoning.get(key)
         if None not in (ours, theirs) and ours != theirs:
@@ -150,14 +150,11 @@ def _check_tokenizers(base: Path, reasoning: Path) -> None:
 
 def _tokenizer_parts(role: Role, file: Path) -> dict[str, Any]:
     """What decides the ids of a text, written one way whatever version of the library wrote the file."""
-    try:
-        content = json.loads(file.read_text(encoding="utf-8"))
+    with _reading(role, file, "tokenizer") as content:
         model = content["model"]
         merges = [merge if isinstance(merge, str) else " ".join(merge) for merge in model.get("merges") or ()]
-    except (ValueError, KeyError, TypeError, AttributeError) as problem:
-        raise SettingsError(f"pair.{role}: {file} is no tokenizer ({problem!r})") from problem
-    steps = {part: _plain_step(content.get(part)) for part in ("normalizer", "pre_tokenizer")}
-    return {"vocabulary": model.get("vocab"), "merges": merges, **steps}
+        steps = {part: _plain_step(content.get(part)) for part in ("normalizer", "pre_tokenizer")}
+        return {"vocabulary": model.get("vocab"), "merges": merges, **steps}
 
 
 def _plain_step(step: Any) -> Any:

@@ -12,13 +12,13 @@ import argparse
 import os
 import sys
 from collections.abc import Iterable, Iterator, Sequence
-from itertools import product
+from itertools import product, starmap
 from pathlib import Path
 from typing import NamedTuple
 
 from repurpose.study.catalogue import AGREEMENT_FIGURES, FIGURES
 from repurpose.study.chunks import cut
-from repurpose.study.conditions import Condition, KnownVectors, expand
+from repurpose.study.conditions import Condition, KnownVectors, VectorKey, expand, grid
 from repurpose.study.errors import one_line_errors
 from repurpose.study.pair_files import ROLES, check_models, local_folders, read_config
 from repurpose.study.settings import BEHAVIOURS, Llm, Role, SettingsError, Study, Sweep, locate
@@ -58,8 +58,6 @@ class Counts(NamedTuple):
     steered: dict[tuple[str, Role], int]
     """Steered rollouts by (sweep, target), unsteered rows included."""
     steered_tokens: int
-    labelled: int
-    """Steered rollouts that each language model labels."""
 
 
 class Texts(NamedTuple):
@@ -76,7 +74,7 @@ def plan_study(study: Study, shape: Shape) -> list[Item]:
     return [
         plan_jobs(study),
         *plan_generation(study, counts),
-        *plan_annotation(study, counts),
+        *plan_annotation(study, counts, count_labelled(study, shape)),
         plan_disk(study, shape, counts),
     ]
 
@@ -90,8 +88,7 @@ def count(study: Study, shape: Shape) -> Counts:
         for target in sweep.targets
     }
     tokens = sum(rows * study.sweeps[name].max_new_tokens for (name, _), rows in steered.items())
-    sentences = rollouts * _sentences(study.rollouts.max_new_tokens)
-    return Counts(rollouts, sentences, steered, tokens, count_labelled(study, shape))
+    return Counts(rollouts, rollouts * _sentences(study.rollouts.max_new_tokens), steered, tokens)
 
 
 def count_labelled(study: Study, shape: Shape) -> int:
@@ -120,10 +117,11 @@ def list_conditions(study: Study, shape: Shape, sweep: Sweep, target: Role) -> l
     numbered = [f"random-{n:02d}" for n in range(study.vectors.random_directions)]
     numbered += [f"shuffle-{n:02d}" for n in range(study.vectors.shuffles)]
     names = (*BEHAVIOURS, "mean", "same-offset", *numbered)
-    vectors = KnownVectors(set(product(names, ROLES, layers, starts)), dict.fromkeys(product(ROLES, layers), 1.0))
+    keys = set(starmap(VectorKey, product(names, ROLES, layers, starts)))
+    vectors = KnownVectors(keys, dict.fromkeys(product(ROLES, layers), 1.0))
     grid_layers = [layers[0]] if sweep.layers == "selected" else _asked(sweep.layers, layers)
     grid_starts = [starts[0]] if sweep.window_starts == "selected" else _asked(sweep.window_starts, starts)
-    return expand(sweep, target, vectors, grid_layers, grid_starts, selected=1.0)
+    return expand(sweep, target, vectors, grid(sweep, vectors, grid_layers, grid_starts), selected=1.0)
 
 
 def _asked(asked: Iterable[int] | str, known: Iterable[int]) -> list[int]:
@@ -133,96 +131,76 @@ def _asked(asked: Iterable[int] | str, known: Iterable[int]) -> list[int]:
 
 def plan_jobs(study: Study) -> Item:
     """Count Snakemake's jobs by rule."""
-    shards, swept = study.rollouts.shards, sum(len(sweep.targets) for sweep in study.sweeps.values())
+    shards, sweeps, annotators = study.rollouts.shards, study.sweeps.values(), study.labels.annotators.values()
+    several = len(annotators) > 1
     by_rule = {
         "prompts": 1,
         "rollouts, sentences": 2 * shards,
-        **dict(label_jobs(study)),
-        **dict(engine_jobs(study)),
+        "labels": len(annotators),
+        "steered labels by models": sum(annotator.llm is not None for annotator in annotators),
+        "comparison of annotators": int(several),
+        "checks of parity": len({t for sweep in sweeps for t in sweep.targets}) if study.engine == "vllm" else 0,
         "activations": READERS * shards,
         "vectors": READERS,
-        "sweeps, measurements": 2 * swept,
+        "sweeps, measurements": 2 * sum(len(sweep.targets) for sweep in sweeps),
         "selection, cosines, lens": 3,
         "log-odds, projections": 2 * READERS,
         "tables, claims, report, all": 4,
-        "figures": len(FIGURES) + len(AGREEMENT_FIGURES) * (len(study.labels.annotators) > 1),
+        "figures": len(FIGURES) + len(AGREEMENT_FIGURES) * several,
     }
-    return Item("jobs", f"{sum(by_rule.values()):,}", " + ".join(f"{n} {name}" for name, n in by_rule.items()))
-
-
-def engine_jobs(study: Study) -> Iterator[tuple[str, int]]:
-    """Jobs that hold vLLM against transformers, one for each target."""
-    if study.engine == "vllm":
-        targets = {target for sweep in study.sweeps.values() for target in sweep.targets}
-        yield "checks of parity", len(targets)
-
-
-def label_jobs(study: Study) -> Iterator[tuple[str, int]]:
-    """Jobs of annotators: one each, and for a language model another one for steered rollouts."""
-    annotators = study.labels.annotators
-    models = sum(annotator.llm is not None for annotator in annotators.values())
-    yield "labels", len(annotators)
-    if models:
-        yield "steered labels by models", models
-    if len(annotators) > 1:
-        yield "comparison of annotators", 1
+    formula = " + ".join(f"{number} {name}" for name, number in by_rule.items() if number)
+    return Item("jobs", f"{sum(by_rule.values()):,}", formula)
 
 
 def plan_generation(study: Study, counts: Counts) -> Iterator[Item]:
     """Rollouts and the tokens that are generated for them, at most."""
-    prompts, samples = study.prompts.train + study.prompts.heldout, study.rollouts.samples
-    yield Item("rollouts", f"{counts.rollouts:,}", f"{prompts} prompts x {samples} samples")
-    longest = study.rollouts.max_new_tokens
-    yield Item(
-        "tokens, at most", f"{counts.rollouts * longest:,}", f"{counts.rollouts} rollouts x {longest} new tokens"
-    )
-    yield Item("steered rollouts", f"{sum(counts.steered.values()):,}", _steered_formula(study, counts))
+    prompts, longest = study.prompts.train + study.prompts.heldout, study.rollouts.max_new_tokens
+    tokens = counts.rollouts * longest
+    yield Item("rollouts", f"{counts.rollouts:,}", f"{prompts} prompts x {study.rollouts.samples} samples")
+    yield Item("tokens, at most", f"{tokens:,}", f"{counts.rollouts} rollouts x {longest} new tokens")
+    each = {name: sweep.prompts * sweep.samples for name, sweep in study.sweeps.items()}
+    terms = (f"{n}/{target} {rows // each[n]} conditions x {each[n]}" for (n, target), rows in counts.steered.items())
+    yield Item("steered rollouts", f"{sum(counts.steered.values()):,}", " + ".join(terms))
     yield Item("steered tokens, at most", f"{counts.steered_tokens:,}", "rollouts of each sweep x its max_new_tokens")
-    passes = READERS * counts.rollouts * longest
-    yield Item("tokens read, at most", f"{passes:,}", f"{READERS} readers x tokens (prompts not counted)")
+    yield Item("tokens read, at most", f"{READERS * tokens:,}", f"{READERS} readers x tokens (prompts not counted)")
 
 
-def _steered_formula(study: Study, counts: Counts) -> str:
-    def term(name: str, target: str, rows: int) -> str:
-        each = study.sweeps[name].prompts * study.sweeps[name].samples
-        return f"{name}/{target} {rows // each} conditions x {each}"
+def plan_annotation(study: Study, counts: Counts, labelled: int) -> Iterator[Item]:
+    """Requests, tokens and cost of each language model that labels; those of another annotator's run come on top.
 
-    return " + ".join(term(name, target, rows) for (name, target), rows in counts.steered.items())
-
-
-def plan_annotation(study: Study, counts: Counts) -> Iterator[Item]:
-    """Requests, tokens and cost of each language model that labels; those of another annotator's run come on top."""
+    Args:
+        labelled: steered rollouts that each of them labels.
+    """
     texts = [Texts("rollouts", counts.rollouts, _sentences(study.rollouts.max_new_tokens))]
-    if counts.labelled:
+    if labelled:
         length = study.sweeps[study.labels.steered_sweep].max_new_tokens
-        texts.append(Texts("steered rollouts", counts.labelled, _sentences(length)))
+        texts.append(Texts("steered rollouts", labelled, _sentences(length)))
     for name, annotator in study.labels.annotators.items():
         if annotator.llm is not None:
             yield from _plan_llm(f"labels.annotators.{name}", annotator.llm, texts)
 
 
 def _plan_llm(path: str, llm: Llm, texts: Sequence[Texts]) -> Iterator[Item]:
-    chunks = [cut(text.sentences, llm.chunk_sentences, llm.overlap_sentences) for text in texts]
-    asked = sum(text.number * sum(map(len, cuts)) for text, cuts in zip(texts, chunks, strict=True))
-    instructions = len(Path(locate(llm.prompt)).read_text(encoding="utf-8")) // CHARACTERS_PER_TOKEN
-    requests = sum(text.number * len(cuts) for text, cuts in zip(texts, chunks, strict=True))
-    prompt = requests * instructions + asked * (TOKENS_PER_SENTENCE + ENTRY_TOKENS)
-    completion = asked * ENTRY_TOKENS
-    share = llm.batch_price if llm.batch else 1.0
-    cost = (prompt * llm.endpoint.input_price + completion * llm.endpoint.output_price) / 1e6 * share
-    terms = [f"{text.number} {text.name} x {len(cuts)}" for text, cuts in zip(texts, chunks, strict=True)]
-    formula = f"{' + '.join(terms)} chunks of at most {llm.chunk_sentences} sentences"
+    chunks = [(text, cut(text.sentences, llm.chunk_sentences, llm.overlap_sentences)) for text in texts]
+    asked = sum(text.number * sum(map(len, cuts)) for text, cuts in chunks)
+    requests = sum(text.number * len(cuts) for text, cuts in chunks)
+    terms = " + ".join(f"{text.number} {text.name} x {len(cuts)}" for text, cuts in chunks)
+    formula = f"{terms} chunks of at most {llm.chunk_sentences} sentences"
     yield Item(f"{path}: requests", f"about {requests:,}", formula)
+    instructions = len(Path(locate(llm.prompt)).read_text(encoding="utf-8")) // CHARACTERS_PER_TOKEN
+    prompt = requests * instructions + asked * (TOKENS_PER_SENTENCE + ENTRY_TOKENS)
     formula = (
         f"requests x {instructions} of instructions + {asked} sentences x ({TOKENS_PER_SENTENCE} + {ENTRY_TOKENS})"
     )
     yield Item(f"{path}: prompt tokens", f"about {prompt:,}", formula)
-    yield Item(f"{path}: reply tokens", f"about {completion:,}", f"{asked} sentences x {ENTRY_TOKENS}")
-    prices = f"prompt x {llm.endpoint.input_price:g} + reply x {llm.endpoint.output_price:g} per million"
-    limit = "" if llm.max_cost is None else f"; max_cost {llm.max_cost:g}"
-    yield Item(
-        f"{path}: cost", f"about {cost:,.2f}", prices + (f", x {share:g} in a batch" if llm.batch else "") + limit
-    )
+    reply = asked * ENTRY_TOKENS
+    yield Item(f"{path}: reply tokens", f"about {reply:,}", f"{asked} sentences x {ENTRY_TOKENS}")
+    share, prices = llm.batch_price if llm.batch else 1.0, llm.endpoint
+    cost = (prompt * prices.input_price + reply * prices.output_price) / 1e6 * share
+    formula = f"prompt x {prices.input_price:g} + reply x {prices.output_price:g} per million"
+    formula += f", x {share:g} in a batch" if llm.batch else ""
+    formula += "" if llm.max_cost is None else f"; max_cost {llm.max_cost:g}"
+    yield Item(f"{path}: cost", f"about {cost:,.2f}", formula)
 
 
 def plan_disk(study: Study, shape: Shape, counts: Counts) -> Item:

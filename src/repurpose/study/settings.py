@@ -25,12 +25,7 @@ from repurpose.study.messages import SettingsError as SettingsError
 from repurpose.study.messages import one_line
 
 Behaviour = Literal[
-    "initializing",
-    "deduction",
-    "adding-knowledge",
-    "example-testing",
-    "uncertainty-estimation",
-    "backtracking",
+    "initializing", "deduction", "adding-knowledge", "example-testing", "uncertainty-estimation", "backtracking"
 ]
 VectorControl = Literal["mean", "random", "shuffle", "same-offset"]
 """Controls that are vectors: overall mean, fixed random directions, label shuffles, matched other starts."""
@@ -38,9 +33,8 @@ TokenControl = Literal["noise", "self"]
 """Controls made at each token: fresh Gaussian noise, self-amplification."""
 Direction = Literal[Behaviour, VectorControl, TokenControl]
 BEHAVIOURS: tuple[str, ...] = get_args(Behaviour)
-VECTOR_CONTROLS: tuple[str, ...] = get_args(VectorControl)
 TOKEN_CONTROLS: tuple[str, ...] = get_args(TokenControl)
-DIRECTIONS: tuple[str, ...] = (*BEHAVIOURS, *VECTOR_CONTROLS, *TOKEN_CONTROLS)
+DIRECTIONS: tuple[str, ...] = get_args(Direction)
 Role = Literal["base", "reasoning"]
 EngineName = Literal["transformers", "vllm"]
 KEYWORD = re.compile(r"[^\W\d_]+(?:['’][^\W\d_]+)*")
