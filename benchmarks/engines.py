@@ -4,7 +4,7 @@
 
 Before anything is timed, steered vLLM is held against transformers (tokens and log-probabilities). Then the modes take
 turns, best of each: seconds of CPU time where the model is on the CPU (other jobs on the machine do not count), of the
-clock on a card. `one vector` gives all rows one condition; `16 vectors` deals sixteen conditions over the rows of one
+clock on a GPU. `one vector` gives all rows one condition; `16 vectors` deals sixteen conditions over the rows of one
 batch; `one condition at a time` runs the same sixteen one after another, each in a batch of its own. The floor is
 unsteered vLLM in the same (eager) mode.
 """
@@ -14,12 +14,12 @@ from __future__ import annotations
 import argparse
 import os
 import sys
-import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 
 import numpy as np
 import torch
+from generation import best_seconds
 
 from repurpose.model.engines import Engine, Request, Sampling
 from repurpose.model.engines.parity import TOLERANCES, Parity, compare
@@ -69,18 +69,6 @@ def write_all(engine: Engine, requests: Sequence[Request], sampling: Sampling) -
     done = engine.generate(requests, sampling)
     short = sum(len(generated.token_ids) != sampling.max_new_tokens for generated in done)
     assert not short, f"{short} rows of {engine.name} ended before their last token"
-
-
-def best_seconds(calls: dict[str, Callable[[], object]], rounds: int) -> dict[str, float]:
-    """Best time of each call, the calls taking turns."""
-    clock = time.perf_counter if torch.cuda.is_available() else time.process_time
-    best = dict.fromkeys(calls, float("inf"))
-    for _ in range(rounds):
-        for name, call in calls.items():
-            start = clock()
-            call()
-            best[name] = min(best[name], clock() - start)
-    return best
 
 
 def main() -> None:

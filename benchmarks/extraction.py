@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 import torch
 from generation import best_seconds
+from torch.nn.utils.rnn import pad_sequence
 from transformers import AutoModelForCausalLM, PreTrainedModel
 
 from repurpose.directions.reader import TokenSequence, Windows, read_windows
@@ -42,13 +43,9 @@ def make_shard(model: PreTrainedModel, rollouts: int) -> tuple[list[TokenSequenc
 
 
 def padded(sequences: list[TokenSequence]) -> dict[str, torch.Tensor]:
-    width = max(len(s.ids) for s in sequences)
-    ids = torch.zeros(len(sequences), width, dtype=torch.int64)
-    mask = torch.zeros_like(ids)
-    for row, sequence in enumerate(sequences):
-        ids[row, : len(sequence.ids)] = torch.tensor(sequence.ids)
-        mask[row, : len(sequence.ids)] = 1
-    return {"input_ids": ids, "attention_mask": mask}
+    ids = [torch.tensor(sequence.ids) for sequence in sequences]
+    masks = [torch.ones_like(row) for row in ids]
+    return {"input_ids": pad_sequence(ids, True), "attention_mask": pad_sequence(masks, True)}
 
 
 def floor(model: PreTrainedModel, sequences: list[TokenSequence], layers: list[int], batch_tokens: int) -> None:

@@ -18,6 +18,7 @@ from collections.abc import Callable
 import numpy as np
 import torch
 from torch import Tensor
+from torch.nn.utils.rnn import pad_sequence
 from transformers import AutoModelForCausalLM, PreTrainedModel
 
 from repurpose.model.engines import Request, Sampling
@@ -43,17 +44,14 @@ def make_requests(model: PreTrainedModel, rows: int, lengths: tuple[int, int], s
 
 def peer(model: PreTrainedModel, requests: list[Request], tokens: int, greedy: bool) -> Tensor:
     """`generate` on the same prompts, padded on the left; ids (rows, tokens)."""
-    width = max(len(r.prompt_ids) for r in requests)
-    ids = torch.zeros(len(requests), width, dtype=torch.int64)
-    mask = torch.zeros_like(ids)
-    for row, request in enumerate(requests):
-        ids[row, width - len(request.prompt_ids) :] = torch.tensor(request.prompt_ids)
-        mask[row, width - len(request.prompt_ids) :] = 1
+    prompts = [torch.tensor(request.prompt_ids) for request in requests]
+    ids = pad_sequence(prompts, batch_first=True, padding_side="left")
+    mask = pad_sequence([torch.ones_like(p) for p in prompts], batch_first=True, padding_side="left")
     sampling = {"do_sample": False} if greedy else {"do_sample": True, "temperature": TEMPERATURE, "top_k": 0}
     out = model.generate(
         ids, attention_mask=mask, max_new_tokens=tokens, eos_token_id=None, pad_token_id=0, use_cache=True, **sampling
     )
-    return out[:, width:]
+    return out[:, ids.shape[1] :]
 
 
 def peer_steered(model: PreTrainedModel, requests: list[Request], tokens: int) -> Tensor:
@@ -65,13 +63,15 @@ def peer_steered(model: PreTrainedModel, requests: list[Request], tokens: int) -
 
 
 def best_seconds(calls: dict[str, Callable[[], object]], rounds: int) -> dict[str, float]:
-    """Best CPU time of each call, the calls taking turns; other jobs on the machine do not count."""
+    """Best time of each call, the calls taking turns: of the CPU, so that other jobs on the machine do not count, or of
+    the clock where there is a GPU."""
+    clock = time.perf_counter if torch.cuda.is_available() else time.process_time
     best = dict.fromkeys(calls, float("inf"))
     for _ in range(rounds):
         for name, call in calls.items():
-            start = time.process_time()
+            start = clock()
             call()
-            best[name] = min(best[name], time.process_time() - start)
+            best[name] = min(best[name], clock() - start)
     return best
 
 

@@ -75,7 +75,7 @@ Two more are written where a study has several annotators: `agreement.csv` has C
 all and by label, `confusion.csv` how often each label of the one met each label of the other.
 
 `claims.csv` stands beside `tables/`: a row for each part of a claim, with its estimate, interval, threshold, rule and
-verdict. `claims.md` is the same to read.
+verdict. A number that was not measured, or has no bound, is empty; `note` says why. `claims.md` is the same to read.
 """
 
 

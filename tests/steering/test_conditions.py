@@ -8,7 +8,7 @@ import pytest
 
 from repurpose.directions.unit_directions import Directions, read_directions
 from repurpose.steering.conditions import make_steer
-from repurpose.study.conditions import UNSTEERED, expand, missing_sites
+from repurpose.study.conditions import UNSTEERED, expand, grid
 from repurpose.study.settings import Magnitudes, SettingsError, Sweep
 
 NAMES = ("backtracking", "deduction", "mean", "same-offset", "shuffle-00", "shuffle-01", "random-00", "random-01")
@@ -42,7 +42,7 @@ def make_sweep(unit: str = "l2", values: tuple[float, ...] = (1.0, -2.0), **chan
 
 
 def cells(directions: Directions, sweep: Sweep, target: Any = "reasoning") -> list[Any]:
-    return expand(sweep, target, directions, LAYERS, STARTS, SELECTED)
+    return expand(sweep, target, directions, grid(sweep, directions, LAYERS, STARTS), SELECTED)
 
 
 def test_a_grid_has_every_combination_once(directions: Directions) -> None:
@@ -68,7 +68,7 @@ def test_magnitudes_in_their_units(directions: Directions) -> None:
     for unit, wanted in (("l2", {1: 2.0}), ("dose", {0: 10.0, 1: 20.0}), ("selected", {1: 6.0})):
         sweep = make_sweep(unit, (2.0,), layers=tuple(wanted), window_starts=(0,))
         for target, reader in (("base", "base"), ("reasoning", "reasoning")):
-            for cell in expand(sweep, target, directions, tuple(wanted), (0,), SELECTED):
+            for cell in expand(sweep, target, directions, grid(sweep, directions, tuple(wanted), (0,)), SELECTED):
                 assert cell.magnitude == wanted[cell.layer]
                 assert cell.dose == wanted[cell.layer] / NORMS[reader, cell.layer]
                 assert cell.multiple == 2.0
@@ -100,10 +100,11 @@ def test_positions_pass_through(directions: Directions) -> None:
     assert steer is not None and steer.positions == cell.positions == "generated"
 
 
-def test_sites_without_a_vector_are_left_out_and_listed(directions: Directions) -> None:
+def test_what_has_no_vector_is_left_out(directions: Directions) -> None:
     sweep = make_sweep(directions=("initializing", "mean"), values=(1.0,))
     assert {c.direction for c in cells(directions, sweep)} == {"mean"}
-    assert missing_sites(sweep, directions, (0,), (-3,)) == [("initializing", "base", 0, -3)]
+    keys = grid(sweep, directions, (0,), (-3,))
+    assert [key for key in keys if not directions.has(key)] == [("initializing", "base", 0, -3)]
 
 
 def test_a_vector_that_is_not_there_is_named(directions: Directions) -> None:
@@ -114,4 +115,5 @@ def test_a_vector_that_is_not_there_is_named(directions: Directions) -> None:
 
 def test_selected_needs_a_selection(directions: Directions) -> None:
     with pytest.raises(SettingsError, match="'selected' needs --selection"):
-        expand(make_sweep("selected"), "reasoning", directions, LAYERS, STARTS, None)
+        sweep = make_sweep("selected")
+        expand(sweep, "reasoning", directions, grid(sweep, directions, LAYERS, STARTS), None)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ast
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -16,7 +15,10 @@ from repurpose.study.code_digest import PACKAGE, choices, step_files
 FILES = {
     "__init__.py": '"""A package."""\n__version__ = "1"\n',
     "study/settings.py": "import re\nNAMES = ('a', 'b')\nWORD = re.compile('|'.join(NAMES))\nclass Settings: pass\n",
-    "study/conditions.py": "def grid():\n    return 1\n",
+    "study/conditions.py": (
+        "from .settings import Settings\n\ndef grid(x: Settings):\n    return cells(x)\n\n"
+        "def cells(x):\n    return 1\n\ndef other():\n    return 1\n"
+    ),
     "data/schemas.py": (
         "def make(*columns):\n    return columns\n\nwhole, text = 1, 2\nROWS = make(whole, text)\nOTHER = 1\n"
     ),
@@ -82,8 +84,9 @@ def test_files_are_the_step_and_what_it_imports_that_computes_however_indirectly
         "model/words.py",
         "rollouts/__init__.py",
         "rollouts/sampling.py",
-        "study/conditions.py",
     ]
+    _, symbols = digest.step_parts(STEP, {}, package)
+    assert {symbol.name for symbol in symbols} == {"ROWS", "WORD", "grid"}
 
 
 def test_an_engine_that_is_not_chosen_drags_nothing_in(package: Path) -> None:
@@ -98,9 +101,8 @@ def test_a_package_is_run_by_its_main_module(package: Path) -> None:
     assert names_of("figures", package) == ["figures/__init__.py", "figures/__main__.py", "model/words.py"]
 
 
-SAMPLING, TABLES, SCHEMAS, SETTINGS = (
-    FILES[name] for name in ("rollouts/sampling.py", "data/tables.py", "data/schemas.py", "study/settings.py")
-)
+SAMPLING, TABLES, SCHEMAS = (FILES[name] for name in ("rollouts/sampling.py", "data/tables.py", "data/schemas.py"))
+SETTINGS, CONDITIONS = FILES["study/settings.py"], FILES["study/conditions.py"]
 
 
 @pytest.mark.parametrize(
@@ -116,6 +118,7 @@ SAMPLING, TABLES, SCHEMAS, SETTINGS = (
         ("rollouts/unused.py", "X = 2\n"),
         ("data/tables.py", TABLES.replace("return x", "return x, 1")),
         ("data/schemas.py", SCHEMAS.replace("OTHER = 1", "OTHER = 2")),
+        ("study/conditions.py", CONDITIONS.replace("other():\n    return 1", "other():\n    return 2")),
         ("study/settings.py", SETTINGS.replace("pass", "x = 1")),
         ("study/settings.py", "SMALL = 1\n" + SETTINGS),
     ],
@@ -132,7 +135,8 @@ def test_unchanged_by(package: Path, name: str, text: str) -> None:
         ("model/engines/names.txt", "b\n"),
         ("rollouts/sampling.py", SAMPLING.replace("floor", "ceil")),
         ("rollouts/sampling.py", SAMPLING.replace("main(x)", "main(x, y=0)")),
-        ("study/conditions.py", "def grid():\n    return 2\n"),
+        ("study/conditions.py", CONDITIONS.replace("(x: Settings)", "(x: Settings, y=0)")),
+        ("study/conditions.py", CONDITIONS.replace("cells(x):\n    return 1", "cells(x):\n    return 2")),
         ("data/schemas.py", SCHEMAS.replace("make(whole, text)", "make(text, whole)")),
         ("data/schemas.py", SCHEMAS.replace("1, 2", "1, 3")),
         ("data/schemas.py", SCHEMAS.replace("return columns", "return columns[:1]")),
@@ -163,8 +167,8 @@ def test_a_step_without_a_module_has_a_digest_too(package: Path) -> None:
 
 
 def test_functions_moved_between_modules_are_noticed(package: Path) -> None:
-    (package / "model" / "words.py").write_text(FILES["study/conditions.py"])
-    assert changes(package, "study/conditions.py", FILES["model/words.py"])
+    (package / "model" / "words.py").write_text(FILES["model/engines/vllm.py"])
+    assert changes(package, "model/engines/vllm.py", FILES["model/words.py"])
 
 
 @pytest.mark.parametrize(
@@ -187,10 +191,12 @@ def test_the_names_in_the_tables_of_modules_are_modules() -> None:
         assert (PACKAGE / name).exists(), name
 
 
-def test_the_package_itself_holds_nothing_but_its_version() -> None:
-    body = digest._statements(digest._tree(PACKAGE / "__init__.py").body)
-    assert isinstance(body, list)
-    assert len(body) <= 1 and all(ast.unparse(node).startswith("__version__ = ") for node in body)
+def test_the_package_itself_decides_no_value() -> None:
+    """Its `__init__` is in no digest: it holds the version and what it calls of the room `study`."""
+    file = PACKAGE / "__init__.py"
+    assert {module.split(".")[1] for module, _ in digest._imports(file, PACKAGE)} <= {"study"}
+    names = digest._definitions(file)
+    assert set(names) == {"__version__"}
 
 
 def test_what_computes_nothing_is_imported_by_name() -> None:

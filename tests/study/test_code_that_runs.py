@@ -14,7 +14,7 @@ from tests.tiny import StepMaker
 
 from repurpose.data.files import write_table
 from repurpose.data.schemas import PROMPTS
-from repurpose.study.code_digest import COMPUTING, NOT_COMPUTING, PACKAGE, SUPPORT, choices, step_files
+from repurpose.study.code_digest import COMPUTING, NOT_COMPUTING, PACKAGE, SUPPORT, choices, step_parts
 from repurpose.study.settings import StepSettings, canonical_json
 
 Run = Callable[..., set[str]]
@@ -46,7 +46,8 @@ def run(monkeypatch: pytest.MonkeyPatch) -> Run:
 
 def left_out(settings: StepSettings, ran: set[str]) -> set[str]:
     """The files that ran, may decide a value and are not in the step's digest."""
-    counted = step_files(settings.step, choices(settings.step, settings.values))
+    files, symbols = step_parts(settings.step, choices(settings.step, settings.values))
+    counted = {*files, *(symbol.file for symbol in symbols)}
     decide = {name for name in ran if name in COMPUTING or name.split("/")[0] not in SUPPORT} - set(NOT_COMPUTING)
     return decide - {file.relative_to(PACKAGE).as_posix() for file in counted}
 

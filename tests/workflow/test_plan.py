@@ -244,15 +244,21 @@ CODE = {
     "study/resources.py": (),
     "study/errors.py": (),
     "study/catalogue.py": (),
-    "study/conditions.py": ("steer_to_select", "steer", "measure_log_odds", "apply_lens", "project_tokens"),
+    "study/conditions.py": (),
+    "study/conditions.py:expand": ("steer_to_select", "steer"),
+    "study/conditions.py:kind_of": ("compute_vectors",),
+    "study/chunks.py:cut": (),
     "data/command.py": (),
     "data/journal.py": (),
     "data/files.py": (),
     "data/provenance.py": (),
     "data/schemas.py": (),
-    "data/selected.py": ("select_site", "make_tables", "write_report"),
-    "data/statistics.py": ("compare_readers", "make_tables", "draw_figure", "judge_claims", "write_report"),
-    "data/csv_tables.py": ("make_tables", "draw_figure", "judge_claims", "write_report"),
+    "data/selected.py:write_selected": ("select_site", "make_tables"),
+    "data/categories.py:deal": ("make_prompts",),
+    "data/statistics.py": (),
+    "data/statistics.py:estimate_auroc": ("make_tables",),
+    "data/statistics.py:interval": ("compare_readers", "make_tables", "draw_figure"),
+    "data/csv_tables.py:to_csv": ("make_tables", "judge_claims"),
     "model/gpus.py": (),
     "model/endpoint.py": (),
     "model/hooks.py": ("sample_rollouts", "read_activations", "steer_to_select"),
@@ -271,12 +277,15 @@ CODE = {
     "directions/unit_directions.py": ("steer_to_select", "steer", "measure_log_odds", "apply_lens", "project_tokens"),
     "steering/selection.py": ("select_site", "make_tables"),
     "steering/check_parity.py": (),
-    "results/claims.py": ("judge_claims", "write_report"),
+    "results/names.py": ("make_tables", "judge_claims", "write_report"),
+    "results/claims/rules.py": ("judge_claims", "write_report"),
+    "results/claims/claims.yaml": ("judge_claims", "write_report"),
     "results/figures/lens.py": ("draw_figure",),
+    "results/report/report.html.jinja": ("write_report",),
     "results/report/style.css": ("write_report",),
 }
-"""Which rules a change in a file replans first in the default study, which labels with the lexicon and runs in
-transformers; what follows them follows. Written out by hand."""
+"""Which rules a change in a file, or in one function of it, replans first in the default study, which labels with the
+lexicon and runs in transformers; what follows them follows. Written out by hand."""
 
 SCHEMAS = {
     "PROMPTS": ("make_prompts",),
@@ -291,9 +300,12 @@ SCHEMAS = {
 the code that does."""
 
 
-def with_edit(file: Path) -> str:
-    """A file with a line more, in which nothing happens but that it is code."""
-    return f"{file.read_text()}\n{'/* edited */' if file.suffix == '.css' else 'EDITED = 1'}\n"
+def with_edit(package: Path, name: str) -> tuple[Path, str]:
+    """A file, and its text with a line more: another function of a name after the colon, or what is but code."""
+    path, _, function = name.partition(":")
+    data = {".css": "/* edited */", ".yaml": "edited: true", ".jinja": "edited"}
+    line = f"def {function}(): pass" if function else data.get(Path(path).suffix, "EDITED = 1")
+    return package / path, f"{(package / path).read_text()}\n\n{line}\n"
 
 
 def with_column(package: Path, table: str) -> tuple[Path, str]:
@@ -307,7 +319,7 @@ def with_column(package: Path, table: str) -> tuple[Path, str]:
 def code_plans(finished: Project) -> dict[str, list[str]]:
     """The plan after code in each file of the table, another column in each schema, comments in all modules at once."""
     package = finished.root / "src" / "repurpose"
-    edits = {name: (package / name, with_edit(package / name)) for name in CODE}
+    edits = {name: with_edit(package, name) for name in CODE}
     edits |= {table: with_column(package, table) for table in SCHEMAS}
     changes = {name: {str(file.relative_to(finished.root)): text} for name, (file, text) in edits.items()}
     texts = {str(file.relative_to(finished.root)): file.read_text() for file in package.rglob("*.py")}

@@ -20,11 +20,12 @@ from repurpose.data.files import read_table, write_table
 from repurpose.data.provenance import provenance
 from repurpose.data.schemas import PROJECTIONS
 from repurpose.data.selected import read_selected
-from repurpose.directions.unit_directions import read_directions
+from repurpose.directions.unit_directions import read_pair_directions
 from repurpose.model.hooks import read_layers
 from repurpose.model.loading import load_model, made_with
 from repurpose.model.token_ends import token_texts
 from repurpose.organism.language import read_step
+from repurpose.study.conditions import VectorKey
 from repurpose.study.errors import one_line_errors
 from repurpose.study.settings import StepSettings
 
@@ -87,37 +88,34 @@ def make_rows(
         }
 
 
-def main() -> None:
-    arguments = read_arguments(__doc__, ["selection"], ["rollouts", "labels", "vectors"])
-    with one_line_errors("directions.projections"):
-        settings = StepSettings("directions.projections", arguments.settings)
-        rows = _run(settings, arguments.rollouts, arguments.labels, arguments.vectors, arguments.selection)
-        notes = provenance(settings.values, **made_with(settings.pair, settings.reader))
-        write_table(arguments.output, rows, PROJECTIONS, notes)
+def project_rollouts(
+    settings: StepSettings, rollouts: pl.DataFrame, sentences: pl.DataFrame, unit: Tensor, layer: int
+) -> Iterator[dict[str, Any]]:
+    """Yield the PROJECTIONS rows of one reader on all held-out rollouts.
 
-
-def _run(
-    settings: StepSettings, rollouts: list[str], sentences: list[str], vectors: list[str], selection: str
-) -> list[dict[str, Any]]:
-    reader = settings.reader
-    chosen = read_selected(selection)
-    layer, start = chosen.layer, chosen.window_start
-    directions = read_directions(read_table(vectors).iter_rows(named=True))
-    unit = torch.from_numpy(directions.unit((settings.vectors.behaviour, reader, layer, start)))
-    model, keywords = load_model(settings.pair, reader), {keyword.lower() for keyword in settings.keywords}
-    texts = read_table(rollouts).filter(pl.col("split") == "heldout").sort("prompt_id", "sample")
-    heldout = list(texts.iter_rows(named=True))
+    Args:
+        unit: (d,) the direction, read at `layer`; activations are centred on their mean over all tokens.
+    """
+    model, keywords = load_model(settings.pair, settings.reader), {keyword.lower() for keyword in settings.keywords}
+    heldout = rollouts.filter(split="heldout").sort("prompt_id", "sample").to_dicts()
     streams = [token_activations(model, r, layer) for r in tqdm(heldout, desc="projections", mininterval=2)]
     centre = torch.cat(streams).double().mean(0).float()
-    by_rollout = read_table(sentences).sort("sentence").partition_by("prompt_id", "sample", as_dict=True)
-    rows: list[dict[str, Any]] = []
     for rollout, stream in zip(heldout, streams, strict=True):
-        own = by_rollout.get((rollout["prompt_id"], rollout["sample"]))
-        spans = [] if own is None else list(own.iter_rows(named=True))
-        values = ((stream - centre) @ unit).tolist()
-        made = make_rows(rollout, spans, values, keywords)
-        rows += [{**row, "reader": reader, "layer": layer} for row in made]
-    return rows
+        own = sentences.filter(prompt_id=rollout["prompt_id"], sample=rollout["sample"]).sort("sentence").to_dicts()
+        for row in make_rows(rollout, own, ((stream - centre) @ unit).tolist(), keywords):
+            yield {**row, "reader": settings.reader, "layer": layer}
+
+
+def main() -> None:
+    arguments = read_arguments(__doc__, one=["selection"], many=["rollouts", "labels", "vectors"])
+    with one_line_errors("directions.projections"):
+        settings = StepSettings("directions.projections", arguments.settings)
+        selected, directions = read_selected(arguments.selection), read_pair_directions(arguments.vectors)
+        key = VectorKey(settings.vectors.behaviour, settings.reader, selected.layer, selected.window_start)
+        unit, rollouts = torch.from_numpy(directions.unit(key)), read_table(arguments.rollouts)
+        rows = list(project_rollouts(settings, rollouts, read_table(arguments.labels), unit, selected.layer))
+        notes = provenance(settings.values, **made_with(settings.pair, settings.reader))
+        write_table(arguments.output, rows, PROJECTIONS, notes)
 
 
 if __name__ == "__main__":

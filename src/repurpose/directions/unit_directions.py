@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from repurpose.data.files import read_table
-from repurpose.study.conditions import KnownVectors, Site
+from repurpose.study.conditions import KnownVectors, VectorKey
 from repurpose.study.settings import SettingsError
 
 
@@ -18,18 +18,18 @@ from repurpose.study.settings import SettingsError
 class Directions(KnownVectors):
     """Unit directions (d,) of the pair's vector tables, and the residual norms at their sites."""
 
-    units: Mapping[Site, NDArray[np.float32]]
+    units: Mapping[VectorKey, NDArray[np.float32]]
 
-    def unit(self, site: Site) -> NDArray[np.float32]:
+    def unit(self, key: VectorKey) -> NDArray[np.float32]:
         """Unit direction (d,) of a vector.
 
         Raises:
             SettingsError: where the vector was not computed.
         """
-        if site not in self.units:
-            name, reader, layer, start = site
+        if key not in self.units:
+            name, reader, layer, start = key
             raise SettingsError(f"no vector {name} of reader {reader}, layer {layer}, window start {start}")
-        return self.units[site]
+        return self.units[key]
 
 
 def read_directions(rows: Iterable[Mapping[str, Any]]) -> Directions:
@@ -37,8 +37,8 @@ def read_directions(rows: Iterable[Mapping[str, Any]]) -> Directions:
     units, norms = {}, {}
     for row in rows:
         vector = np.frombuffer(row["vector"], dtype=np.float32).astype(np.float64)
-        site = (row["name"], row["reader"], row["layer"], row["window_start"])
-        units[site] = (vector / np.linalg.norm(vector)).astype(np.float32)
+        key = VectorKey(row["name"], row["reader"], row["layer"], row["window_start"])
+        units[key] = (vector / np.linalg.norm(vector)).astype(np.float32)
         norms[row["reader"], row["layer"]] = row["residual_norm"]
     return Directions(units, norms)
 

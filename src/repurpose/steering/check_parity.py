@@ -34,8 +34,6 @@ from repurpose.study.errors import one_line_errors
 from repurpose.study.settings import Pair, Role, SettingsError, StepSettings, Vllm
 
 CONTROL = "random-00"
-
-
 Units = dict[str, NDArray[np.float32]]
 """Unit directions (d,) by name."""
 
@@ -46,17 +44,14 @@ def gate_site(directions: Directions, behaviour: str, target: Role) -> tuple[int
     Raises:
         SettingsError: where no vector of the behaviour was computed.
     """
-    sites = sorted(site for site in directions.units if site[0] == behaviour and site[1] == "base")
-    if not sites:
+    keys = sorted(key for key in directions.units if (key.name, key.reader) == (behaviour, "base"))
+    if not keys:
         raise SettingsError(f"vectors.behaviour: no vector of {behaviour} was computed, so nothing can be compared")
-    layers = sorted({layer for _, _, layer, _ in sites})
+    layers = sorted({key.layer for key in keys})
     layer = layers[len(layers) // 2]
-    site = next(site for site in sites if site[2] == layer)
-    found = {behaviour: directions.unit(site)}
-    controls = [unit for (name, _, at, _), unit in directions.units.items() if (name, at) == (CONTROL, layer)]
-    if controls:
-        found[CONTROL] = controls[0]
-    return layer, directions.norms[target, layer], found
+    controls = [key for key in directions.units if (key.name, key.layer) == (CONTROL, layer)]
+    chosen = [next(key for key in keys if key.layer == layer), *controls[:1]]
+    return layer, directions.norms[target, layer], {key.name: directions.unit(key) for key in chosen}
 
 
 def gate_requests(settings: StepSettings, prompts: Sequence[Row], directions: Directions) -> list[Request]:
@@ -94,7 +89,7 @@ def run_vllm(pair: Pair, role: Role, requests: Sequence[Request], tokens: int, o
 
 
 def main() -> None:
-    arguments = read_arguments(__doc__ or "", one=["prompts"], many=["vectors"])
+    arguments = read_arguments(__doc__, one=["prompts"], many=["vectors"])
     with one_line_errors("steering.check_parity"):
         settings = StepSettings("steering.check_parity", arguments.settings)
         role, options = settings.target, settings.vllm or Vllm()

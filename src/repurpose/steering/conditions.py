@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, cast
 
 from repurpose.data.categories import by_category, deal
 from repurpose.data.selected import Selected
 from repurpose.directions.unit_directions import Directions
-from repurpose.model.steer import Operation, Steer
-from repurpose.study.conditions import UNSTEERED, Condition, Site, expand, missing_sites
+from repurpose.model.steer import Operation, Positions, Steer
+from repurpose.study.conditions import UNSTEERED, Condition, VectorKey, expand, grid
 from repurpose.study.settings import TOKEN_CONTROLS, SettingsError, StepSettings, Sweep
 
 Row = dict[str, Any]
@@ -21,15 +21,14 @@ def make_steer(condition: Condition, directions: Directions) -> Steer | None:
         return None
     assert condition.layer is not None and condition.reader is not None and condition.window_start is not None
     token_control = condition.direction in TOKEN_CONTROLS
-    site = (condition.direction, condition.reader, condition.layer, condition.window_start)
-    operation: Operation = condition.direction if token_control else condition.operation  # type: ignore[assignment]
+    key = VectorKey(condition.direction, condition.reader, condition.layer, condition.window_start)
     return Steer(
         condition=condition.label,
-        operation=operation,
+        operation=cast(Operation, condition.direction if token_control else condition.operation),
         layer=condition.layer,
         magnitude=condition.magnitude or 0.0,
-        direction=None if token_control else directions.unit(site),
-        positions=condition.positions,  # type: ignore[arg-type]
+        direction=None if token_control else directions.unit(key),
+        positions=cast(Positions, condition.positions),
     )
 
 
@@ -41,22 +40,20 @@ def choose_prompts(prompts: Sequence[Row], split: str, count: int) -> list[Row]:
     return dealt[:count]
 
 
-def sites(sweep: Sweep, directions: Directions, selected: Selected | None) -> tuple[list[int], list[int]]:
+def asked_places(sweep: Sweep, directions: Directions, selected: Selected | None) -> tuple[list[int], list[int]]:
     """Layers and window starts of a sweep: those listed, those of all vectors, or the selected ones."""
-    layers = _chosen(sweep.layers, {layer for _, _, layer, _ in directions.units}, selected, "layer")
+    layers = _asked(sweep.layers, {key.layer for key in directions.units}, selected, "layer")
     read = {layer for _, layer in directions.norms}
     if set(layers) - read:
         raise SettingsError(f"layers: {min(set(layers) - read)} was not read; choose from {sorted(read)}")
-    return (
-        layers,
-        _chosen(sweep.window_starts, {start for _, _, _, start in directions.units}, selected, "window_start"),
-    )
+    starts = {key.window_start for key in directions.units}
+    return layers, _asked(sweep.window_starts, starts, selected, "window_start")
 
 
-def _chosen(asked: Any, known: set[int], selected: Selected | None, key: str) -> list[int]:
+def _asked(asked: Sequence[int] | str, known: set[int], selected: Selected | None, key: str) -> list[int]:
     if asked == "all":
         return sorted(known)
-    if asked != "selected":
+    if not isinstance(asked, str):
         return list(asked)
     if selected is None:
         raise SettingsError(f"{key}: 'selected' needs --selection")
@@ -65,16 +62,16 @@ def _chosen(asked: Any, known: set[int], selected: Selected | None, key: str) ->
 
 def list_conditions(
     settings: StepSettings, directions: Directions, selected: Selected | None
-) -> tuple[list[Condition], list[Site]]:
-    """Conditions of the one sweep in the settings, the unsteered one first, and the sites that have no vector.
+) -> tuple[list[Condition], list[VectorKey]]:
+    """Conditions of the step's sweep, the unsteered one first, and what it asks for that has no vector.
 
     Raises:
         SettingsError: where nothing can be steered.
     """
-    name, sweep, target = settings.sweep, settings.sweeps[settings.sweep], settings.target
-    layers, window_starts = sites(sweep, directions, selected)
+    sweep = settings.sweeps[settings.sweep]
+    keys = list(grid(sweep, directions, *asked_places(sweep, directions, selected)))
     magnitude = None if selected is None else selected.magnitude
-    conditions = expand(sweep, target, directions, layers, window_starts, magnitude)
+    conditions = expand(sweep, settings.target, directions, keys, magnitude)
     if not conditions:
-        raise SettingsError(f"sweeps.{name}: no condition has both a vector and a magnitude other than 0")
-    return [UNSTEERED, *conditions], missing_sites(sweep, directions, layers, window_starts)
+        raise SettingsError(f"sweeps.{settings.sweep}: no condition has both a vector and a magnitude other than 0")
+    return [UNSTEERED, *conditions], [key for key in keys if not directions.has(key)]

@@ -25,14 +25,14 @@ from repurpose.data.command import read_arguments
 from repurpose.data.files import read_table, write_table
 from repurpose.data.provenance import provenance
 from repurpose.data.schemas import LOGODDS
-from repurpose.data.selected import read_selected
-from repurpose.directions.unit_directions import Directions, read_directions
+from repurpose.data.selected import Selected, read_selected
+from repurpose.directions.unit_directions import Directions, read_pair_directions
 from repurpose.model.loading import load_model, made_with
 from repurpose.model.steer import Steer
 from repurpose.model.teacher_forcing import Forced, Read, read_logits
 from repurpose.model.tokens import keyword_ids, load_tokenizer, token_id
 from repurpose.organism.corpus import MARK_HAZARD, MARKS, write_homework
-from repurpose.study.conditions import kind_of
+from repurpose.study.conditions import VectorKey, kind_of
 from repurpose.study.errors import one_line_errors
 from repurpose.study.settings import BEHAVIOURS, StepSettings
 
@@ -70,27 +70,18 @@ def log_odds(logits: Tensor, ids: Sequence[int], others: Sequence[int] | None = 
     Args:
         logits: (positions, v).
     """
-    mask = torch.zeros(logits.shape[-1], dtype=torch.bool)
-    mask[list(ids)] = True
-    rest = ~mask
+    rest = torch.ones(logits.shape[-1], dtype=torch.bool).index_fill(0, torch.tensor(ids), False)
     if others is not None:
-        rest = torch.zeros_like(mask)
-        rest[list(others)] = True
-    return logits[:, mask].double().logsumexp(-1) - logits[:, rest].double().logsumexp(-1)
+        rest = torch.zeros_like(rest).index_fill(0, torch.tensor(others), True)
+    return logits[:, list(ids)].double().logsumexp(-1) - logits[:, rest].double().logsumexp(-1)
 
 
 def rollout_passages(rollouts: pl.DataFrame, sentences: pl.DataFrame, count: int) -> Iterator[Passage]:
     """Held-out rollouts, dealt one category after the other, read before each labelled sentence but the first."""
     heldout = rollouts.filter(split="heldout").sort("category", "prompt_id", "sample")
     for row in deal(by_category(heldout.iter_rows(named=True)).values())[:count]:
-        own = sentences.filter(
-            (pl.col("prompt_id") == row["prompt_id"])
-            & (pl.col("sample") == row["sample"])
-            & (pl.col("status") == "ok")
-            & (pl.col("token_start") > 0)
-        )
-        start = len(row["prompt_token_ids"]) - 1
-        positions = [start + token for token in own["token_start"].to_list()]
+        own = sentences.filter(pl.col("token_start") > 0, prompt_id=row["prompt_id"], sample=row["sample"], status="ok")
+        positions = [len(row["prompt_token_ids"]) + token - 1 for token in own["token_start"]]
         if positions:
             yield Passage(row["prompt_id"], row["prompt_token_ids"] + row["token_ids"], positions, row["sample"])
 
@@ -113,16 +104,17 @@ def mark_ids(tokenizer: PreTrainedTokenizerBase) -> tuple[int, int]:
 
 def treatments(directions: Directions, behaviour: str, layer: int, start: int, magnitude: float) -> list[Treatment]:
     """The unsteered reading, the behaviour's vectors at several strengths, and every control at one."""
-    readers = ("base", "reasoning")
-    plan = [(behaviour, reader, multiple) for reader in readers for multiple in MULTIPLES]
+    own = [VectorKey(behaviour, reader, layer, start) for reader in ("base", "reasoning")]
     names = [name for name in BEHAVIOURS if name != behaviour]
     names += [n for control in ("mean", "same-offset", "shuffle", "random") for n in directions.names(control)]
-    plan += [(name, "base", MULTIPLES[-1]) for name in names if (name, "base", layer, start) in directions.units]
+    others = [VectorKey(name, "base", layer, start) for name in names]
+    plan = [(key, multiple) for key in own for multiple in MULTIPLES]
+    plan += [(key, MULTIPLES[-1]) for key in others if directions.has(key)]
     made = [Treatment("none", "none", None, 0.0, None)]
-    for name, reader, multiple in plan:
-        unit = directions.unit((name, reader, layer, start))
-        steer = Steer(f"{name} of {reader} x {multiple}", "add", layer, multiple * magnitude, unit)
-        made.append(Treatment(name, kind_of(name), reader, multiple, steer))
+    for key, multiple in plan:
+        label = f"{key.name} of {key.reader} x {multiple}"
+        steer = Steer(label, "add", layer, multiple * magnitude, directions.unit(key))
+        made.append(Treatment(key.name, kind_of(key.name), key.reader, multiple, steer))
     return made
 
 
@@ -167,38 +159,34 @@ def make_rows(
         }
 
 
-def main() -> None:
-    arguments = read_arguments(__doc__, ["selection"], ["rollouts", "labels", "vectors"])
-    with one_line_errors("steering.log_odds"):
-        settings = StepSettings("steering.log_odds", arguments.settings)
-        rows = _run(settings, arguments.rollouts, arguments.labels, arguments.vectors, arguments.selection)
-        notes = provenance(settings.values, **made_with(settings.pair, settings.target))
-        write_table(arguments.output, rows, LOGODDS, notes)
-
-
-def _run(
-    settings: StepSettings, rollouts: list[str], sentences: list[str], vectors: list[str], selection: str
-) -> list[dict[str, Any]]:
-    target = settings.target
-    chosen = read_selected(selection)
-    layer, start = chosen.layer, chosen.window_start
-    directions = read_directions(read_table(vectors).iter_rows(named=True))
+def make_log_odds(
+    settings: StepSettings, rollouts: pl.DataFrame, sentences: pl.DataFrame, directions: Directions, selected: Selected
+) -> Iterator[dict[str, Any]]:
+    """Yield the LOGODDS rows of one target, in every context that its language has."""
+    target, layer, start = settings.target, selected.layer, selected.window_start
     model, tokenizer = load_model(settings.pair, target), load_tokenizer(settings.pair, target)
-    plan = treatments(directions, settings.vectors.behaviour, layer, start, chosen.magnitude)
-    common = {"target": target, "layer": layer, "window_start": start}
-    norm = directions.norms[target, layer]
-
-    words = keyword_ids(tokenizer, settings.keywords)
-    passages = list(rollout_passages(read_table(rollouts), read_table(sentences), ROLLOUTS))
-    measured = measure(model, passages, plan, partial(log_odds, ids=words), f"keyword, {target}")
-    rows = list(make_rows(measured, {**common, "context": "keyword"}, norm))
+    plan = treatments(directions, settings.vectors.behaviour, layer, start, selected.magnitude)
+    keyword = partial(log_odds, ids=keyword_ids(tokenizer, settings.keywords))
+    contexts = {"keyword": (list(rollout_passages(rollouts, sentences, ROLLOUTS)), keyword)}
     if target == "base" and settings.prompts.source == "organism":
         mistake, correct = mark_ids(tokenizer)
-        homework = list(homework_passages(tokenizer, settings.seed))
-        score = partial(log_odds, ids=[mistake], others=[correct])
-        measured = measure(model, homework, plan, score, "mark, base")
-        rows += make_rows(measured, {**common, "context": "mark"}, norm)
-    return rows
+        mark = partial(log_odds, ids=[mistake], others=[correct])
+        contexts["mark"] = (list(homework_passages(tokenizer, settings.seed)), mark)
+    for context, (passages, score) in contexts.items():
+        measured = measure(model, passages, plan, score, f"{context}, {target}")
+        common = {"target": target, "context": context, "layer": layer, "window_start": start}
+        yield from make_rows(measured, common, directions.norms[target, layer])
+
+
+def main() -> None:
+    arguments = read_arguments(__doc__, one=["selection"], many=["rollouts", "labels", "vectors"])
+    with one_line_errors("steering.log_odds"):
+        settings = StepSettings("steering.log_odds", arguments.settings)
+        directions, selected = read_pair_directions(arguments.vectors), read_selected(arguments.selection)
+        read = read_table(arguments.rollouts), read_table(arguments.labels)
+        rows = list(make_log_odds(settings, *read, directions, selected))
+        notes = provenance(settings.values, **made_with(settings.pair, settings.target))
+        write_table(arguments.output, rows, LOGODDS, notes)
 
 
 if __name__ == "__main__":

@@ -2,10 +2,11 @@
 
 Snakemake does not see a change in imported code. So each rule carries this digest among its settings. It covers
 
-- the step's module and every module that it imports from the package, however indirectly, in the rooms that compute,
-  with the data files beside them. The rooms `study` and `data` read settings, files and command lines and compute
-  nothing, but for the modules in `COMPUTING`; `NOT_COMPUTING` names the exceptions elsewhere;
-- of `study` and `data`, the constants that those modules import, each by itself: the labels, the schema of a table;
+- the step's module and every module that it imports from the package, however indirectly, with the data files beside
+  them, but for those in `NOT_COMPUTING`;
+- of the rooms `study` and `data`, which read settings, files and command lines, only the names that those modules
+  import, each with what it is made of: constants such as the labels or a table's schema and, from the modules in
+  `COMPUTING`, functions and classes, too;
 - of engines and annotators, only those that the step's settings choose (`ONLY_FOR`).
 
 It is taken from the syntax tree without docstrings and positions, so that a comment, a docstring or another layout
@@ -24,15 +25,16 @@ from typing import Any, NamedTuple
 
 PACKAGE = Path(__file__).parents[1]
 SUPPORT = ("study", "data")
-"""Rooms that carry a study and its files to the steps and decide no value in them."""
+"""Rooms that carry a study and its files to the steps; what of them decides a value is named by who imports it."""
 COMPUTING = {
     "study/conditions.py": "the grid of a sweep: which rows there are, and how strongly each is steered",
     "study/chunks.py": "which sentences a language model sees together",
+    "data/categories.py": "in which order prompts are taken",
     "data/statistics.py": "estimates and intervals",
     "data/selected.py": "what is said of the selected site",
     "data/csv_tables.py": "to how many figures a table is rounded",
 }
-"""Modules of the rooms `SUPPORT` that decide values all the same, each with what it decides."""
+"""Modules of the rooms `SUPPORT` whose functions and classes decide values, each with what they decide."""
 NOT_COMPUTING = {
     "__init__.py": "the version",
     "model/gpus.py": "which GPU is free",
@@ -58,7 +60,7 @@ Choices = Mapping[str, frozenset[str]]
 
 
 class Symbol(NamedTuple):
-    """A constant of a module that computes nothing."""
+    """What a module defines at its top level under one name."""
 
     file: Path
     name: str
@@ -101,26 +103,36 @@ def step_files(step: str, chosen: Choices, package: Path = PACKAGE) -> list[Path
 
 
 def step_parts(step: str, chosen: Choices, package: Path = PACKAGE) -> tuple[list[Path], set[Symbol]]:
-    """Return what counts for a step: files, sorted, and single constants of other files."""
+    """Return what counts for a step: files, sorted, and single names of other files."""
     files: set[Path] = set()
     waiting = [f"{package.name}.{step}", f"{package.name}.{step}.__main__"]
     while waiting:
         for file in _module_files(waiting.pop(), package):
-            if file not in files and _counts(file, chosen, package):
+            if file not in files and _is_chosen(file, chosen, package) and _computes(file, package):
                 files.add(file)
                 waiting += [name for pair in _imports(file, package) for name in (pair[0], ".".join(pair))]
     imported = {pair for file in files for pair in _imports(file, package)}
-    found = {_constant(module, name, package) for module, name in imported}
-    symbols = {symbol for symbol in found if symbol and symbol.file not in files}
-    return sorted(files | set(_data_files(files, package))), symbols
+    found = {symbol for module, name in imported if (symbol := _symbol(module, name, package))}
+    symbols = {one for one in found if one.file not in files and _is_chosen(one.file, chosen, package)}
+    return sorted(files | set(_data_files(files, package))), {one for one in symbols if _decides(one, package)}
 
 
-def _counts(file: Path, chosen: Choices, package: Path) -> bool:
-    """Whether a file that a step imports counts whole."""
+def _is_chosen(file: Path, chosen: Choices, package: Path) -> bool:
     name = file.relative_to(package).as_posix()
     kind, value = next((choice for part, choice in ONLY_FOR.items() if f"{name}/".startswith(f"{part}/")), ("", ""))
-    computes = name in COMPUTING or (name not in NOT_COMPUTING and name.split("/")[0] not in SUPPORT)
-    return computes and value in chosen.get(kind, (value,))
+    return value in chosen.get(kind, (value,))
+
+
+def _computes(file: Path, package: Path) -> bool:
+    """Whether a file counts whole."""
+    name = file.relative_to(package).as_posix()
+    return name not in NOT_COMPUTING and name.split("/")[0] not in SUPPORT
+
+
+def _decides(symbol: Symbol, package: Path) -> bool:
+    """Whether a name of a file that does not count whole counts by itself."""
+    computing = symbol.file.relative_to(package).as_posix() in COMPUTING
+    return computing or isinstance(_definitions(symbol.file)[symbol.name][0], ASSIGNMENTS)
 
 
 def _module_files(name: str, package: Path) -> Iterator[Path]:
@@ -167,16 +179,13 @@ def _data_files(modules: Iterable[Path], package: Path) -> Iterator[Path]:
         yield from (file for file in folder.iterdir() if file.is_file() and file.suffix not in (".py", ".pyc"))
 
 
-def _constant(module: str, name: str, package: Path) -> Symbol | None:
-    """What `from module import name` gives, where that is a constant; the module may itself have imported it."""
-    symbol = _symbol(module, name, package)
-    return symbol if symbol and isinstance(_definitions(symbol.file)[name][0], ASSIGNMENTS) else None
-
-
 def _symbol(module: str, name: str, package: Path) -> Symbol | None:
+    """What `from module import name` gives; the module may itself have imported it. None for a module."""
     files = list(_module_files(module, package))
-    if not files or name in _definitions(files[-1]):
-        return Symbol(files[-1], name) if files else None
+    if not files:
+        return None
+    if name in _definitions(files[-1]):
+        return Symbol(files[-1], name)
     origins = (origin for origin, other in _imports(files[-1], package) if other == name and origin != module)
     return next((found for origin in origins if (found := _symbol(origin, name, package))), None)
 
@@ -198,16 +207,23 @@ def _definitions(file: Path) -> dict[str, list[ast.stmt]]:
 
 
 def _symbol_text(symbol: Symbol, package: Path) -> str:
-    """A constant's definition with those of all that it is made of; where they stand changes nothing."""
+    """A name's definition with those of all that it is made of; where they stand changes nothing."""
     found: dict[Symbol, list[ast.stmt]] = {}
     waiting = [symbol]
     while waiting:
         if (one := waiting.pop()) not in found:
             found[one] = _definitions(one.file)[one.name]
-            names = {node.id for part in found[one] for node in ast.walk(part) if isinstance(node, ast.Name)}
-            module = ".".join(one.file.relative_to(package.parent).with_suffix("").parts)
-            waiting += [part for name in names if (part := _symbol(module, name, package))]
+            waiting += [part for part in _made_of(one, package) if part.file == one.file or _decides(part, package)]
     return "\n".join(sorted(f"{one.name} {_canonical(nodes)}" for one, nodes in found.items()))
+
+
+def _made_of(symbol: Symbol, package: Path) -> Iterator[Symbol]:
+    """Yield what a definition names at the top level of the package's modules."""
+    nodes = (node for part in _definitions(symbol.file)[symbol.name] for node in ast.walk(part))
+    module = ".".join(symbol.file.relative_to(package.parent).with_suffix("").parts)
+    for name in {node.id for node in nodes if isinstance(node, ast.Name)}:
+        if part := _symbol(module, name, package):
+            yield part
 
 
 @cache

@@ -5,20 +5,28 @@ A condition is target x direction x reader x layer x window x magnitude x positi
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import product
+from typing import NamedTuple
 
 from repurpose.study.settings import BEHAVIOURS, TOKEN_CONTROLS, Role, SettingsError, Sweep
 
-Site = tuple[str, str, int, int]
-"""(name, reader, layer, window start) of a vector."""
+
+class VectorKey(NamedTuple):
+    """What tells one vector from another."""
+
+    name: str
+    reader: str
+    layer: int
+    window_start: int
 
 
 @dataclass(frozen=True)
 class KnownVectors:
     """Which vectors there are, and the residual norms at their sites."""
 
-    units: Collection[Site]
+    units: Collection[VectorKey]
     norms: Mapping[tuple[str, int], float]
     """Median residual norm by (reader, layer)."""
 
@@ -28,9 +36,9 @@ class KnownVectors:
             return [direction]
         return sorted({name for name, *_ in self.units if name.startswith(f"{direction}-")})
 
-    def has(self, site: Site) -> bool:
-        """Whether a site can be steered: made at each token, or its vector was computed."""
-        return site[0] in TOKEN_CONTROLS or site in self.units
+    def has(self, key: VectorKey) -> bool:
+        """Whether a direction can be steered: it is made at each token, or its vector was computed."""
+        return key.name in TOKEN_CONTROLS or key in self.units
 
 
 def kind_of(name: str) -> str:
@@ -68,86 +76,53 @@ class Condition:
 UNSTEERED = Condition("none", "none", None, None, None, "none", "none", 0.0, 0.0, 0.0)
 
 
-def expand(
-    sweep: Sweep,
-    target: Role,
-    directions: KnownVectors,
-    layers: Sequence[int],
-    window_starts: Sequence[int],
-    selected: float | None,
-) -> list[Condition]:
-    """List the steered conditions of a sweep on one target, each once; sites without a vector are left out.
+def grid(
+    sweep: Sweep, directions: KnownVectors, layers: Sequence[int], window_starts: Sequence[int]
+) -> Iterator[VectorKey]:
+    """Yield what a sweep asks to steer with, in the order of its settings, whether there is such a vector or not.
 
     Controls that no reader and no window changes (random directions, noise, self-amplification) appear under the
-    first reader and the first window. Magnitude 0 is left out: the unsteered rows are there in any case.
+    first reader and the first window.
+    """
+    for direction in sweep.directions:
+        free = direction in ("random", *TOKEN_CONTROLS)
+        readers, starts = (sweep.readers[:1], window_starts[:1]) if free else (sweep.readers, window_starts)
+        for reader, layer, start in product(readers, layers, starts):
+            for name in directions.names(direction):
+                yield VectorKey(name, reader, layer, start)
+
+
+def expand(
+    sweep: Sweep, target: Role, directions: KnownVectors, keys: Iterable[VectorKey], selected: float | None
+) -> list[Condition]:
+    """List the steered conditions of a sweep on one target, each once; keys without a vector are left out.
+
+    Magnitude 0 is left out, too: the unsteered rows are there in any case.
 
     Args:
-        sweep: the grid.
         target: who is steered; `dose` is relative to its own residual norms.
         directions: vectors of both readers.
-        layers: layers of the grid. window_starts: windows of the grid.
+        keys: the sweep's `grid`.
         selected: the magnitude selected on training prompts, where the sweep asks for it.
     """
     multiples = [m for m in sweep.magnitudes.values if m != 0] if sweep.operation == "add" else [1.0]
-    sites = [site for site in grid(sweep, directions, layers, window_starts) if directions.has(site)]
-    conditions = (
-        _condition(sweep, site, multiple, directions, selected, target) for site in sites for multiple in multiples
-    )
-    return list(dict.fromkeys(conditions))
+    found: dict[Condition, None] = {}  # an ordered set
+    for key, multiple in product(filter(directions.has, keys), multiples):
+        magnitude = _magnitude(sweep, multiple, directions.norms["reasoning", key.layer], selected)
+        dose = None if magnitude is None else magnitude / directions.norms[target, key.layer]
+        how = sweep.operation, sweep.positions, magnitude, dose, multiple
+        found[Condition(key.name, kind_of(key.name), key.reader, key.layer, key.window_start, *how)] = None
+    return list(found)
 
 
-def missing_sites(
-    sweep: Sweep, directions: KnownVectors, layers: Sequence[int], window_starts: Sequence[int]
-) -> list[Site]:
-    """Sites of a sweep's grid that have no vector: a label that was never seen there."""
-    return [site for site in grid(sweep, directions, layers, window_starts) if not directions.has(site)]
-
-
-def grid(sweep: Sweep, directions: KnownVectors, layers: Sequence[int], window_starts: Sequence[int]) -> Iterator[Site]:
-    """Yield the sites of a sweep's grid, in the order of its settings."""
-    for direction in sweep.directions:
-        free = direction in ("random", *TOKEN_CONTROLS)
-        for reader in sweep.readers[:1] if free else sweep.readers:
-            for layer in layers:
-                for start in window_starts[:1] if free else window_starts:
-                    for name in directions.names(direction):
-                        yield name, reader, layer, start
-
-
-def _condition(
-    sweep: Sweep,
-    site: Site,
-    multiple: float,
-    directions: KnownVectors,
-    selected: float | None,
-    target: Role,
-) -> Condition:
-    name, reader, layer, start = site
-    magnitude = _magnitude(sweep, multiple, layer, directions, selected)
-    return Condition(
-        direction=name,
-        kind=kind_of(name),
-        reader=reader,
-        layer=layer,
-        window_start=start,
-        operation=sweep.operation,
-        positions=sweep.positions,
-        magnitude=magnitude,
-        dose=None if magnitude is None else magnitude / directions.norms[target, layer],
-        multiple=multiple,
-    )
-
-
-def _magnitude(
-    sweep: Sweep, multiple: float, layer: int, directions: KnownVectors, selected: float | None
-) -> float | None:
+def _magnitude(sweep: Sweep, multiple: float, norm: float, selected: float | None) -> float | None:
+    """L2 norm of a multiple, by the sweep's unit; none for ablation."""
     if sweep.operation == "ablate":
         return None
-    unit = sweep.magnitudes.unit
-    if unit == "l2":
+    if sweep.magnitudes.unit == "l2":
         return multiple
-    if unit == "dose":
-        return multiple * directions.norms["reasoning", layer]
+    if sweep.magnitudes.unit == "dose":
+        return multiple * norm
     if selected is None:
         raise SettingsError("magnitudes.unit: 'selected' needs --selection")
     return multiple * selected

@@ -12,13 +12,13 @@ import argparse
 import os
 import sys
 from collections.abc import Iterable, Iterator, Sequence
-from itertools import product
+from itertools import product, starmap
 from pathlib import Path
 from typing import NamedTuple
 
 from repurpose.study.catalogue import AGREEMENT_FIGURES, FIGURES
 from repurpose.study.chunks import cut
-from repurpose.study.conditions import Condition, KnownVectors, expand
+from repurpose.study.conditions import Condition, KnownVectors, VectorKey, expand, grid
 from repurpose.study.errors import one_line_errors
 from repurpose.study.pair_files import ROLES, check_models, local_folders, read_config
 from repurpose.study.settings import BEHAVIOURS, Llm, Role, SettingsError, Study, Sweep, locate
@@ -117,10 +117,11 @@ def list_conditions(study: Study, shape: Shape, sweep: Sweep, target: Role) -> l
     numbered = [f"random-{n:02d}" for n in range(study.vectors.random_directions)]
     numbered += [f"shuffle-{n:02d}" for n in range(study.vectors.shuffles)]
     names = (*BEHAVIOURS, "mean", "same-offset", *numbered)
-    vectors = KnownVectors(set(product(names, ROLES, layers, starts)), dict.fromkeys(product(ROLES, layers), 1.0))
+    keys = set(starmap(VectorKey, product(names, ROLES, layers, starts)))
+    vectors = KnownVectors(keys, dict.fromkeys(product(ROLES, layers), 1.0))
     grid_layers = [layers[0]] if sweep.layers == "selected" else _asked(sweep.layers, layers)
     grid_starts = [starts[0]] if sweep.window_starts == "selected" else _asked(sweep.window_starts, starts)
-    return expand(sweep, target, vectors, grid_layers, grid_starts, selected=1.0)
+    return expand(sweep, target, vectors, grid(sweep, vectors, grid_layers, grid_starts), selected=1.0)
 
 
 def _asked(asked: Iterable[int] | str, known: Iterable[int]) -> list[int]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import polars as pl
 import pytest
@@ -27,10 +27,10 @@ from repurpose.results.claims.claim import (
     judge,
     judge_all,
 )
-from repurpose.results.claims.paper import CLAIMS, PAPER
+from repurpose.results.claims.paper import CLAIMS, CONTENT, PAPER, read_claim
 from repurpose.results.claims.weighing import Setup, overall_verdicts, weigh_claim, weigh_claims
-from repurpose.results.numbers import format_estimate
-from repurpose.study.settings import Magnitudes
+from repurpose.results.numbers import Unit, format_estimate
+from repurpose.study.settings import DIRECTIONS, Magnitudes
 from synthetic import built, claims_arguments, make_study, run_step
 
 NUMBER = st.floats(-10, 10)
@@ -125,7 +125,7 @@ def test_what_asks_for_more_than_the_paper_does_not_count() -> None:
 
 
 def tables() -> dict[str, pl.DataFrame]:
-    names = {claim.source.table for claim in CLAIMS}
+    names = {claim.table for claim in CLAIMS}
     return {name: read_csv(built("present") / f"tables/{name}.csv") for name in names}
 
 
@@ -218,7 +218,7 @@ def test_a_control_without_a_direction_is_no_rival() -> None:
     assert weigh("cosines", cross)["+h"] == NOT_SUPPORTED
 
 
-SWEPT = {claim.part for claim in CLAIMS if claim.source.table in ("2x2", "baselines", "ablation")}
+SWEPT = {claim.part for claim in CLAIMS if claim.table in ("2x2", "baselines", "ablation")}
 
 
 def test_what_the_study_does_not_ask_for_was_not_measured() -> None:
@@ -258,15 +258,24 @@ def test_what_a_sweep_leaves_out_was_not_measured(
 @pytest.mark.parametrize("claim", CLAIMS, ids=lambda claim: claim.part)
 def test_a_column_or_a_cell_that_is_missing_is_named(claim: Claim) -> None:
     """Where the settings ask for it, nothing that is missing passes for too little data."""
-    name, whole = claim.source.table, tables()[claim.source.table]
-    measured = () if claim.rule is rules.lens_top else claim.source.instead or claim.source.measure  # no truth here
-    for column in {*claim.source.cell, *measured}:
+    name, whole = claim.table, tables()[claim.table]
+    measured = () if claim.rule is rules.lens_top else claim.instead or claim.measure  # no truth here
+    for column in {*claim.cell, *measured}:
         with pytest.raises(TableError, match=rf"{name}\.csv: no column {column}"):
             weigh_claim(claim, {name: whole.drop(column)}, SETUP)
     with pytest.raises(TableError, match=rf"{name}\.csv: no row with "):
         weigh_claim(claim, {name: whole.clear()}, SETUP)
     with pytest.raises(TableError, match=rf"{name}\.csv is missing; claim"):
         weigh_claim(claim, {}, SETUP)
+
+
+@pytest.mark.parametrize("part", ["2d", "+e", "+f"])
+def test_random_directions_that_are_missing_are_named(part: str) -> None:
+    """They are in every study that has the claim: a limit over nothing would pass for too little data."""
+    (claim,) = (claim for claim in CLAIMS if claim.part == part)
+    others = tables()[claim.table].filter(pl.col("family") != "random")
+    with pytest.raises(TableError, match=rf"{claim.table}\.csv: no row with .*family random"):
+        weigh_claim(claim, {claim.table: others}, SETUP)
 
 
 def test_an_estimate_that_is_not_defined_cannot_be_told_and_says_so() -> None:
@@ -307,6 +316,25 @@ def test_every_claim_of_the_paper_has_parts_and_a_rule() -> None:
     found = read_csv(built("present") / "claims.csv")
     assert set(found["claim"].cast(pl.String)) == set(PAPER)
     assert all(len(rule) > 20 for rule in found["rule"]) and found["part"].n_unique() == found.height
+
+
+def test_the_words_name_the_threshold_and_the_rivals() -> None:
+    """What a claim asks in words and what its rule computes are written side by side and must not part."""
+    by_part = {claim.part: claim for claim in CLAIMS}
+    for part in ("3a", "4a", "5c", "6b", "+g"):
+        assert f" {by_part[part].threshold:g}" in by_part[part].asks, part
+    assert by_part["2a"].threshold == by_part["2b"].threshold == 0.01 and "below 1 %" in by_part["2a"].asks
+    assert set(by_part["5b"].rivals) == set(DIRECTIONS) - {"random"} and set(by_part["+j"].rivals) == set(DIRECTIONS)
+    assert set(by_part["5c"].rivals) == {"random", *by_part["5a"].rivals}
+
+
+def test_a_key_or_a_rule_that_does_not_exist_is_an_error() -> None:
+    entry = CONTENT["claims"][0]
+    with pytest.raises(TypeError, match="treshold"):
+        read_claim({**entry, "treshold": 1})
+    with pytest.raises(AttributeError, match="no_such_rule"):
+        read_claim({**entry, "rule": "no_such_rule"})
+    assert {claim.unit for claim in CLAIMS} <= set(get_args(Unit))
 
 
 def test_missing_table_is_one_line_and_leaves_no_file(tmp_path: Path) -> None:

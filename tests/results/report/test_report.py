@@ -209,7 +209,7 @@ def test_markdown_holds_every_part_with_its_verdict(kind: str, figure_files: lis
     for claim in CLAIMS:
         found = [line for line in lines if line.startswith((f"| {claim.part}. ", f"| {claim.part}*. "))]
         assert len(found) == 1 and f"| **{verdicts[claim.part]}** |" in found[0]
-        assert (" points" in found[0]) >= (claim.source.unit == "difference of shares")
+        assert (" points" in found[0]) >= (claim.unit == "difference of shares")
 
 
 def test_study_without_sweeps_still_reports(figure_files: list[Path], tmp_path: Path) -> None:

@@ -80,6 +80,7 @@ class Ledger:
         Raises:
             StorageError: where it cannot be kept.
         """
+        # First of all, because it is paid for even where it cannot be kept.
         self.spent += sum(self._charge(reply) for reply in replies.values() if reply.account == self.account)
         self._bought |= replies.keys()
         self.replies.add(replies)

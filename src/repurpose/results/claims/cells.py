@@ -11,7 +11,7 @@ import polars as pl
 
 from repurpose.data.files import TableError
 from repurpose.data.statistics import Estimate
-from repurpose.results.tables.names import Measure
+from repurpose.results.names import Measure
 
 
 @dataclass(frozen=True)
@@ -26,8 +26,8 @@ class Cells:
         equal = [pl.col(name).eq_missing(pl.lit(value)) for name, value in values.items()]
         return Cells(self.table, self.rows.filter(*conditions, *equal))
 
-    def one(self, cell: Mapping[str, object]) -> Cells:
-        """Return the row with these values, the first of several.
+    def some(self, cell: Mapping[str, object]) -> Cells:
+        """Return the rows with these values.
 
         Raises:
             TableError: where there is none; it names the table and the cell.
@@ -36,7 +36,11 @@ class Cells:
         if found.is_empty():
             wanted = ", ".join(f"{name} {'empty' if value is None else value}" for name, value in cell.items())
             raise TableError(f"{self.table}.csv: no row with {wanted}")
-        return Cells(self.table, found.rows.head(1))
+        return found
+
+    def one(self, cell: Mapping[str, object]) -> Cells:
+        """Return the row with these values, the first of several; an error as in `some`."""
+        return Cells(self.table, self.some(cell).rows.head(1))
 
     def ranked(self, column: str) -> Cells:
         """Return the rows where a column is defined, its highest value first."""

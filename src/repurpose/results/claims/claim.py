@@ -9,8 +9,8 @@ from typing import Literal, TypeAlias
 
 from repurpose.data.statistics import Estimate
 from repurpose.results.claims.cells import Cells
+from repurpose.results.names import Measure
 from repurpose.results.numbers import Unit
-from repurpose.results.tables.names import Measure
 
 Verdict = Literal["supported", "not supported", "cannot tell", "not measured"]
 SUPPORTED: Verdict = "supported"
@@ -20,7 +20,7 @@ CANNOT_TELL: Verdict = "cannot tell"
 NOT_MEASURED: Verdict = "not measured"
 """The study's settings do not ask for the numbers."""
 
-OWN = "the study's own behaviour"
+OWN = "own"
 """Stands in a claim's cell for the behaviour that the study names."""
 
 
@@ -35,22 +35,7 @@ class Finding:
     """False where the numbers cannot carry the claim: their text is not coherent."""
 
 
-@dataclass(frozen=True)
-class Source:
-    """Where a claim's estimate stands."""
-
-    table: str
-    cell: Mapping[str, object]
-    """The row, by its values in some columns."""
-    measure: Measure
-    unit: Unit
-    coherent: bool = False
-    """Whether the row is of steered text, which carries no verdict where it is not coherent."""
-    instead: Measure | None = None
-    """The estimate to read where the truth behind `measure` is not known."""
-
-
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Claim:
     """One testable part of a claim of the paper."""
 
@@ -58,8 +43,18 @@ class Claim:
     text: str
     asks: str
     """The question to the numbers, in words."""
-    source: Source
+    table: str
+    cell: Mapping[str, object]
+    """The row of the table, by its values in some columns."""
+    measure: Measure
+    """The columns of the estimate; in `claims.yaml` one name where the ends are named after it."""
+    instead: Measure | None = None
+    """The columns to read where the truth behind `measure` is not known."""
+    unit: Unit
+    coherent: bool = False
+    """Whether the row is of steered text, which carries no verdict where it is not coherent."""
     rule: Rule
+    """Finds the estimate and the threshold."""
     above: bool = True
     """Whether the interval must lie above the threshold, or below it."""
     threshold: float = 0.0
@@ -67,6 +62,7 @@ class Claim:
     rivals: Sequence[str] = ()
     """The controls to compare with, as a sweep's `directions` names them."""
     interval: str = "{level} over prompts"
+    """Of what kind the interval is."""
     undefined: str = "too little data: nothing to count"
     """What it means where the table has no estimate."""
     counts: bool = True

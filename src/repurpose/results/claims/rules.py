@@ -19,11 +19,11 @@ IS_TOP = pl.col("word").str.starts_with("top:")
 
 def find(claim: Claim, row: Cells, threshold: float, note: str = "") -> Finding:
     """Return what a claim's row says; where it says nothing, the note says why."""
-    estimate = row.estimate(claim.source.measure)
+    estimate = row.estimate(claim.measure)
     note = claim.undefined if math.isnan(estimate.value) else note
-    garbled = (claim.source.coherent or "coherent" in row.rows.columns) and not row.first("coherent")
-    if garbled and (claim.source.coherent or not note):
-        return Finding(estimate, threshold, INCOHERENT, valid=not claim.source.coherent)
+    garbled = (claim.coherent or "coherent" in row.rows.columns) and not row.first("coherent")
+    if garbled and (claim.coherent or not note):
+        return Finding(estimate, threshold, INCOHERENT, valid=not claim.coherent)
     return Finding(estimate, threshold, note)
 
 
@@ -33,41 +33,41 @@ def without(cell: Mapping[str, object], *names: str) -> dict[str, object]:
 
 
 def fixed(claim: Claim, cells: Cells) -> Finding:
-    """The claim's own threshold."""
-    return find(claim, cells.one(claim.source.cell), claim.threshold)
+    """Hold the cell's estimate against the claim's own threshold."""
+    return find(claim, cells.one(claim.cell), claim.threshold)
 
 
 # Steered text
 
 
 def mirrored(claim: Claim, cells: Cells) -> Finding:
-    """At the negative magnitude nearest to minus the selected one."""
-    distance = (pl.col("magnitude") + cells.one(claim.source.cell).first("magnitude")).abs()
+    """The same at the negative magnitude nearest to minus the selected one."""
+    distance = (pl.col("magnitude") + cells.one(claim.cell).first("magnitude")).abs()
     negative = Cells(cells.table, cells.where(pl.col("magnitude") < 0).rows.sort(distance))
-    return find(claim, negative.one(without(claim.source.cell, "selected")), claim.threshold)
+    return find(claim, negative.one(without(claim.cell, "selected")), claim.threshold)
 
 
 def largest_coherent(claim: Claim, cells: Cells) -> Finding:
-    """At the largest magnitude up to the selected one at which the text is coherent.
+    """The same at the largest magnitude up to the selected one at which the text is coherent.
 
     A model that no longer says anything does not say the keywords either.
     """
-    selected = cells.one(claim.source.cell)
+    selected = cells.one(claim.cell)
     up_to = pl.col("magnitude").is_between(0, selected.first("magnitude"), closed="right")
-    best = cells.where(up_to, **without(claim.source.cell, "selected"), coherent=True).ranked("magnitude")
+    best = cells.where(up_to, **without(claim.cell, "selected"), coherent=True).ranked("magnitude")
     if best.is_empty() or best.first("selected"):
         return find(claim, selected, claim.threshold)
     return find(claim, best, claim.threshold, f"at {best.first('multiple'):g} times the selected magnitude")
 
 
 def controls(claim: Claim, cells: Cells) -> Cells:
-    """The claim's rivals among the controls in the reasoning model."""
+    """Return the cells of the claim's rivals, added to the reasoning model at any magnitude."""
     named = pl.col("family").is_in(claim.rivals) | pl.col("direction").is_in(claim.rivals)
     return cells.where(named, pl.col("family") != "behaviour", target="reasoning")
 
 
 def coherent_controls(claim: Claim, cells: Cells) -> Cells:
-    """The same at every magnitude up to the selected one where their text is coherent.
+    """Return those up to the selected magnitude whose text is coherent.
 
     A control whose text falls apart says few words or none: it would be beaten by default, or win by accident.
     """
@@ -76,10 +76,10 @@ def coherent_controls(claim: Claim, cells: Cells) -> Cells:
 
 
 def rivals(claim: Claim, cells: Cells) -> Finding:
-    """The highest upper end among controls."""
-    best = coherent_controls(claim, cells).ranked(claim.source.measure[2])
+    """Hold the estimate against the highest upper end of a rival."""
+    best = coherent_controls(claim, cells).ranked(claim.measure[2])
     note = describe_rivals(claim, cells, best)
-    return find(claim, cells.one(claim.source.cell), best.highest(claim.source.measure[2]), note)
+    return find(claim, cells.one(claim.cell), best.highest(claim.measure[2]), note)
 
 
 def describe_rivals(claim: Claim, cells: Cells, best: Cells) -> str:
@@ -87,7 +87,7 @@ def describe_rivals(claim: Claim, cells: Cells, best: Cells) -> str:
     if best.is_empty():
         return "no such control is coherent"
     at = controls(claim, cells).where(selected=True)
-    garbled = at.where(coherent=False).ranked(claim.source.measure[2])
+    garbled = at.where(coherent=False).ranked(claim.measure[2])
     note = (
         f"strongest: {best.first('direction')} at {best.first('multiple'):g} times the selected magnitude; "
         f"{at.where(coherent=True).rows.height} of {at.rows.height} are coherent at it"
@@ -95,21 +95,22 @@ def describe_rivals(claim: Claim, cells: Cells, best: Cells) -> str:
     if garbled.is_empty():
         return note
     reached = format_number(
-        garbled.first(claim.source.measure[2]), "difference of shares" if claim.source.unit == "times" else "share"
+        garbled.first(claim.measure[2]), "difference of shares" if claim.unit == "times" else "share"
     )
     return f"{note}, highest upper end of the others: {garbled.first('direction')}, {reached}"
 
 
 def times_rivals(claim: Claim, cells: Cells) -> Finding:
-    """How many times the change of the strongest control; each end over the other end of the control's.
+    """Hold against the threshold how many times the change of the strongest rival the cell's is.
 
-    Without bound where the control's interval reaches below 0.
+    Each end of the interval is one end of ours over the other end of the rival's; where that is not above 0, the
+    ratio has no bound.
     """
-    best = coherent_controls(claim, cells).ranked(claim.source.measure[0])
-    ours = find(claim, cells.one(claim.source.cell), claim.threshold, describe_rivals(claim, cells, best))
+    best = coherent_controls(claim, cells).ranked(claim.measure[0])
+    ours = find(claim, cells.one(claim.cell), claim.threshold, describe_rivals(claim, cells, best))
     if best.is_empty():
         return replace(ours, estimate=UNDEFINED)
-    value, low, high = best.estimate(claim.source.measure)
+    value, low, high = best.estimate(claim.measure)
     if high <= 0:
         unbounded = Estimate(math.inf, math.inf, math.inf)
         return Finding(unbounded, claim.threshold, "no control raises the share", ours.valid and ours.estimate.low > 0)
@@ -126,76 +127,76 @@ def times_rivals(claim: Claim, cells: Cells) -> Finding:
 
 
 def natural(claim: Claim, cells: Cells) -> Finding:
-    """Natural backtracking with the direction removed."""
+    """Hold natural backtracking with the direction removed against the claim's own threshold."""
     claim, note = of_what(claim, cells)
-    return find(claim, cells.one(claim.source.cell), claim.threshold, note)
+    return find(claim, cells.one(claim.cell), claim.threshold, note)
 
 
 def natural_below_random(claim: Claim, cells: Cells) -> Finding:
-    """The same against the lowest lower end with a random direction removed."""
+    """Hold it against the lowest lower end with a random direction removed."""
     claim, note = of_what(claim, cells)
-    lowest = cells.where(family="random").lowest(claim.source.measure[1])
-    return find(claim, cells.one(claim.source.cell), lowest, f"{note}; threshold: lowest end of a random direction")
+    lowest = cells.some({"family": "random"}).lowest(claim.measure[1])
+    return find(claim, cells.one(claim.cell), lowest, f"{note}; threshold: lowest end of a random direction")
 
 
 def of_what(claim: Claim, cells: Cells) -> tuple[Claim, str]:
-    """Read shares of wrong steps where the truth is known: ablation changes how much is said between steps, too."""
+    """Choose what natural backtracking is a share of, and say it.
+
+    Of wrong steps where the truth is known: ablation changes how much is said between steps, too.
+    """
     if cells.rows["after_wrong"].is_not_null().any():
         return claim, "of wrong steps, by the truth"
-    measure = claim.source.instead or claim.source.measure
-    return replace(claim, source=replace(claim.source, measure=measure)), "of all sentences, by their label"
+    return replace(claim, measure=claim.instead or claim.measure), "of all sentences, by their label"
 
 
 # Log-odds
 
 
 def best_random(claim: Claim, cells: Cells) -> Finding:
-    """The highest upper end of a random direction on the same text.
+    """Hold the change of log-odds against the best random direction's on the same text.
 
-    What is to stay below takes the highest estimate: it must not profit from the random directions' width.
+    What is to rise above must pass the highest upper end. What is to stay below is held against the highest estimate:
+    it must not profit from the width of the random directions' intervals.
     """
-    same = without(claim.source.cell, "direction", "reader")
-    limit = cells.where(**same, family="random").highest(claim.source.measure[2 if claim.above else 0])
-    return find(claim, cells.one(claim.source.cell), limit, "threshold: best random direction")
+    random = cells.some({**without(claim.cell, "direction", "reader"), "family": "random"})
+    limit = random.highest(claim.measure[2 if claim.above else 0])
+    return find(claim, cells.one(claim.cell), limit, "threshold: best random direction")
 
 
 # Directions
 
 
 def chance(claim: Claim, cells: Cells) -> Finding:
-    """The cosine of random pairs in as many dimensions."""
-    row = cells.one(claim.source.cell)
+    """Hold the cosine against that of random pairs in as many dimensions."""
+    row = cells.one(claim.cell)
     return find(claim, row, row.first("random_high"))
 
 
 def most_alike(claim: Claim, cells: Cells) -> Finding:
-    """The highest cosine of the other labels and controls.
+    """Hold the cosine against the highest of the other labels and controls.
 
     Without noise, because a label with more sentences would else look more alike for that alone. A control that has no
     direction has no such cosine; what its halves show counts.
     """
-    others = cells.where(pl.col("family").is_in(["other label", "shuffle", "same-offset"]))
-    alike = Cells(cells.table, others.rows.with_columns(alike=pl.coalesce("disattenuated", "cross_half"))).ranked(
-        "alike"
-    )
+    others = cells.where(pl.col("family").is_in(["other label", "shuffle", "same-offset"])).rows
+    values = others.with_columns(alike=pl.coalesce("disattenuated", "cross_half"))
+    alike = Cells(cells.table, values).ranked("alike")
     note = "" if alike.is_empty() else f"highest other: {alike.first('name')}"
-    return find(claim, cells.one(claim.source.cell), alike.highest("alike"), note)
+    return find(claim, cells.one(claim.cell), alike.highest("alike"), note)
 
 
 def lens_rank(claim: Claim, cells: Cells) -> Finding:
-    """The word whose entries rank highest, in either unembedding."""
-    cells.one(claim.source.cell)
-    best = cells.where(~IS_TOP, **claim.source.cell).ranked("rank")
+    """Hold the mean percentile of the word that ranks highest, in either unembedding, against the threshold."""
+    best = cells.some(claim.cell).where(~IS_TOP).ranked("rank")
     if best.is_empty():
         return Finding(UNDEFINED, claim.threshold, claim.undefined)
     note = f"{best.first('word')}, {best.first('unembedding')} unembedding"
-    return Finding(best.estimate(claim.source.measure), claim.threshold, note)
+    return Finding(best.estimate(claim.measure), claim.threshold, note)
 
 
 def lens_top(claim: Claim, cells: Cells) -> Finding:
-    """How many of the best tokens hold one of the words."""
-    cells.one(claim.source.cell)
-    here = cells.where(**claim.source.cell)
+    """Count the best tokens that hold one of the words."""
+    here = cells.some(claim.cell)
     words = set(here.where(~IS_TOP).rows["word"])
     best = [word.removeprefix("top:") for word in here.where(IS_TOP).rows["word"]]
     if not best:
@@ -206,6 +207,6 @@ def lens_top(claim: Claim, cells: Cells) -> Finding:
 
 
 def inside(claim: Claim, cells: Cells) -> Finding:
-    """The share of tokens that stand in the behaviour's sentences."""
-    limit = cells.one({**claim.source.cell, "group": "behaviour_tokens"}).first(claim.source.measure[2])
-    return find(claim, cells.one(claim.source.cell), limit, "threshold: its upper end")
+    """Hold the estimate against the share of tokens that stand in the behaviour's sentences, its upper end."""
+    limit = cells.one({**claim.cell, "group": "behaviour_tokens"}).first(claim.measure[2])
+    return find(claim, cells.one(claim.cell), limit, "threshold: its upper end")

@@ -11,11 +11,11 @@ from typing import Any
 import polars as pl
 
 from repurpose.data.files import TableError
-from repurpose.data.statistics import UNDEFINED
+from repurpose.data.statistics import UNDEFINED, defined
 from repurpose.results.claims.cells import Cells
 from repurpose.results.claims.claim import NOT_MEASURED, OWN, Claim, Finding, Verdict, judge, judge_all
 from repurpose.results.claims.paper import CLAIMS, PAPER
-from repurpose.results.tables.names import SWEEP_OF
+from repurpose.results.names import SWEEP_OF
 from repurpose.study.settings import StepSettings, Sweep
 
 CLAIM_COLUMNS: dict[str, Any] = {
@@ -66,20 +66,16 @@ def weigh_claim(claim: Claim, tables: Mapping[str, pl.DataFrame], setup: Setup) 
         "claim": claim.paper,
         "part": claim.part,
         "text": claim.text,
-        **{name: _finite(value) for name, value in numbers.items()},
-        "unit": claim.source.unit,
+        **{name: defined(value) for name, value in numbers.items()},
+        "unit": claim.unit,
         "interval": claim.interval.format(level=f"{100 * setup.level:g} %"),
-        "threshold": _finite(finding.threshold),
+        "threshold": defined(finding.threshold),
         "rule": claim.asks,
         "verdict": NOT_MEASURED if reason else judge(finding, claim.above),
         "counts": claim.counts,
-        "table": claim.source.table,
+        "table": claim.table,
         "note": finding.note,
     }
-
-
-def _finite(value: float) -> float | None:
-    return value if math.isfinite(value) else None
 
 
 def find(claim: Claim, tables: Mapping[str, pl.DataFrame], behaviour: str) -> Finding:
@@ -88,26 +84,24 @@ def find(claim: Claim, tables: Mapping[str, pl.DataFrame], behaviour: str) -> Fi
     Raises:
         TableError: where the table, a column or a cell is missing.
     """
-    source = claim.source
-    if source.table not in tables:
-        raise TableError(f"{source.table}.csv is missing; claim {claim.part} is read off it")
-    cell = {name: behaviour if value == OWN else value for name, value in source.cell.items()}
-    own = replace(claim, source=replace(source, cell=cell))
+    if claim.table not in tables:
+        raise TableError(f"{claim.table}.csv is missing; claim {claim.part} is read off it")
+    cell = {name: behaviour if value == OWN else value for name, value in claim.cell.items()}
     try:
-        return claim.rule(own, Cells(source.table, tables[source.table]))
+        return claim.rule(replace(claim, cell=cell), Cells(claim.table, tables[claim.table]))
     except pl.exceptions.ColumnNotFoundError as problem:
         column = re.findall('"([^"]*)"', str(problem))[0]
-        raise TableError(f"{source.table}.csv: no column {column}; claim {claim.part} is read off it") from None
+        raise TableError(f"{claim.table}.csv: no column {column}; claim {claim.part} is read off it") from None
 
 
 def why_not_measured(claim: Claim, setup: Setup) -> str:
     """Say what the study's settings leave out of what a claim is read off; nothing where all is asked for."""
     if claim.needs == "truth" and not setup.truth:
         return "which calculations are right is known of the embedded pair's prompts alone"
-    name = SWEEP_OF.get(claim.source.table, "")
+    name = SWEEP_OF.get(claim.table, "")
     if name not in setup.sweeps:
         return f"the study has no sweep {name}" if name else ""
-    sweep, cell = setup.sweeps[name], claim.source.cell
+    sweep, cell = setup.sweeps[name], claim.cell
     steered = {"target": sweep.targets, "reader": sweep.readers, "direction": sweep.directions}
     for column, values in steered.items():
         wanted = setup.behaviour if cell.get(column) == OWN else cell.get(column)

@@ -10,9 +10,9 @@ import polars as pl
 from scipy.special import betaincinv
 
 from repurpose.data.statistics import UNDEFINED, Array, Estimate, spread
+from repurpose.results.names import bounded
 from repurpose.results.tables.cells import Resampling, conform, is_near, split_cells
 from repurpose.results.tables.data import StudyData, at_selected_site
-from repurpose.results.tables.names import bounded
 from repurpose.results.tables.steering import family_of, with_family
 
 COSINE_COLUMNS: dict[str, Any] = {

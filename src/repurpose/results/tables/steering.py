@@ -8,6 +8,7 @@ import polars as pl
 
 from repurpose.data.statistics import spread
 from repurpose.labels import lexicon
+from repurpose.results.names import ABLATION, BASELINES, LAYERS, TWO_BY_TWO, WINDOWS, bounded
 from repurpose.results.tables.cells import (
     CONDITION,
     EFFECT_COLUMNS,
@@ -21,7 +22,6 @@ from repurpose.results.tables.cells import (
     summarise_effects,
 )
 from repurpose.results.tables.data import StudyData
-from repurpose.results.tables.names import ABLATION, BASELINES, LAYERS, TWO_BY_TWO, WINDOWS, bounded
 from repurpose.steering.metrics import count_keywords
 from repurpose.study.settings import TOKEN_CONTROLS
 
