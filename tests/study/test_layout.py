@@ -107,8 +107,7 @@ def test_parity_is_wanted_of_vllm_alone() -> None:
 def test_files_of_a_local_model_are_named_and_none_of_a_hub_s(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(ROOT)
     pair = {role: f"resources/organism/{role}" for role in ("base", "reasoning")}
-    wildcards: Any = SimpleNamespace(reader="base")
-    found = layout(pair=pair).reader_model(wildcards)
+    found = layout(pair=pair).model("base")
     assert found == [f"{pair['base']}/{name}" for name in ("config.json", "tokenizer.json", "model.safetensors")]
     assert ALONE.model("base") == []
 

@@ -29,7 +29,7 @@ from repurpose.study.layout import Layout, of_both, one_of
 from repurpose.study.locks import enter_directory
 from repurpose.study.pair_files import check_models
 from repurpose.study.parameters import Checks, step_parameter, step_variables
-from repurpose.study.resources import Demands, cpu_threads
+from repurpose.study.resources import cpu_threads, study_demands
 from repurpose.study.settings import SettingsError, read_study
 from repurpose.study.study_file import resolve_extends
 
@@ -54,7 +54,7 @@ enter_directory()
 
 FILES = Layout(STUDY)
 PYTHON = Environments(STUDY, ROOT, conda=DeploymentMethod.CONDA in workflow.deployment_settings.deployment_method)
-JOBS = Demands(STUDY)
+JOBS = study_demands(STUDY)
 CHECKS = Checks(STUDY, PYTHON, JOBS.gpus)
 
 

@@ -10,7 +10,7 @@ rule read_activations:
     input:
         rollouts="results/{study}/rollouts/{shard}.parquet",
         sentences="results/{study}/sentences/{shard}.parquet",
-        model=FILES.reader_model,
+        model=lambda wildcards: FILES.model(wildcards.reader),
     output:
         activations="results/{study}/activations/{reader}/{shard}.parquet",
     log:
@@ -43,7 +43,7 @@ rule compute_vectors:
     """Take the differences of means of one reader, and the control directions."""
     input:
         labels=FILES.run_labels,
-        activations=FILES.reader_activations,
+        activations=lambda wildcards: FILES.activations_of(wildcards.reader),
     output:
         vectors="results/{run}/vectors/{reader}.parquet",
     log:
@@ -144,7 +144,7 @@ rule project_tokens:
         labels=FILES.run_labels,
         vectors=of_both("results/{run}/vectors/{reader}.parquet"),
         selection="results/{run}/selection.json",
-        model=FILES.reader_model,
+        model=lambda wildcards: FILES.model(wildcards.reader),
     output:
         projections="results/{run}/projections/{reader}.parquet",
     log:

@@ -16,7 +16,7 @@ rule check_parity:
     input:
         prompts=FILES.prompts,
         vectors=of_both("results/{run}/vectors/{reader}.parquet"),
-        model=FILES.target_model,
+        model=lambda wildcards: FILES.model(wildcards.target),
     output:
         parity="results/{run}/parity/{target}.json",
     log:
@@ -50,7 +50,7 @@ rule steer_to_select:
     input:
         prompts=FILES.prompts,
         vectors=of_both("results/{run}/vectors/{reader}.parquet"),
-        model=FILES.target_model,
+        model=lambda wildcards: FILES.model(wildcards.target),
         parity=FILES.parity,
     output:
         sweep="results/{run}/sweeps/{sweep}/{target}.parquet",
@@ -66,7 +66,7 @@ rule steer_to_select:
     threads: cpu_threads(JOBS.engine_gpus, otherwise=2)  # no other job can run beside this one; each is a process
     resources:
         mem_mb=growing(JOBS.memory),
-        runtime=JOBS.sweep_minutes,
+        runtime=lambda wildcards, attempt: attempt * JOBS.sweep_minutes[wildcards.sweep],
         gpu=JOBS.engine_gpus,
     params:
         settings=settings_of("steering.sweeps", "sweep", "target"),
@@ -88,7 +88,7 @@ rule steer:
         prompts=FILES.prompts,
         vectors=of_both("results/{run}/vectors/{reader}.parquet"),
         selection="results/{run}/selection.json",
-        model=FILES.target_model,
+        model=lambda wildcards: FILES.model(wildcards.target),
         parity=FILES.parity,
     output:
         sweep="results/{run}/sweeps/{sweep}/{target}.parquet",
@@ -105,7 +105,7 @@ rule steer:
     threads: cpu_threads(JOBS.engine_gpus)
     resources:
         mem_mb=growing(JOBS.memory),
-        runtime=JOBS.sweep_minutes,
+        runtime=lambda wildcards, attempt: attempt * JOBS.sweep_minutes[wildcards.sweep],
         gpu=JOBS.engine_gpus,
     params:
         settings=settings_of("steering.sweeps", "sweep", "target"),
@@ -183,7 +183,7 @@ rule measure_log_odds:
         labels=FILES.run_labels,
         vectors=of_both("results/{run}/vectors/{reader}.parquet"),
         selection="results/{run}/selection.json",
-        model=FILES.target_model,
+        model=lambda wildcards: FILES.model(wildcards.target),
     output:
         logodds="results/{run}/logodds/{target}.parquet",
     log:

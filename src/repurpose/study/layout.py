@@ -13,9 +13,9 @@ from pathlib import Path
 from typing import Protocol
 
 from repurpose.study.catalogue import AGREEMENT_FIGURES, AGREEMENT_TABLES, FIGURES, TABLES
-from repurpose.study.settings import Role, Study, locate
+from repurpose.study.pair_files import ROLES
+from repurpose.study.settings import Study, locate
 
-READERS: tuple[Role, Role] = ("base", "reasoning")
 MODEL_FILES = ("config.json", "tokenizer.json", "*.safetensors")
 RUN = "results/{run}"
 
@@ -33,11 +33,6 @@ class Layout:
     study: Study
 
     @property
-    def annotators(self) -> list[str]:
-        """Names of all annotators."""
-        return list(self.study.labels.annotators)
-
-    @property
     def models_that_label(self) -> list[str]:
         """Names of annotators that are language models."""
         return [name for name, annotator in self.study.labels.annotators.items() if annotator.kind == "llm"]
@@ -45,7 +40,7 @@ class Layout:
     @property
     def rules_that_label(self) -> list[str]:
         """Names of the other annotators."""
-        return [name for name in self.annotators if name not in self.models_that_label]
+        return [name for name in self.study.labels.annotators if name not in self.models_that_label]
 
     @property
     def constraints(self) -> dict[str, str]:
@@ -54,16 +49,16 @@ class Layout:
             "study": self.study.study,
             "run": f"{self.study.study}(/with/({one_of(self._others)}))?",
             "shard": r"\d+",
-            "reader": one_of(READERS),
-            "target": one_of(READERS),
+            "reader": one_of(ROLES),
+            "target": one_of(ROLES),
             "sweep": one_of(self.study.sweeps),
-            "annotator": one_of(self.annotators),
+            "annotator": one_of(self.study.labels.annotators),
             "figure": one_of((*FIGURES, *AGREEMENT_FIGURES)),
         }
 
     @property
     def _others(self) -> list[str]:
-        return [name for name in self.annotators if name != self.study.labels.annotator]
+        return [name for name in self.study.labels.annotators if name != self.study.labels.annotator]
 
     def shards(self, pattern: str) -> list[str]:
         """A file for each shard of the rollouts; `pattern` is a path with {shard}."""
@@ -73,12 +68,6 @@ class Layout:
         """The files of a local model, so that other weights replan what was made with these; none for a hub name."""
         folder = Path(locate(getattr(self.study.pair, role)))
         return [file.as_posix() for name in MODEL_FILES for file in sorted(folder.glob(name))]
-
-    def reader_model(self, wildcards: Wildcards) -> list[str]:
-        return self.model(wildcards.reader)
-
-    def target_model(self, wildcards: Wildcards) -> list[str]:
-        return self.model(wildcards.target)
 
     @property
     def prompt_source(self) -> list[str]:
@@ -104,7 +93,7 @@ class Layout:
 
     @property
     def all_labels(self) -> list[str]:
-        return [path for name in self.annotators for path in self.labels_by(name)]
+        return [path for name in self.study.labels.annotators for path in self.labels_by(name)]
 
     def run_labels(self, wildcards: Wildcards) -> list[str]:
         """The labels that a run stands on."""
@@ -113,8 +102,7 @@ class Layout:
 
     def other_labels(self, wildcards: Wildcards) -> list[str]:
         """The labels of all annotators but the run's own."""
-        own = self.run_labels(wildcards)
-        return [path for path in self.all_labels if path not in own]
+        return [path for path in self.all_labels if path not in self.run_labels(wildcards)]
 
     def published_file(self, wildcards: Wildcards) -> list[str]:
         """An annotator's published annotations, where it has some."""
@@ -132,9 +120,6 @@ class Layout:
 
     def activations_of(self, reader: str) -> list[str]:
         return self.shards(f"results/{self.study.study}/activations/{reader}/{{shard}}.parquet")
-
-    def reader_activations(self, wildcards: Wildcards) -> list[str]:
-        return self.activations_of(wildcards.reader)
 
     @property
     def parity(self) -> list[str]:
@@ -170,7 +155,7 @@ class Layout:
 
 def of_both(pattern: str) -> list[str]:
     """The base model's and the reasoning model's file; `pattern` is a path with {reader}."""
-    return [pattern.replace("{reader}", reader) for reader in READERS]
+    return [pattern.replace("{reader}", reader) for reader in ROLES]
 
 
 def one_of(names: Iterable[str]) -> str:

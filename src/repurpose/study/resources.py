@@ -17,12 +17,10 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable
-from dataclasses import dataclass
-from functools import cached_property
 from itertools import product, starmap
+from typing import NamedTuple
 
 from repurpose.study.conditions import Condition, KnownVectors, VectorKey, expand, grid
-from repurpose.study.layout import Wildcards
 from repurpose.study.pair_files import ROLES, local_folders, read_config
 from repurpose.study.settings import BEHAVIOURS, Role, Study, Sweep
 
@@ -110,69 +108,45 @@ def asked_of(asked: Iterable[int] | str, known: Iterable[int]) -> list[int]:
     return list(known if isinstance(asked, str) else asked)
 
 
-@dataclass(frozen=True)
-class Demands:
-    """What those jobs of one study ask for that run a model; a method with `wildcards` is a resource of rules."""
+class Demands(NamedTuple):
+    """What those jobs of one study ask for that run a model: megabytes of the machine's memory, GPUs, minutes."""
 
-    study: Study
+    memory: int
+    gpus: int
+    """Where a model is read with transformers."""
+    engine_gpus: int
+    """Where the study's engine generates."""
+    sampling_memory: int
+    sampling_gpus: int
+    """Where rollouts are sampled, perhaps from a server."""
+    minutes: int
+    """Where one shard of rollouts is sampled or read."""
+    sweep_minutes: dict[str, int]
+    retries: int | None
+    """Further attempts of a job that may run out of memory or time; for small models null: as the profile says."""
 
-    @cached_property
-    def parameters(self) -> float:
-        """Billions of parameters of the larger model: as the study says, or from the local files' sizes."""
-        folders, said = local_folders(self.study), self.study.pair.parameters
-        if said is not None or len(folders) < len(ROLES):
-            return said or HUB_PARAMETERS
+
+def study_demands(study: Study) -> Demands:
+    """What the jobs of a study ask for, by its larger model's size: as the study says, or as local files are."""
+    folders, parameters, layers = local_folders(study), study.pair.parameters or HUB_PARAMETERS, HUB_LAYERS
+    if "reasoning" in folders:
+        layers = int(read_config("reasoning", folders["reasoning"])["num_hidden_layers"])
+    if study.pair.parameters is None and len(folders) == len(ROLES):
         sizes = [sum(file.stat().st_size for file in folder.glob("*.safetensors")) for folder in folders.values()]
-        return max(sizes) / BYTES[self.study.pair.dtype] / GB
-
-    @cached_property
-    def layers(self) -> int:
-        """Layers of the reasoning model."""
-        folder = local_folders(self.study).get("reasoning")
-        return int(read_config("reasoning", folder)["num_hidden_layers"]) if folder else HUB_LAYERS
-
-    @property
-    def weights(self) -> float:
-        return weight_bytes(self.parameters, self.study.pair.dtype)
-
-    @property
-    def memory(self) -> int:
-        """Megabytes of the machine's memory."""
-        return host_megabytes(self.weights)
-
-    @property
-    def sampling_memory(self) -> int:
-        """The same of a job that samples rollouts, perhaps from a server."""
-        return host_megabytes(0) if self.study.rollouts.engine else self.memory
-
-    @property
-    def gpus(self) -> int:
-        """GPUs of a job that reads a model with transformers."""
-        return cards(self.weights)
-
-    @property
-    def engine_gpus(self) -> int:
-        """GPUs of a job in which the study's engine generates."""
-        return cards(self.weights, self.study.vllm.tensor_parallel if self.study.vllm else 1)
-
-    @property
-    def sampling_gpus(self) -> int:
-        """GPUs of a job that samples rollouts, perhaps from a server."""
-        return 0 if self.study.rollouts.engine else self.engine_gpus
-
-    @property
-    def minutes(self) -> int:
-        """Of a job that samples or reads one shard of rollouts."""
-        return minutes(self.weights, self.parameters, rollout_tokens(self.study))
-
-    def sweep_minutes(self, wildcards: Wildcards, attempt: int) -> int:
-        tokens = sweep_tokens(self.study, self.study.sweeps[wildcards.sweep], self.layers)
-        return attempt * minutes(self.weights, self.parameters, tokens)
-
-    @property
-    def retries(self) -> int | None:
-        """Further attempts of a job that may run out of memory or time; for small models null: as the profile says."""
-        return 1 if self.gpus else None
+        parameters = max(sizes) / BYTES[study.pair.dtype] / GB
+    weights, served = weight_bytes(parameters, study.pair.dtype), study.rollouts.engine is not None
+    engine_gpus = cards(weights, study.vllm.tensor_parallel if study.vllm else 1)
+    tokens = {name: sweep_tokens(study, sweep, layers) for name, sweep in study.sweeps.items()}
+    return Demands(
+        memory=host_megabytes(weights),
+        gpus=cards(weights),
+        engine_gpus=engine_gpus,
+        sampling_memory=host_megabytes(0 if served else weights),
+        sampling_gpus=0 if served else engine_gpus,
+        minutes=minutes(weights, parameters, rollout_tokens(study)),
+        sweep_minutes={name: minutes(weights, parameters, number) for name, number in tokens.items()},
+        retries=1 if cards(weights) else None,
+    )
 
 
 def cpu_threads(gpus: int, otherwise: int = 1) -> int:
