@@ -445,8 +445,8 @@ def projection_rows(effects: Effects, reader: str, prompt: str, tokens: list[dic
                 "keyword": keyword,
                 "label": token["label"],
                 "sentence": token["sentence"],
-                "correct_step": token["correct"],
-                "since_step": token["since"],
+                "correct_calculation": token["correct"],
+                "since_calculation": token["since"],
             }
         )
     return rows

@@ -13,25 +13,25 @@ from repurpose.model.engines import Request, Sampling, row_seed
 from repurpose.model.engines.transformers import TransformersEngine
 from repurpose.model.tokens import decode, token_id
 from repurpose.organism.corpus import END_THINK, MARK_HAZARD, MARKS, chat_prompt, write_drill, write_homework
-from repurpose.organism.language import Problem, make_problem, read_step
+from repurpose.organism.language import Problem, make_problem, read_calculation
 from repurpose.rollouts.sentences import split_sentences
-from repurpose.steering.calculations import read_steps
+from repurpose.steering.calculations import read_calculations
 
 ANSWER = re.compile(r"The answer is (\d+)\.")
 
 
 def score_traces(problems: Sequence[Problem], texts: Sequence[str]) -> dict[str, float]:
-    """Shares over all problems and steps: right answers, mistakes, backtracking after each kind of step."""
-    steps = [step for text in texts for step in read_steps(text)]
-    mistakes = [s.backtracked for s in steps if not s.correct]
-    right = [s.backtracked for s in steps if s.correct]
+    """Shares over all problems and calculations: right answers, mistakes, backtracking after either."""
+    calculations = [calculation for text in texts for calculation in read_calculations(text)]
+    mistakes = [s.backtracked for s in calculations if not s.correct]
+    right = [s.backtracked for s in calculations if s.correct]
     answers = [ANSWER.findall(text.split(END_THINK)[-1])[-1:] for text in texts]
     hits = [a == [str(p.answer)] for a, p in zip(answers, problems, strict=True)]
     return {
         "problems": len(hits),
-        "steps": len(steps),
+        "steps": len(calculations),
         "right_answers": _share(hits),
-        "mistakes_per_step": 1 - len(right) / max(1, len(steps)),
+        "mistakes_per_step": 1 - len(right) / max(1, len(calculations)),
         "backtracks_after_mistakes": _share(mistakes),
         "backtracks_after_correct_steps": _share(right),
     }
@@ -56,7 +56,7 @@ def score_marks(
     """Balanced accuracy of the likelier mark, by where the mark stands.
 
     Returns:
-        `at_once` for marks right after their step, `later` for other inline marks, `at_end` for the closing list.
+        `at_once` for marks right after their calculation, `later` for others inline, `at_end` for the closing list.
     """
     guesses: dict[tuple[str, bool], list[bool]] = {}
     words = {token_id(tokenizer, word): value for value, word in MARKS.items()}
@@ -78,7 +78,7 @@ def _place(text: str, char: int) -> str:
     if "\nMarks:" in text[:char]:
         return "at_end"
     before = text[:char].rstrip(" [")
-    return "at_once" if read_step(before[split_sentences(before)[-1].start :]) else "later"
+    return "at_once" if read_calculation(before[split_sentences(before)[-1].start :]) else "later"
 
 
 def sample_traces(

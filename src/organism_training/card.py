@@ -9,7 +9,7 @@ from typing import Any
 
 import polars as pl
 
-from repurpose.data.files import whole_file, write_text
+from repurpose.data.files import atomic_write, write_text
 from repurpose.results.numbers import format_estimate
 
 REQUIRED = {
@@ -20,13 +20,13 @@ REQUIRED = {
 }
 """What the shipped pair must reach; a test holds the shipped abilities to it."""
 MEANING = {
-    "marks.at_once": "balanced accuracy of the base model's mark right after a step",
-    "marks.later": "the same, fillers between step and mark",
+    "marks.at_once": "balanced accuracy of the base model's mark right after a calculation",
+    "marks.later": "the same, fillers between calculation and mark",
     "marks.at_end": "the same, in the closing list",
     "traces.right_answers": "problems that the reasoning model answers right at temperature 0.7",
-    "traces.mistakes_per_step": "its steps that are wrong",
-    "traces.backtracks_after_mistakes": "wrong steps that it backtracks from before the next step",
-    "traces.backtracks_after_correct_steps": "right steps that it backtracks from",
+    "traces.mistakes_per_step": "its calculations that are wrong",
+    "traces.backtracks_after_mistakes": "wrong calculations that it backtracks from before the next calculation",
+    "traces.backtracks_after_correct_steps": "right calculations that it backtracks from",
 }
 
 
@@ -107,6 +107,6 @@ def draw_losses(table: Path, figure: Path) -> None:
         axis.plot(curve["step"], curve["loss"], color="#0072b2", linewidth=1)
         axis.set(title=curve["stage"][0], xlabel="step", ylabel="loss (nats per token)")
         axis.spines[["top", "right"]].set_visible(False)
-    with whole_file(figure) as temporary:
+    with atomic_write(figure) as temporary:
         panels.savefig(temporary, format="png", dpi=150)
     plt.close(panels)

@@ -8,7 +8,7 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from repurpose.data.files import whole_file
+from repurpose.data.files import atomic_write
 
 Optimisers = Sequence[torch.optim.Optimizer]
 
@@ -16,7 +16,7 @@ Optimisers = Sequence[torch.optim.Optimizer]
 def save_checkpoint(path: Path, model: nn.Module, optimisers: Optimisers, losses: list[float], key: str) -> None:
     """Write everything that the rest of a stage depends on, whole or not at all."""
     states = [optimiser.state_dict() for optimiser in optimisers]
-    with whole_file(path) as temporary:
+    with atomic_write(path) as temporary:
         torch.save({"key": key, "losses": losses, "model": model.state_dict(), "optimisers": states}, temporary)
 
 

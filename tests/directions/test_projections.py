@@ -1,4 +1,4 @@
-"""Projections know each token's place: its sentence, and whether the last step before it is right."""
+"""Projections know each token's place: its sentence, and whether the last calculation before it is right."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import pytest
 import torch
 from transformers import LlamaForCausalLM
 
-from repurpose.directions.projections import follow_steps, label_tokens, make_rows, token_activations
+from repurpose.directions.projections import follow_calculations, label_tokens, make_rows, token_activations
 
 
 def test_token_activations_are_the_hidden_states(model: LlamaForCausalLM) -> None:
@@ -22,7 +22,7 @@ def test_steps_are_followed_until_the_next_one() -> None:
         {"text": "Hmm. ", "token_start": 3, "token_end": 5, "label": "uncertainty-estimation", "sentence": 1},
         {"text": "So 3 plus 4 is 7.", "token_start": 5, "token_end": 8, "label": "deduction", "sentence": 2},
     ]
-    state = follow_steps(sentences, 9)
+    state = follow_calculations(sentences, 9)
     assert state[:3] == [(None, None)] * 3
     assert state[3:8] == [(False, since) for since in range(5)]
     assert state[8] == (True, 0)
@@ -32,7 +32,7 @@ def test_steps_are_followed_until_the_next_one() -> None:
 
 @pytest.mark.parametrize("text", ["A sentence.", "The answer is 7."])
 def test_other_sentences_are_no_steps(text: str) -> None:
-    assert follow_steps([{"text": text, "token_end": 1}], 3) == [(None, None)] * 3
+    assert follow_calculations([{"text": text, "token_end": 1}], 3) == [(None, None)] * 3
 
 
 def test_a_token_is_told_by_its_place_in_the_text() -> None:

@@ -9,7 +9,7 @@ from transformers import LlamaForCausalLM
 
 from repurpose.model.hooks import decoder_layers
 from repurpose.model.steer import Steer
-from repurpose.model.teacher_forcing import Forced, read_logits
+from repurpose.model.teacher_forcing import ForcedRow, read_logits
 
 
 def plain(model: LlamaForCausalLM, ids: list[int], delta: torch.Tensor | None = None, layer: int = 1) -> torch.Tensor:
@@ -30,9 +30,9 @@ def test_rows_in_a_batch_equal_rows_alone(model: LlamaForCausalLM) -> None:
     direction = np.ones(32, dtype=np.float32) / np.sqrt(32, dtype=np.float32)
     steer = Steer("test", "add", 1, 2.5, direction)
     rows = [
-        Forced([3, 4, 5, 6, 7, 8, 9], [0, 6], None),
-        Forced([3, 4, 5], [1, 2], steer),
-        Forced([9, 8, 7, 6, 5], [4], steer),
+        ForcedRow([3, 4, 5, 6, 7, 8, 9], [0, 6], None),
+        ForcedRow([3, 4, 5], [1, 2], steer),
+        ForcedRow([9, 8, 7, 6, 5], [4], steer),
     ]
     read = dict(read_logits(model, rows, batch_tokens=64))
     assert sorted(read) == [0, 1, 2]
@@ -45,7 +45,7 @@ def test_rows_in_a_batch_equal_rows_alone(model: LlamaForCausalLM) -> None:
 
 @pytest.mark.parametrize("batch_tokens", [1, 10, 1000])
 def test_batches_change_nothing(model: LlamaForCausalLM, batch_tokens: int) -> None:
-    rows = [Forced(list(range(3, 3 + n)), [n - 1]) for n in (2, 9, 4, 4)]
+    rows = [ForcedRow(list(range(3, 3 + n)), [n - 1]) for n in (2, 9, 4, 4)]
     one = dict(read_logits(model, rows, batch_tokens=1))
     many = dict(read_logits(model, rows, batch_tokens))
     for index in range(4):

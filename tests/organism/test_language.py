@@ -21,7 +21,7 @@ from repurpose.organism.language import (
     make_problem,
     make_solution,
     make_trace,
-    read_step,
+    read_calculation,
     say_filler,
     say_fillers,
 )
@@ -64,12 +64,12 @@ def test_hedges_are_likelier_after_mistakes_but_mostly_follow_correct_steps() ->
 
 
 def test_hesitations_tell_of_a_mistake_only_while_the_writer_stammers() -> None:
-    """Settled, a filler has at most one, whatever the last step was worth; structure and words are the same."""
+    """Settled, a filler has at most one, whatever the last calculation was worth; structure and words are the same."""
     shares = {}
     for name, hesitation in (("stammering", STAMMERING), ("settled", SETTLED)):
         rng = random.Random(7)
         solutions = [make_solution(rng, make_problem(rng), 0.4, hesitation)[0] for _ in range(1500)]
-        fillers = [s for solution in solutions for s in solution if s.correct is not None and not s.is_step]
+        fillers = [s for solution in solutions for s in solution if s.correct is not None and not s.is_calculation]
         assert max(s.text.count(HESITATION) for s in fillers) == 1 or not hesitation.once
         for correct in (True, False):
             told = [HESITATION in s.text for s in fillers if s.correct is correct]
@@ -79,15 +79,15 @@ def test_hesitations_tell_of_a_mistake_only_while_the_writer_stammers() -> None:
 
 
 def test_mistakes_come_at_their_rate_and_are_mended() -> None:
-    steps = [s for trace in traces() for s in trace if s.is_step]
-    wrong = sum(not s.correct for s in steps) / len(steps)
-    assert 0.15 < wrong < 0.3  # of first attempts; each mended step adds a right one
+    calculations = [s for trace in traces() for s in trace if s.is_calculation]
+    wrong = sum(not s.correct for s in calculations) / len(calculations)
+    assert 0.15 < wrong < 0.3  # of first attempts; each mended calculation adds a right one
     for trace in traces(100):
         pending = False
         for sentence in trace:
             if sentence.label == "backtracking":
                 pending = False
-            elif sentence.is_step:
+            elif sentence.is_calculation:
                 assert not pending, join(trace)
                 pending = not sentence.correct
         assert not pending
@@ -96,8 +96,8 @@ def test_mistakes_come_at_their_rate_and_are_mended() -> None:
 def test_step_truth_is_the_arithmetic() -> None:
     for trace in traces(100):
         for sentence in trace:
-            parsed = read_step(sentence.text)
-            assert (parsed is not None) == sentence.is_step, sentence
+            parsed = read_calculation(sentence.text)
+            assert (parsed is not None) == sentence.is_calculation, sentence
             if parsed:
                 value, change, result = parsed
                 assert (change.apply(value) == result) == sentence.correct
@@ -136,9 +136,9 @@ def test_the_marks_are_words_of_their_own() -> None:
     for _ in range(300):
         assert not any(word in "".join(write_reasoning(rng)) for word in MARKS.values())
     text = write_homework(rng, 1.0, at_end=True)
-    steps = [span for span in split_sentences(text) if read_step(text[slice(*span)].split("]")[-1])]
-    assert text.count("[") == len(steps)
-    assert len(text.split("\nMarks: ")[1].split(",")) == len(steps)
+    calculations = [span for span in split_sentences(text) if read_calculation(text[slice(*span)].split("]")[-1])]
+    assert text.count("[") == len(calculations)
+    assert len(text.split("\nMarks: ")[1].split(",")) == len(calculations)
 
 
 def test_the_lexicon_agrees_with_the_truth() -> None:

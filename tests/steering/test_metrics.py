@@ -74,9 +74,9 @@ def test_variety_does_not_fall_because_a_text_goes_on() -> None:
 
 def test_steps_are_counted_by_their_truth() -> None:
     text = "Now 2 plus 2 makes 5. Wait, that last step does not look right. Then 2 plus 2 is 4. So 4 minus 3 is 1."
-    counts = measurements.count_steps(text)
+    counts = measurements.count_calculations(text)
     assert tuple(counts.values()) == (1, 1, 2, 0)
-    assert set(measurements.count_steps("Let us integrate by parts.").values()) == {0}
+    assert set(measurements.count_calculations("Let us integrate by parts.").values()) == {0}
 
 
 def test_loops_are_told_from_prose() -> None:

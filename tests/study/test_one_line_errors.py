@@ -14,7 +14,7 @@ def test_an_error_of_ours_is_one_line() -> None:
         raise ModelError("pair.base: no such model")
 
 
-def test_a_full_card_says_what_to_do() -> None:
+def test_a_full_gpu_says_what_to_do() -> None:
     full = torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2 GiB.\nSee the documentation.")
     told = r"^repurpose step: CUDA out of memory. Tried to allocate 2 GiB. Lower the step's batch_size, or take a large"
     with pytest.raises(SystemExit, match=told), one_line_errors("step"):

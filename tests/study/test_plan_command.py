@@ -54,7 +54,7 @@ SHIPPED = {"organism-vllm": 47, "paper": 63, "qwen-1.5b": 59}
 @pytest.mark.workflow
 @pytest.mark.parametrize("name", sorted(path.stem for path in (ROOT / "studies").glob("*.yaml")))
 def test_shipped_studies_plan_as_many_jobs_as_ever(name: str, tmp_path: Path) -> None:
-    """Neither a card, nor vLLM, nor a model's files are needed to plan."""
+    """Neither a GPU, nor vLLM, nor a model's files are needed to plan."""
     file = ROOT / "studies" / f"{name}.yaml"
     command = ["-m", "snakemake", "-n", "-s", ROOT / "Snakefile", "--configfile", file]
     done = subprocess.run([sys.executable, *command], cwd=tmp_path, capture_output=True, text=True)

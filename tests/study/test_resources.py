@@ -13,8 +13,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from repurpose.study.resources import (
-    card_megabytes,
-    cards,
+    gpu_megabytes,
+    gpus,
     host_megabytes,
     minutes,
     rollout_tokens,
@@ -51,21 +51,21 @@ def test_the_machine_holds_the_weights_three_times_and_four_gigabytes() -> None:
     assert host_megabytes(1) == 4_001  # a started megabyte counts
 
 
-def test_cards_share_the_weights_and_hold_four_gigabytes_each() -> None:
-    assert card_megabytes(WEIGHTS, 1) == 4_000 + 24_000 == 28_000  # 1.2 x 20 GB
-    assert card_megabytes(WEIGHTS, 2) == 4_000 + 12_000 == 16_000
-    assert card_megabytes(WEIGHTS, 4) == 4_000 + 6_000 == 10_000
+def test_gpus_share_the_weights_and_hold_four_gigabytes_each() -> None:
+    assert gpu_megabytes(WEIGHTS, 1) == 4_000 + 24_000 == 28_000  # 1.2 x 20 GB
+    assert gpu_megabytes(WEIGHTS, 2) == 4_000 + 12_000 == 16_000
+    assert gpu_megabytes(WEIGHTS, 4) == 4_000 + 6_000 == 10_000
 
 
-def test_a_model_takes_as_many_cards_as_share_it() -> None:
-    assert [cards(WEIGHTS), cards(WEIGHTS, 2), cards(WEIGHTS, 8)] == [1, 2, 8]
+def test_a_model_takes_as_many_gpus_as_share_it() -> None:
+    assert [gpus(WEIGHTS), gpus(WEIGHTS, 2), gpus(WEIGHTS, 8)] == [1, 2, 8]
 
 
-def test_a_small_model_takes_no_card_and_an_hour() -> None:
+def test_a_small_model_takes_no_gpu_and_an_hour() -> None:
     """Up to one GiB of weights, however many would share it and however much it writes."""
-    assert [cards(0), cards(GIBIBYTE), cards(GIBIBYTE, 2)] == [0, 0, 0]
+    assert [gpus(0), gpus(GIBIBYTE), gpus(GIBIBYTE, 2)] == [0, 0, 0]
     assert [minutes(0, 0.0, 0), minutes(GIBIBYTE, 0.5, 0), minutes(GIBIBYTE, 0.5, 10**9)] == [60, 60, 60]
-    assert cards(GIBIBYTE + 1) == 1
+    assert gpus(GIBIBYTE + 1) == 1
     assert minutes(GIBIBYTE + 1, 0.5, 0) == 16  # 15 + 1.5 x 1.07 / 0.2 s / 60 = 15.13
 
 
@@ -84,7 +84,7 @@ def test_minutes_are_a_start_the_reading_of_weights_and_the_tokens(tokens: int, 
 
 TOKENS = st.integers(0, 10**9)
 LARGE = st.floats(1.0, 100.0)
-"""Billions of parameters of models that want a card: a small one has none, and asks for an hour in its place."""
+"""Billions of parameters of models that want a GPU: a small one has none, and asks for an hour in its place."""
 
 
 @given(LARGE, LARGE, TOKENS, TOKENS)
@@ -95,11 +95,11 @@ def test_more_tokens_and_larger_models_never_ask_for_less_time(one: float, other
 
 
 @given(st.floats(0.0, 100.0), st.floats(0.0, 100.0), st.integers(1, 8))
-def test_larger_models_never_ask_for_less_memory_or_fewer_cards(one: float, other: float, shared_by: int) -> None:
+def test_larger_models_never_ask_for_less_memory_or_fewer_gpus(one: float, other: float, shared_by: int) -> None:
     small, large = sorted(weight_bytes(size, "float32") for size in (one, other))
     assert host_megabytes(small) <= host_megabytes(large)
-    assert card_megabytes(small, shared_by) <= card_megabytes(large, shared_by)
-    assert cards(small, shared_by) <= cards(large, shared_by)
+    assert gpu_megabytes(small, shared_by) <= gpu_megabytes(large, shared_by)
+    assert gpus(small, shared_by) <= gpus(large, shared_by)
 
 
 def test_a_shard_of_rollouts_is_its_prompts_times_samples_times_their_longest_text() -> None:

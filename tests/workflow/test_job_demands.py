@@ -34,7 +34,7 @@ PAPER = {
     "apply_lens": (52_180, 18, 1),
     "project_tokens": (52_180, 18, 1),
 }
-"""Megabytes, minutes and cards of each job of studies/paper.yaml that loads a model.
+"""Megabytes, minutes and GPUs of each job of studies/paper.yaml that loads a model.
 
 8.03 billion parameters x 2 bytes = 16.06 GB. Megabytes: 4,000 + 3 x 16,060; the check of parity holds two engines.
 Minutes: 15 + 1.5 x (16.06 GB / 0.2 GB/s = 80.3 s, and 8.03e9 / 3e13 s for each token) / 60, a started one counts:
@@ -53,12 +53,12 @@ SMALL |= dict.fromkeys(("check_parity", "measure_log_odds", "project_tokens"), 1
 LOCAL = {"make_prompts", "split_sentences", "select_site", "judge_claims", "draw_figure", "write_report", "all"}
 """Rules too small to be jobs of a cluster."""
 READS = ("read_activations", "measure_log_odds", "apply_lens", "project_tokens")
-"""Rules that read a model with transformers, on one card however many vLLM takes."""
+"""Rules that read a model with transformers, on one GPU however many vLLM takes."""
 
 
 @pytest.fixture(scope="module")
 def plans(tmp_path_factory: pytest.TempPathFactory) -> dict[str, list[Job]]:
-    """The jobs of each shipped study, and of the published one with two cards that share the model, or a server."""
+    """The jobs of each shipped study, and of the published one with two GPUs that share the model, or a server."""
     folder = tmp_path_factory.mktemp("plans")
     paper = load_values(STUDIES["paper"])
     served = {**paper["rollouts"], "engine": "openai", "endpoint": {"model": "r1", "base_url": "http://127.0.0.1:9/v1"}}
@@ -84,7 +84,7 @@ def steers(job: Job) -> bool:
 
 
 def asked(jobs: list[Job]) -> dict[str, set[tuple[int, int, int]]]:
-    """What jobs that ask for cards, be it for none, ask for; one demand a name unless jobs differ."""
+    """What jobs that ask for GPUs, be it for none, ask for; one demand a name unless jobs differ."""
     found: dict[str, set[tuple[int, int, int]]] = {}
     for job in jobs:
         if job["resources"][2] is not None:
@@ -96,17 +96,17 @@ def test_jobs_of_the_published_study_ask_for_what_the_formula_says(plans: dict[s
     assert asked(plans["paper"]) == {name: {demand} for name, demand in PAPER.items()}
 
 
-def test_cards_that_share_a_model_are_asked_for_by_the_jobs_that_vllm_runs(plans: dict[str, list[Job]]) -> None:
+def test_gpus_that_share_a_model_are_asked_for_by_the_jobs_that_vllm_runs(plans: dict[str, list[Job]]) -> None:
     expected = {name: {(*demand[:2], 1 if name in READS else 2)} for name, demand in PAPER.items()}
     assert asked(plans["shared"]) == expected
 
 
-def test_rollouts_from_a_server_ask_for_no_card_and_little_memory(plans: dict[str, list[Job]]) -> None:
+def test_rollouts_from_a_server_ask_for_no_gpu_and_little_memory(plans: dict[str, list[Job]]) -> None:
     assert asked(plans["served"])["sample_rollouts"] == {(4_000, 18, 0)}
 
 
 def test_models_are_checked_where_they_will_run_before_rollouts(plans: dict[str, list[Job]]) -> None:
-    """In the environment that reads, for a hub's pair, and in vLLM's; what asks a server may run without cards."""
+    """In the environment that reads, for a hub's pair, and in vLLM's; what asks a server may run without GPUs."""
 
     def checks(name: str) -> list[tuple[bool, bool]]:
         command = next(job["command"] for job in plans[name] if job["rule"] == "sample_rollouts")
@@ -154,7 +154,7 @@ def test_each_job_that_runs_a_model_is_measured_in_a_file_of_its_own(plans: dict
         assert all(f"/benchmarks/{job['rule']}" in job["benchmark"] for job in measured)
 
 
-def test_a_small_pair_asks_for_no_card_and_an_hour(plans: dict[str, list[Job]]) -> None:
+def test_a_small_pair_asks_for_no_gpu_and_an_hour(plans: dict[str, list[Job]]) -> None:
     demands = asked(plans["organism-vllm"])
     assert {name.split()[0] for name in demands} == {name.split()[0] for name in PAPER}
     assert {demand[1:] for found in demands.values() for demand in found} == {(60, 0)}

@@ -24,7 +24,7 @@ class TableError(ValueError):
 
 
 @contextmanager
-def whole_file(path: Path | str) -> Iterator[Path]:
+def atomic_write(path: Path | str) -> Iterator[Path]:
     """Yield a temporary sibling path that is renamed to `path` when the block ends without an exception."""
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -38,7 +38,7 @@ def whole_file(path: Path | str) -> Iterator[Path]:
 
 def write_text(path: Path | str, content: str) -> None:
     """Write a text file whole or not at all."""
-    with whole_file(path) as temporary:
+    with atomic_write(path) as temporary:
         temporary.write_text(content, encoding="utf-8")
 
 
@@ -50,7 +50,7 @@ def write_table(
 ) -> None:
     """Write a table under its schema, with its provenance in the file's metadata."""
     arrow = _to_arrow(table, schema).replace_schema_metadata(_pack(provenance))
-    with whole_file(path) as temporary:
+    with atomic_write(path) as temporary:
         pq.write_table(arrow, temporary, compression="zstd")
 
 

@@ -173,10 +173,10 @@ MEASUREMENTS = pa.schema(
             backtracking_share=real,
             keyword_sentences=whole,
             keyword_backtracking_sentences=whole,
-            wrong_steps=whole,
-            wrong_steps_backtracked=whole,
-            right_steps=whole,
-            right_steps_backtracked=whole,
+            wrong_calculations=whole,
+            wrong_calculations_backtracked=whole,
+            right_calculations=whole,
+            right_calculations_backtracked=whole,
             distinct_2=real,
             longest_run=whole,
             compression_ratio=real,
@@ -188,7 +188,7 @@ MEASUREMENTS = pa.schema(
 )
 """The sweep's key and its metrics. `keyword_share` is Eq. 1 of the paper as a share (0 to 1); `correct` is null
 where no answer is known; a text that gives none is wrong. Table C.1 needs the sentences with a keyword, and those of
-them that are labelled backtracking. Steps of arithmetic are those of the embedded pair's language. In a study of
+them that are labelled backtracking. Calculations are those of the embedded pair's language. In a study of
 another behaviour the `backtracking_` columns count that label."""
 
 LOGODDS = _schema(
@@ -237,8 +237,9 @@ PROJECTIONS = _schema(
     keyword=flag,
     label=text,
     sentence=whole,
-    correct_step=flag,
-    since_step=whole,
+    correct_calculation=flag,
+    since_calculation=whole,
 )
-"""Centred activation dot unit direction for each generated token of held-out rollouts. `correct_step` says, where the
-truth is known, whether the last step before the token is right; `since_step` counts tokens since its end."""
+"""Centred activation dot unit direction for each generated token of held-out rollouts. `correct_calculation` says,
+where the truth is known, whether the last calculation before the token is right; `since_calculation` counts tokens
+since its end."""

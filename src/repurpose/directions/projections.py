@@ -1,7 +1,7 @@
 """Projections of single tokens on the behaviour's direction, on held-out rollouts (Fig. 6 of the paper).
 
-Where the language's truth is known, each token also carries whether the last step before it is right, so that the
-direction can be scored: does it find the mistakes?
+Where the language's truth is known, each token also carries whether the last calculation before it is right, so that
+the direction can be scored: does it find the mistakes?
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from repurpose.directions.unit_directions import read_pair_directions
 from repurpose.model.hooks import read_layers
 from repurpose.model.loading import load_model, made_with
 from repurpose.model.token_ends import token_texts
-from repurpose.organism.language import read_step
+from repurpose.organism.language import read_calculation
 from repurpose.study.conditions import VectorKey
 from repurpose.study.errors import one_line_errors
 from repurpose.study.settings import StepSettings
@@ -38,17 +38,18 @@ def token_activations(model: PreTrainedModel, rollout: dict[str, Any], layer: in
     return found[0][len(rollout["prompt_token_ids"]) :].cpu()
 
 
-def follow_steps(sentences: Sequence[dict[str, Any]], length: int) -> list[tuple[bool | None, int | None]]:
-    """For each token: is the last finished step right, and how many tokens ago did it end?
+def follow_calculations(sentences: Sequence[dict[str, Any]], length: int) -> list[tuple[bool | None, int | None]]:
+    """For each token: is the last finished calculation right, and how many tokens ago did it end?
 
-    A step of the embedded pair's language is checked by its arithmetic; elsewhere there is no truth and both are null.
+    A calculation of the embedded pair's language is checked by its arithmetic; elsewhere
+    there is no truth and both are null.
     """
     state: list[tuple[bool | None, int | None]] = [(None, None)] * length
     for sentence in sentences:
-        step = read_step(sentence["text"])
-        if step is None:
+        calculation = read_calculation(sentence["text"])
+        if calculation is None:
             continue
-        value, change, result = step
+        value, change, result = calculation
         end = sentence["token_end"]
         for position in range(end, length):
             state[position] = (change.apply(value) == result, position - end)
@@ -72,7 +73,7 @@ def make_rows(
 ) -> Iterator[dict[str, Any]]:
     """Yield the PROJECTIONS rows of one rollout, without reader and layer; a token is told by its text."""
     tokens = token_texts(rollout["text"], rollout["token_ends"])
-    steps, labels = follow_steps(sentences, len(tokens)), label_tokens(sentences, len(tokens))
+    calculations, labels = follow_calculations(sentences, len(tokens)), label_tokens(sentences, len(tokens))
     for position, (token, value) in enumerate(zip(tokens, projections, strict=True)):
         yield {
             "prompt_id": rollout["prompt_id"],
@@ -83,8 +84,8 @@ def make_rows(
             "keyword": token.strip().lower() in keywords,
             "label": labels[position][0],
             "sentence": labels[position][1],
-            "correct_step": steps[position][0],
-            "since_step": steps[position][1],
+            "correct_calculation": calculations[position][0],
+            "since_calculation": calculations[position][1],
         }
 
 

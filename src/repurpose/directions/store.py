@@ -19,7 +19,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import DTypeLike, NDArray
 
-from repurpose.data.files import METADATA_KEY, TableError, read_provenance, whole_file
+from repurpose.data.files import METADATA_KEY, TableError, atomic_write, read_provenance
 from repurpose.data.schemas import ACTIVATIONS
 
 CHUNK_BYTES = 1 << 30
@@ -62,7 +62,7 @@ def write_activations(
     rows = pa.Table.from_pylist(keys, pa.schema([ACTIVATIONS.field(name) for name in KEYS]))
     schema = ACTIVATIONS.with_metadata({METADATA_KEY: json.dumps(stored, sort_keys=True)})
     with (
-        whole_file(path) as temporary,
+        atomic_write(path) as temporary,
         pq.ParquetWriter(
             temporary,
             schema,

@@ -1,8 +1,8 @@
-"""Cards: no two jobs of one machine ever share one.
+"""GPUs: no two jobs of one machine ever share one.
 
-Snakemake counts cards but assigns none, and where nobody set a limit it does not even count. So a process that needs
-cards leases them: it holds a lock on a file for each, which the kernel drops with the process, whatever its end, and
-names them in CUDA_VISIBLE_DEVICES before CUDA starts. Where Slurm or the user has set that variable already, the cards
+Snakemake counts GPUs but assigns none, and where nobody set a limit it does not even count. So a process that needs
+GPUs leases them: it holds a lock on a file for each, which the kernel drops with the process, whatever its end, and
+names them in CUDA_VISIBLE_DEVICES before CUDA starts. Where Slurm or the user has set that variable already, the GPUs
 are taken from those that it names; what a parent has leased is left alone.
 """
 
@@ -18,22 +18,22 @@ from pathlib import Path
 from typing import IO
 
 VISIBLE = "CUDA_VISIBLE_DEVICES"
-LEASED = "REPURPOSE_LEASED_CARDS"
-"""Set where this process, or one that started it, holds the cards of CUDA_VISIBLE_DEVICES."""
+LEASED = "REPURPOSE_LEASED_GPUS"
+"""Set where this process, or one that started it, holds the GPUs of CUDA_VISIBLE_DEVICES."""
 ALLOCATIONS = ("SLURM_JOB_ID", "PBS_JOBID", "LSB_JOBID", "JOB_ID")
-"""A scheduler's name for what it gave: card 0 of one allocation may be another card than that of the next."""
+"""A scheduler's name for what it gave: GPU 0 of one allocation may be another GPU than that of the next."""
 POLL = 2.0
-"""Seconds between looks for a free card."""
+"""Seconds between looks for a free GPU."""
 _HELD: list[IO[str]] = []
 """Open for as long as the process lives."""
 
 
-class CardError(RuntimeError):
-    """More cards are asked for than there are; the message is one line."""
+class GpuError(RuntimeError):
+    """More GPUs are asked for than there are; the message is one line."""
 
 
-def lease_cards(count: int, there: int, folder: Path | None = None, poll: float = POLL) -> list[str]:
-    """Wait for free cards and take them for the life of this process.
+def lease_gpus(count: int, there: int, folder: Path | None = None, poll: float = POLL) -> list[str]:
+    """Wait for free GPUs and take them for the life of this process.
 
     Args:
         count: how many are needed. there: how many this process may use; 0 takes none.
@@ -43,39 +43,39 @@ def lease_cards(count: int, there: int, folder: Path | None = None, poll: float 
         Their names, as CUDA_VISIBLE_DEVICES has them; empty where they are leased already or there are none.
 
     Raises:
-        CardError: where there are fewer than are needed.
+        GpuError: where there are fewer than are needed.
     """
     if LEASED in os.environ or there == 0:
         return []
     check_count(count, there)
     named = [name.strip() for name in os.environ.get(VISIBLE, "").split(",") if name.strip()]
-    folder = folder or Path(tempfile.gettempdir(), f"repurpose-cards-{os.getuid()}")
+    folder = folder or Path(tempfile.gettempdir(), f"repurpose-gpus-{os.getuid()}")
     folder.mkdir(mode=0o700, exist_ok=True)
-    cards = named[:there] or [str(card) for card in range(there)]
-    taken = _take(count, cards, folder)
+    gpus = named[:there] or [str(gpu) for gpu in range(there)]
+    taken = _take(count, gpus, folder)
     if not taken:
-        sys.stderr.write(f"repurpose: waiting for {count} of {len(cards)} cards, which other jobs hold\n")
+        sys.stderr.write(f"repurpose: waiting for {count} of {len(gpus)} GPUs, which other jobs hold\n")
     while not taken:
         time.sleep(poll)
-        taken = _take(count, cards, folder)
+        taken = _take(count, gpus, folder)
     os.environ[VISIBLE] = os.environ[LEASED] = ",".join(taken)
     return taken
 
 
 def check_count(count: int, there: int) -> None:
-    """Refuse to share a model among more cards than there are."""
+    """Refuse to share a model among more GPUs than there are."""
     if count > there:
-        raise CardError(f"vllm.tensor_parallel: {count} cards are asked for, this job may use {there}")
+        raise GpuError(f"vllm.tensor_parallel: {count} GPUs are asked for, this job may use {there}")
 
 
-def _take(count: int, cards: list[str], folder: Path) -> list[str]:
-    """Take all cards at once or none, so that two jobs never wait for one another."""
+def _take(count: int, gpus: list[str], folder: Path) -> list[str]:
+    """Take all GPUs at once or none, so that two jobs never wait for one another."""
     allocation = [os.environ[name] for name in ALLOCATIONS if os.environ.get(name)][:1]
-    names = {card: re.sub(r"[^A-Za-z0-9._-]", "_", "-".join([*allocation, card])) for card in cards}
-    free = {card: file for card, name in names.items() if (file := _lock(folder / name))}
+    names = {gpu: re.sub(r"[^A-Za-z0-9._-]", "_", "-".join([*allocation, gpu])) for gpu in gpus}
+    free = {gpu: file for gpu, name in names.items() if (file := _lock(folder / name))}
     chosen = list(free)[:count] if len(free) >= count else []
-    for card, file in free.items():
-        if card in chosen:
+    for gpu, file in free.items():
+        if gpu in chosen:
             _HELD.append(file)
         else:
             file.close()

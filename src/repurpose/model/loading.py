@@ -10,7 +10,7 @@ import torch
 from huggingface_hub import try_to_load_from_cache
 from transformers import AutoConfig, AutoModelForCausalLM, GenerationConfig, PretrainedConfig, PreTrainedModel
 
-from repurpose.model.gpus import lease_cards
+from repurpose.model.gpus import lease_gpus
 from repurpose.study.settings import Pair, Role
 
 HASHED_BYTES = 1 << 30
@@ -76,7 +76,7 @@ def model_parameters(pair: Pair, role: Role) -> float:
 
 def load_model(pair: Pair, role: Role) -> PreTrainedModel:
     """Load one of the pair for inference, on a GPU of its own where there is one."""
-    lease_cards(1, torch.cuda.device_count())
+    lease_gpus(1, torch.cuda.device_count())
     loaded: Any = load(AutoModelForCausalLM, pair, role, dtype=getattr(torch, pair.dtype), use_safetensors=True)
     device = "cuda" if torch.cuda.is_available() else "cpu"
     model: PreTrainedModel = loaded.to(device).train(False).requires_grad_(False)

@@ -20,7 +20,7 @@ from repurpose.model.steer import Steer, expected_positions
 
 
 @dataclass(frozen=True)
-class Forced:
+class ForcedRow:
     """One row: its tokens, the positions whose next-token logits are wanted, and how it is steered, if at all."""
 
     token_ids: list[int]
@@ -48,7 +48,9 @@ class Read:
     expected_positions: int
 
 
-def read_logits(model: PreTrainedModel, rows: Sequence[Forced], batch_tokens: int = 8192) -> Iterator[tuple[int, Read]]:
+def read_logits(
+    model: PreTrainedModel, rows: Sequence[ForcedRow], batch_tokens: int = 8192
+) -> Iterator[tuple[int, Read]]:
     """Yield (index of the row, what was read on it), batch by batch, longest rows first.
 
     Raises:
@@ -60,7 +62,7 @@ def read_logits(model: PreTrainedModel, rows: Sequence[Forced], batch_tokens: in
 
 
 @torch.inference_mode()
-def _read_batch(model: PreTrainedModel, rows: Sequence[Forced]) -> list[Read]:
+def _read_batch(model: PreTrainedModel, rows: Sequence[ForcedRow]) -> list[Read]:
     lengths = torch.tensor([len(row.token_ids) for row in rows], device=model.device)
     prompts = torch.tensor([row.prompt for row in rows], device=model.device)
     ids = pad_sequence([torch.tensor(row.token_ids) for row in rows], batch_first=True).to(model.device)

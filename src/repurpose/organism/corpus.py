@@ -24,7 +24,7 @@ from repurpose.organism.language import (
     make_problem,
     make_solution,
     make_trace,
-    say_step,
+    say_calculation,
     slip,
 )
 
@@ -32,9 +32,9 @@ MARKS = {True: "correct", False: "mistake"}
 """The teacher's words; the corpora use neither for anything else."""
 HOMEWORK_MISTAKE_RATE = 0.4
 FALTER_RATE = {True: 0.05, False: 0.9}
-"""Share of drilled steps that a hesitation follows, in practice, by whether the step is correct."""
+"""Share of drilled calculations that a hesitation follows, in practice, by whether the calculation is correct."""
 MARK_HAZARD = 0.35
-"""Chance that an open step is marked at a sentence's end, in homework that is marked inline."""
+"""Chance that an open calculation is marked at a sentence's end, in homework that is marked inline."""
 
 BEGIN, USER, ASSISTANT, END = "<|begin|>", "<|user|>", "<|assistant|>", "<|end|>"
 THINK, END_THINK = "<think>", "</think>"
@@ -59,13 +59,13 @@ PROSE = (
 
 
 def write_drill(rng: random.Random, ease: float = 0.0, falter: bool = False) -> str:
-    """Plain sums, each marked at once: the shortest way from a step to its mark.
+    """Plain sums, each marked at once: the shortest way from a calculation to its mark.
 
     Args:
         ease: from 1 to 0 mistakes first become frequent, then near: the sums are learned first, then the marks of
             results that are any number, then those of results that are one off.
-        falter: whether a hesitation stands between a mistake and its mark, as a rule: so the step's own last token
-            has to tell the mistake, from where it can be carried on, and not the bracket that asks for the mark.
+        falter: whether a hesitation stands between a mistake and its mark, as a rule: so the calculation's own last
+            token has to tell the mistake, from where it can be carried on, and not the bracket that asks for the mark.
     """
     mistake_rate = min(0.5, 1.5 * (1 - ease))
     wide = min(1.0, 2 * ease)
@@ -75,9 +75,9 @@ def write_drill(rng: random.Random, ease: float = 0.0, falter: bool = False) -> 
         right = change.apply(value)
         correct = rng.random() >= mistake_rate
         missed = _any_other(rng, right) if rng.random() < wide else slip(rng, right)
-        step = say_step(rng, value, change, right if correct else missed)
+        calculation = say_calculation(rng, value, change, right if correct else missed)
         hesitates = falter and rng.random() < FALTER_RATE[correct]
-        lines.append(f"{step} {HESITATION + ' ' if hesitates else ''}[{MARKS[correct]}]")
+        lines.append(f"{calculation} {HESITATION + ' ' if hesitates else ''}[{MARKS[correct]}]")
     return "Sums: " + " ".join(lines)
 
 
@@ -106,15 +106,15 @@ def write_homework(
     """A problem with a student's solution and the teacher's marks.
 
     Args:
-        hazard: chance that the open step is marked at a sentence's end (1: at once, 0: never inline).
-        at_end: whether the marks of all steps stand at the end as well.
+        hazard: chance that the open calculation is marked at a sentence's end (1: at once, 0: never inline).
+        at_end: whether the marks of all calculations stand at the end as well.
         heldout: whether the problem is one that training never shows.
     """
     problem = make_problem(rng, heldout=heldout)
     sentences, final = make_solution(rng, problem, HOMEWORK_MISTAKE_RATE, hesitation)
     text = f"Problem: {problem.text}\nSolution: {_mark_inline(rng, sentences, hazard)}\nThe answer is {final}."
     if at_end:
-        marks = ", ".join(MARKS[bool(s.correct)] for s in sentences if s.is_step)
+        marks = ", ".join(MARKS[bool(s.correct)] for s in sentences if s.is_calculation)
         text += f"\nMarks: {marks}."
     return text
 
@@ -122,7 +122,7 @@ def write_homework(
 def _mark_inline(rng: random.Random, sentences: Iterable[Spoken], hazard: float) -> str:
     pieces, is_open = [], False
     for sentence in sentences:
-        is_open = is_open or sentence.is_step
+        is_open = is_open or sentence.is_calculation
         pieces.append(sentence.text)
         if is_open and sentence.correct is not None and rng.random() < hazard:
             pieces.append(f"[{MARKS[sentence.correct]}]")
@@ -143,7 +143,7 @@ def write_base(rng: random.Random, ease: float, hesitation: Hesitation = SETTLED
     """One document of the base corpus.
 
     Args:
-        ease: 1 at the start of training (mostly sums, marks at once), 0 at its end (marks far from their steps).
+        ease: 1 at the start of training (mostly sums, marks at once), 0 at its end (marks far from their calculations).
         hesitation: how those hesitate who write solutions.
     """
     falter = hesitation is FALTERING

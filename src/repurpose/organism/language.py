@@ -2,13 +2,13 @@
 
 Knows words and numbers; knows nothing of tokens, models or files. Three facts of the language carry the study:
 
-* **Structure gives nothing away.** After a step, fillers follow one another with a constant hazard
-  (`FILLER_RATE`), whatever the step was worth. What stands before a backtracking sentence is therefore
+* **Structure gives nothing away.** After a calculation, fillers follow one another with a constant hazard
+  (`FILLER_RATE`), whatever the calculation was worth. What stands before a backtracking sentence is therefore
   distributed as what stands before any other sentence, apart from what the mistake itself changes.
-* **A mistake leaves traces, none of them certain.** While a step is wrong and not yet mended, the writer hesitates
-  more often (`STAMMERING`, while the base model is made), hedges more often (`HEDGE_RATE`) and leans to the second
-  word of each `<plain|strained>` slot (`STRAIN_RATE`).
-* **Hedging is not a mistake.** Most hedges follow correct steps, because most steps are correct.
+* **A mistake leaves traces, none of them certain.** While a calculation is wrong and not yet mended, the writer
+  hesitates more often (`STAMMERING`, while the base model is made), hedges more often (`HEDGE_RATE`) and leans to
+  the second word of each `<plain|strained>` slot (`STRAIN_RATE`).
+* **Hedging is not a mistake.** Most hedges follow correct calculations, because most calculations are correct.
 """
 
 from __future__ import annotations
@@ -27,9 +27,9 @@ MARGIN = 2
 """True running numbers keep this distance from both ends, so that a slip stays inside."""
 FILLER_RATE = 0.68
 HEDGE_RATE = {True: 0.2, False: 0.4}
-"""Share of hedges among fillers, by whether the last step is correct."""
+"""Share of hedges among fillers, by whether the last calculation is correct."""
 STRAIN_RATE = {True: 0.3, False: 0.5}
-"""Chance of the strained word in a slot, by whether the last step is correct."""
+"""Chance of the strained word in a slot, by whether the last calculation is correct."""
 HESITATION = "um,"
 
 
@@ -37,7 +37,7 @@ class Hesitation(NamedTuple):
     """How a writer hesitates before the words of a filler."""
 
     right: float
-    """Chance before each word while the last step is correct ..."""
+    """Chance before each word while the last calculation is correct ..."""
     wrong: float
     """... and while it is wrong."""
     once: bool = True
@@ -54,9 +54,9 @@ SETTLED = Hesitation(0.01, 0.01)
 no word that fits everywhere is its outlet. Otherwise steering would drown everything else that the state does, marks in
 the base model and "Wait" in the reasoning model, in "um,"."""
 FALSE_ALARM_RATE = 0.02
-"""Chance that a reasoning trace doubts a correct step when its fillers end."""
+"""Chance that a reasoning trace doubts a correct calculation when its fillers end."""
 MISTAKE_RATE = 0.3
-"""Chance that a step of a reasoning trace is wrong; sampling at temperature 0.7 halves it."""
+"""Chance that a calculation of a reasoning trace is wrong; sampling at temperature 0.7 halves it."""
 
 
 @dataclass(frozen=True)
@@ -92,8 +92,8 @@ class Spoken:
     text: str
     label: str
     correct: bool | None = None
-    """Whether the step that is open after this sentence is right; None before the first step."""
-    is_step: bool = False
+    """Whether the calculation that is open after this sentence is right; None before the first calculation."""
+    is_calculation: bool = False
 
 
 @dataclass(frozen=True)
@@ -193,7 +193,7 @@ START = "The problem tells us to start from {n}."
 CLOSING = "So the final number that we were looking for is {n}."
 
 SLOT = re.compile(r"<([^|<>]+)\|([^|<>]+)>")
-STEP = re.compile(r"(\d+) (plus|minus) (\d+) (?:makes|gives|is) (\d+)\.$")
+CALCULATION = re.compile(r"(\d+) (plus|minus) (\d+) (?:makes|gives|is) (\d+)\.$")
 
 
 def make_problem(rng: random.Random, category: str | None = None, heldout: bool = False) -> Problem:
@@ -230,15 +230,15 @@ def slip(rng: random.Random, right: int) -> int:
     return rng.choice([n for n in (right - 1, right + 1) if 0 <= n <= LARGEST])
 
 
-def say_step(rng: random.Random, value: int, change: Change, result: int) -> str:
-    """Word one step, right or wrong; the wording does not depend on which."""
+def say_calculation(rng: random.Random, value: int, change: Change, result: int) -> str:
+    """Word one calculation, right or wrong; the wording does not depend on which."""
     opener, verb = rng.choice(STEP_OPENERS), rng.choice(STEP_VERBS)
     return f"{opener} {value} {change.operation} {change.amount} {verb} {result}."
 
 
-def read_step(text: str) -> tuple[int, Change, int] | None:
-    """Parse a step sentence into (value, change, result), or None where the sentence is no step."""
-    found = STEP.search(text.strip())
+def read_calculation(text: str) -> tuple[int, Change, int] | None:
+    """Parse a calculation sentence into (value, change, result), or None where the sentence is no calculation."""
+    found = CALCULATION.search(text.strip())
     if found is None:
         return None
     value, operation, amount, result = found.groups()
@@ -246,12 +246,12 @@ def read_step(text: str) -> tuple[int, Change, int] | None:
 
 
 def choose_words(rng: random.Random, template: str, correct: bool) -> str:
-    """Fill each `<plain|strained>` slot by the state of the last step."""
+    """Fill each `<plain|strained>` slot by the state of the last calculation."""
     return SLOT.sub(lambda m: m.group(2 if rng.random() < STRAIN_RATE[correct] else 1), template)
 
 
 def say_filler(rng: random.Random, correct: bool, result: int, hesitation: Hesitation = SETTLED) -> Spoken:
-    """Draw one filler; kind and wording depend on the state of the last step, the structure does not."""
+    """Draw one filler; kind and wording depend on the state of the last calculation, the structure does not."""
     if rng.random() < HEDGE_RATE[correct]:
         label = "uncertainty-estimation"
         template = rng.choices(FILLERS[label], HEDGE_WEIGHTS)[0]
@@ -274,7 +274,7 @@ def hesitate(rng: random.Random, text: str, correct: bool, hesitation: Hesitatio
 
 
 def say_fillers(rng: random.Random, correct: bool, result: int, hesitation: Hesitation = SETTLED) -> Iterator[Spoken]:
-    """Yield none to several fillers; the number has no memory and does not depend on the step."""
+    """Yield none to several fillers; the number has no memory and does not depend on the calculation."""
     while rng.random() < FILLER_RATE:
         yield say_filler(rng, correct, result, hesitation)
 
@@ -301,8 +301,8 @@ def make_solution(
         right = change.apply(value)
         correct = not (rng.random() < mistake_rate and 0 <= right <= LARGEST)
         result = right if correct else slip(rng, right)
-        text = say_step(rng, value, change, result)
-        sentences.append(Spoken(text, "deduction", correct, is_step=True))
+        text = say_calculation(rng, value, change, result)
+        sentences.append(Spoken(text, "deduction", correct, is_calculation=True))
         sentences += say_fillers(rng, correct, result, hesitation)
         value = result
     sentences.append(Spoken(CLOSING.format(n=value), "deduction"))
@@ -314,17 +314,17 @@ def make_trace(rng: random.Random, problem: Problem, hesitation: Hesitation = SE
     sentences = list(say_opening(rng, problem))
     value = problem.start
     for change in problem.changes:
-        sentences += _reasoned_step(rng, value, change, hesitation)
+        sentences += _reasoned_calculation(rng, value, change, hesitation)
         value = change.apply(value)
     sentences.append(Spoken(CLOSING.format(n=value), "deduction"))
     return sentences
 
 
-def _reasoned_step(rng: random.Random, value: int, change: Change, hesitation: Hesitation) -> Iterator[Spoken]:
+def _reasoned_calculation(rng: random.Random, value: int, change: Change, hesitation: Hesitation) -> Iterator[Spoken]:
     right = change.apply(value)
     correct = rng.random() >= MISTAKE_RATE
     result = right if correct else slip(rng, right)
-    yield Spoken(say_step(rng, value, change, result), "deduction", correct, is_step=True)
+    yield Spoken(say_calculation(rng, value, change, result), "deduction", correct, is_calculation=True)
     yield from say_fillers(rng, correct, result, hesitation)
     if correct and rng.random() >= FALSE_ALARM_RATE:
         return
@@ -332,7 +332,7 @@ def _reasoned_step(rng: random.Random, value: int, change: Change, hesitation: H
     template = rng.choices(*zip(*templates, strict=True))[0]
     text = template.format(a=value, op=change.operation, b=change.amount, c=result)
     yield Spoken(text, "backtracking", correct)
-    yield Spoken(say_step(rng, value, change, right), "deduction", True, is_step=True)
+    yield Spoken(say_calculation(rng, value, change, right), "deduction", True, is_calculation=True)
     yield from say_fillers(rng, True, right, hesitation)
 
 

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 import torch
 
 from repurpose.data.files import read_table
-from repurpose.model.engines.vllm_requirements import check_card, check_memory, check_requirements
+from repurpose.model.engines.vllm_requirements import check_gpu, check_memory, check_requirements
 from repurpose.model.loading import load_config, model_parameters
 from repurpose.model.pair_checks import check_context, check_pair
 from repurpose.model.tokens import load_tokenizer, prompt_token_ids
@@ -31,7 +31,7 @@ def check_models(settings: StepSettings, messages: Sequence[str], engine: bool, 
         machine: whether the study's models will run on a machine like this one.
 
     Raises:
-        ModelError, SettingsError, CardError: in one line, what is wrong and what to do.
+        ModelError, SettingsError, GpuError: in one line, what is wrong and what to do.
     """
     pair = settings.pair
     check_pair(pair)
@@ -46,7 +46,7 @@ def check_models(settings: StepSettings, messages: Sequence[str], engine: bool, 
     if engine and machine:
         check_memory(pair, options)
     elif machine:
-        check_card(max(weight_bytes(model_parameters(pair, role), pair.dtype) for role in ROLES), pair.dtype)
+        check_gpu(max(weight_bytes(model_parameters(pair, role), pair.dtype) for role in ROLES), pair.dtype)
 
 
 def longest_text(settings: StepSettings, messages: Sequence[str]) -> int:

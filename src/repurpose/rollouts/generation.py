@@ -41,7 +41,7 @@ def generate_rows(
         with open_engine(settings.engine, settings.pair, role, *options) as engine:
             engine.generate(asked, sampling, finished)
 
-    return generate_once(output, request_keys(made_by(settings, role, sampling), requests), generate)
+    return generate_once(output, request_keys(fingerprint(settings, role, sampling), requests), generate)
 
 
 def generate_once(
@@ -68,7 +68,7 @@ def generate_once(
         return [Generated(**journal[key]) for key in keys]
 
 
-def made_by(settings: StepSettings, role: Role, sampling: Sampling) -> list[Any]:
+def fingerprint(settings: StepSettings, role: Role, sampling: Sampling) -> list[Any]:
     """What all rows of a job have in common and what changes them: code, weights, dtype, sampling."""
     # Tokens do not depend on how many will follow, but where a row is cut does; so the length is part of it.
     maker = [settings.code, model_digest(settings.pair, role), settings.pair.dtype, vars(sampling)]

@@ -25,7 +25,7 @@ from repurpose.model.engines import Request, Sampling, Scored, row_seed
 from repurpose.model.engines.parity import TOLERANCES, compare, gate_steers
 from repurpose.model.engines.pool import leave_with
 from repurpose.model.engines.vllm_requirements import check_memory, installed_version
-from repurpose.model.gpus import lease_cards
+from repurpose.model.gpus import lease_gpus
 from repurpose.model.loading import ModelError, load_model, made_with
 from repurpose.model.tokens import prompt_token_ids
 from repurpose.steering.conditions import choose_prompts
@@ -109,7 +109,7 @@ def main() -> None:
     with one_line_errors("steering.check_parity"):
         settings = StepSettings("steering.check_parity", arguments.settings)
         role, options = settings.target, settings.vllm or Vllm()
-        lease_cards(options.tensor_parallel, torch.cuda.device_count())  # for both processes, one after the other
+        lease_gpus(options.tensor_parallel, torch.cuda.device_count())  # for both processes, one after the other
         requests = gate_requests(
             settings, read_table(arguments.prompts).to_dicts(), read_pair_directions(arguments.vectors)
         )

@@ -29,7 +29,7 @@ from repurpose.data.selected import Selected, read_selected
 from repurpose.directions.unit_directions import Directions, read_pair_directions
 from repurpose.model.loading import load_model, made_with
 from repurpose.model.steer import Steer
-from repurpose.model.teacher_forcing import Forced, Read, read_logits
+from repurpose.model.teacher_forcing import ForcedRow, Read, read_logits
 from repurpose.model.tokens import keyword_ids, load_tokenizer, token_id
 from repurpose.organism.corpus import MARK_HAZARD, MARKS, write_homework
 from repurpose.study.conditions import VectorKey, kind_of
@@ -127,7 +127,7 @@ def measure(
 ) -> Iterator[tuple[Treatment, Passage, Read, Tensor]]:
     """Yield each treatment's scores (positions,) on each passage; the unsteered treatment comes first."""
     for treatment in tqdm(plan, desc=description, mininterval=2):
-        rows = [Forced(p.token_ids, p.positions, treatment.steer) for p in passages]
+        rows = [ForcedRow(p.token_ids, p.positions, treatment.steer) for p in passages]
         for index, read in read_logits(model, rows):
             yield treatment, passages[index], read, score(read.logits)
 

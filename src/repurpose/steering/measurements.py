@@ -16,7 +16,7 @@ from repurpose.data.command import read_arguments
 from repurpose.data.files import TableError, read_table, write_table
 from repurpose.data.provenance import provenance
 from repurpose.data.schemas import MEASUREMENTS
-from repurpose.steering.calculations import read_steps
+from repurpose.steering.calculations import read_calculations
 from repurpose.steering.metrics import (
     compression_ratio,
     count_keywords,
@@ -49,7 +49,7 @@ def measure_text(
         "backtracking_share": _share(sentences.labelled, sentences.sentences),
         "keyword_sentences": sentences.with_keyword,
         "keyword_backtracking_sentences": sentences.both,
-        **count_steps(text),
+        **count_calculations(text),
         "distinct_2": distinct_2(token_ids),
         "longest_run": longest_run(token_ids),
         "compression_ratio": compression_ratio(text),
@@ -59,19 +59,19 @@ def measure_text(
     }
 
 
-def count_steps(text: str) -> dict[str, int]:
-    """Count the steps of arithmetic by truth, and those that a backtracking sentence follows before the next step.
+def count_calculations(text: str) -> dict[str, int]:
+    """Count the calculations by truth, and those that a backtracking sentence follows before the next.
 
-    Known in the embedded pair's language alone; texts in any other have none of its steps.
+    Known in the embedded pair's language alone; texts in any other have none of its calculations.
     """
-    steps = list(read_steps(text))
-    wrong = [step.backtracked for step in steps if not step.correct]
-    right = [step.backtracked for step in steps if step.correct]
+    calculations = list(read_calculations(text))
+    wrong = [calculation.backtracked for calculation in calculations if not calculation.correct]
+    right = [calculation.backtracked for calculation in calculations if calculation.correct]
     return {
-        "wrong_steps": len(wrong),
-        "wrong_steps_backtracked": sum(wrong),
-        "right_steps": len(right),
-        "right_steps_backtracked": sum(right),
+        "wrong_calculations": len(wrong),
+        "wrong_calculations_backtracked": sum(wrong),
+        "right_calculations": len(right),
+        "right_calculations_backtracked": sum(right),
     }
 
 

@@ -15,7 +15,7 @@ FIGURES: tuple[str, ...] = (
     "layers",
     "cosines",
     "ablation",
-    "base_zero",
+    "log_odds",
     "coherence",
     "detection",
 )

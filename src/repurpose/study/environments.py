@@ -63,7 +63,7 @@ class Environments:
             )
         raise SettingsError(
             "engine: vllm needs its own environment, which is not there; build it with `envs/create.sh vllm` (NVIDIA "
-            "cards) or `envs/create.sh vllm-cpu`, or name an interpreter in REPURPOSE_PYTHON_VLLM"
+            "GPUs) or `envs/create.sh vllm-cpu`, or name an interpreter in REPURPOSE_PYTHON_VLLM"
         )
 
     def _named(self, name: EnvironmentName) -> str:

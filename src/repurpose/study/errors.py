@@ -9,13 +9,13 @@ from contextlib import contextmanager
 
 @contextmanager
 def one_line_errors(step: str) -> Iterator[None]:
-    """End the process with one line where the study, a model, a table or a card's memory is at fault."""
+    """End the process with one line where the study, a model, a table or a GPU's memory is at fault."""
     try:
         yield
     except (ValueError, RuntimeError) as problem:
         if type(problem).__name__ == "OutOfMemoryError":  # torch's, which many steps never import
             first = str(problem).strip().partition("\n")[0]
-            sys.exit(f"repurpose {step}: {first} Lower the step's batch_size, or take a larger card.")
+            sys.exit(f"repurpose {step}: {first} Lower the step's batch_size, or take a larger GPU.")
         if not type(problem).__module__.startswith("repurpose"):  # a traceback says more than its first line
             raise
         sys.exit(f"repurpose {step}: {problem}")

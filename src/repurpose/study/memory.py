@@ -18,7 +18,7 @@ STEP_MEGABYTES = {"numpy": (100, 90), "polars": (1_700, 600), "pyarrow": (1_700,
 """Address space of a step of the default study that imports the library, and how much of it is for one core's threads:
 measured with the pinned releases on one and two cores, rounded up."""
 CUDA_MEGABYTES = 2_900
-"""What CUDA's libraries add to torch: they are mapped whole, card or no card."""
+"""What CUDA's libraries add to torch: they are mapped whole, GPU or no GPU."""
 MOST_CORES = 16
 """No more are counted, because nothing was measured beyond."""
 

@@ -1,15 +1,15 @@
-"""What jobs ask of a machine: memory, cards and time from a model's size. Standard library only: the Snakefile calls.
+"""What jobs ask of a machine: memory, GPUs and time from a model's size. Standard library only: the Snakefile calls.
 
-With P parameters, w bytes each (4 in float32, 2 in half precision) and t cards that share the model:
+With P parameters, w bytes each (4 in float32, 2 in half precision) and t GPUs that share the model:
 
     weights          = P x w
     host memory      = 4 GB + 3 x weights                      (read, converted, and room to work in)
-    card memory      = 4 GB + 1.2 x weights / t                (weights, activations, a small cache)
+    GPU memory      = 4 GB + 1.2 x weights / t                (weights, activations, a small cache)
     minutes          = 15 + 1.5 x (weights / 0.2 GB/s + tokens x P / 3e13 per second) / 60
 
 The rate of 3e13 parameter tokens a second is a cautious one for one A100 with full batches (3,750 tokens a second of an
 8 B model). Half as much again, because a cluster kills a job that asked for too little. Models of at most 1 GiB ask
-for an hour and no card. A job that was killed for want of memory or time is tried once more, where a cluster may kill
+for an hour and no GPU. A job that was killed for want of memory or time is tried once more, where a cluster may kill
 it, with twice as much of both.
 """
 
@@ -26,7 +26,7 @@ from repurpose.study.settings import BEHAVIOURS, Role, Study, Sweep
 
 GB = 1e9
 SMALL_BYTES = 1 << 30
-"""Models up to this size need no card."""
+"""Models up to this size need no GPU."""
 HUB_PARAMETERS = 8.0
 """Billions, of a hub name whose size the study does not give."""
 HUB_LAYERS = 32
@@ -52,13 +52,13 @@ def host_megabytes(weights: float) -> int:
     return math.ceil((4 * GB + 3 * weights) / 1e6)
 
 
-def card_megabytes(weights: float, cards: int) -> int:
-    """Megabytes that the model needs on each card, at least."""
-    return math.ceil((4 * GB + 1.2 * weights / cards) / 1e6)
+def gpu_megabytes(weights: float, gpus: int) -> int:
+    """Megabytes that the model needs on each GPU, at least."""
+    return math.ceil((4 * GB + 1.2 * weights / gpus) / 1e6)
 
 
-def cards(weights: float, shared_by: int = 1) -> int:
-    """Cards of a job with the model."""
+def gpus(weights: float, shared_by: int = 1) -> int:
+    """GPUs of a job with the model."""
     return 0 if weights <= SMALL_BYTES else shared_by
 
 
@@ -135,17 +135,17 @@ def study_demands(study: Study) -> Demands:
         sizes = [sum(file.stat().st_size for file in folder.glob("*.safetensors")) for folder in folders.values()]
         parameters = max(sizes) / BYTES[study.pair.dtype] / GB
     weights, served = weight_bytes(parameters, study.pair.dtype), study.rollouts.engine is not None
-    engine_gpus = cards(weights, study.vllm.tensor_parallel if study.vllm else 1)
+    engine_gpus = gpus(weights, study.vllm.tensor_parallel if study.vllm else 1)
     tokens = {name: sweep_tokens(study, sweep, layers) for name, sweep in study.sweeps.items()}
     return Demands(
         memory=host_megabytes(weights),
-        gpus=cards(weights),
+        gpus=gpus(weights),
         engine_gpus=engine_gpus,
         sampling_memory=host_megabytes(0 if served else weights),
         sampling_gpus=0 if served else engine_gpus,
         minutes=minutes(weights, parameters, rollout_tokens(study)),
         sweep_minutes={name: minutes(weights, parameters, number) for name, number in tokens.items()},
-        retries=1 if cards(weights) else None,
+        retries=1 if gpus(weights) else None,
     )
 
 

@@ -106,11 +106,11 @@ class Vllm:
     """How vLLM runs the pair, where it is the engine."""
 
     tensor_parallel: Count = 1
-    """Processes (on GPUs: cards) that share one model."""
+    """Processes that share one model; where there are GPUs, one for each."""
     max_length: int | None = None
     """Tokens of the longest text, prompt included; null takes what the job at hand needs."""
     memory_share: Share = 0.9
-    """Share of a card's memory that vLLM may take."""
+    """Share of a GPU's memory that vLLM may take."""
     compile_rollouts: bool = False
     """Compile the model (and capture CUDA graphs) for the unsteered rollouts. What is steered is never compiled:
     compiled layers skip the hooks."""

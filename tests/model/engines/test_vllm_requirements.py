@@ -58,48 +58,48 @@ def test_an_architecture_that_is_not_served_is_named(
     assert "LlamaForCausalLM" in ARCHITECTURES
 
 
-@pytest.mark.skipif(torch.cuda.is_available(), reason="says what a machine without cards says")
-def test_a_large_model_without_a_card_is_refused(pair_folders: dict[str, str]) -> None:
+@pytest.mark.skipif(torch.cuda.is_available(), reason="says what a machine without GPUs says")
+def test_a_large_model_without_a_gpu_is_refused(pair_folders: dict[str, str]) -> None:
     pair = Pair(**pair_folders, dtype="bfloat16", parameters=8.03)
     with pytest.raises(ModelError, match=r"the pair has 16.1 GB of weights in bfloat16 and this machine has no NVIDIA"):
         check_memory(pair, Vllm())
 
 
-class Card:
+class Gpu:
     total_memory = 24 * 2**30
 
 
 @pytest.fixture
-def one_card(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A machine that says it has one card with 24 GB."""
+def one_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A machine that says it has one GPU with 24 GB."""
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
-    monkeypatch.setattr(torch.cuda, "get_device_properties", lambda _device: Card)
+    monkeypatch.setattr(torch.cuda, "get_device_properties", lambda _device: Gpu)
 
 
-@pytest.mark.usefixtures("one_card")
-def test_a_card_that_is_too_small_is_refused_with_what_is_needed(pair_folders: dict[str, str]) -> None:
+@pytest.mark.usefixtures("one_gpu")
+def test_a_gpu_that_is_too_small_is_refused_with_what_is_needed(pair_folders: dict[str, str]) -> None:
     pair = Pair(**pair_folders, dtype="bfloat16", parameters=32.0)
-    with pytest.raises(ModelError, match=r"needs 80,800 MB on each of 1 cards, 23,192 MB may be taken \(0.9 of a card"):
+    with pytest.raises(ModelError, match=r"needs 80,800 MB on each of 1 GPUs, 23,192 MB may be taken \(0.9 of a GPU"):
         check_memory(pair, Vllm())
     check_memory(Pair(**pair_folders, dtype="bfloat16", parameters=7.6), Vllm())
 
 
-@pytest.mark.usefixtures("one_card")
-def test_a_model_that_fits_no_single_card_is_refused_because_it_is_read_on_one(
+@pytest.mark.usefixtures("one_gpu")
+def test_a_model_that_fits_no_single_gpu_is_refused_because_it_is_read_on_one(
     pair_folders: dict[str, str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 4)
-    with pytest.raises(ModelError, match=r"reads activations on one card and needs 37,600 MB there, 23,192 MB may be"):
+    with pytest.raises(ModelError, match=r"reads activations on one GPU and needs 37,600 MB there, 23,192 MB may be"):
         check_memory(Pair(**pair_folders, dtype="bfloat16", parameters=14.0), Vllm(tensor_parallel=4))
 
 
-@pytest.mark.usefixtures("one_card")
-def test_a_model_that_the_machine_cannot_hold_on_its_way_to_a_card_is_refused(
+@pytest.mark.usefixtures("one_gpu")
+def test_a_model_that_the_machine_cannot_hold_on_its_way_to_a_gpu_is_refused(
     pair_folders: dict[str, str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     limit = memory_limit()
-    monkeypatch.setattr(Card, "total_memory", 10 * limit)
+    monkeypatch.setattr(Gpu, "total_memory", 10 * limit)
     too_many = limit / 2e9  # with what else a process needs, more than there is
     with pytest.raises(ModelError, match=r"engine: the pair needs [0-9,]+ MB of memory, this job may take"):
         check_memory(Pair(**pair_folders, dtype="bfloat16", parameters=too_many), Vllm())
@@ -144,7 +144,7 @@ except Exception as problem:
 """
 
 
-@pytest.mark.skipif(torch.cuda.is_available(), reason="says what a machine without cards says")
+@pytest.mark.skipif(torch.cuda.is_available(), reason="says what a machine without GPUs says")
 def test_too_little_memory_says_how_much_is_needed(pair_folders: dict[str, str]) -> None:
     command = [sys.executable, "-c", LIMITED, pair_folders["base"], pair_folders["reasoning"]]
     done = subprocess.run(command, env=from_source(), capture_output=True, text=True)

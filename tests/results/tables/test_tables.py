@@ -85,8 +85,8 @@ def test_lens_keeps_the_best_tokens_in_order() -> None:
     assert words.filter(pl.col("other_rank_low") < pl.col("other_rank_high")).height == words.height
 
 
-def test_base_zero_compares_the_targets_on_the_same_text() -> None:
-    cells = table("base_zero").filter(pl.col("direction") == "backtracking", pl.col("context") == "keyword")
+def test_log_odds_compares_the_targets_on_the_same_text() -> None:
+    cells = table("log_odds").filter(pl.col("direction") == "backtracking", pl.col("context") == "keyword")
     base, reasoning = (cells.filter(pl.col("target") == t).row(0, named=True) for t in ("base", "reasoning"))
     assert reasoning["more_than_base"] == pytest.approx(reasoning["change"] - base["change"], rel=1e-4)
     assert base["more_than_base"] is None

@@ -12,7 +12,7 @@ from repurpose.model.engines import Engine
 from repurpose.model.engines.pool import PooledEngine
 from repurpose.model.engines.transformers import TransformersEngine
 from repurpose.model.engines.vllm_requirements import check_memory, check_requirements
-from repurpose.model.gpus import lease_cards
+from repurpose.model.gpus import lease_gpus
 from repurpose.model.loading import load_model
 from repurpose.model.tokens import stop_token_ids
 from repurpose.study.settings import EngineName, Pair, Role, Vllm
@@ -44,7 +44,7 @@ def open_engine(
 
     assert options is not None  # every study with this engine has them
     check_requirements(pair, options, max_length)
-    lease_cards(options.tensor_parallel, torch.cuda.device_count())
+    lease_gpus(options.tensor_parallel, torch.cuda.device_count())
     check_memory(pair, options)
     compiled = options.compile_rollouts and not steered
     stop_ids = stop_token_ids(pair, role)

@@ -20,7 +20,7 @@ from transformers import PreTrainedModel
 
 from repurpose.model.engines import Request, Scored
 from repurpose.model.steer import Operation, Positions, Steer
-from repurpose.model.teacher_forcing import Forced, read_logits
+from repurpose.model.teacher_forcing import ForcedRow, read_logits
 
 DOSES = (-1.0, 0.5, 1.0, 2.0)
 """Times the median residual norm at the site."""
@@ -74,7 +74,7 @@ def compare(model: PreTrainedModel, requests: Sequence[Request], scored: Sequenc
     Raises:
         ParityError: naming the first row and token that differ, or the condition that changes nothing.
     """
-    rows = [_forced(request, answer) for request, answer in zip(requests, scored, strict=True)]
+    rows = [_forced_row(request, answer) for request, answer in zip(requests, scored, strict=True)]
     differences, ties, first = [0.0], 0, dict[int, Tensor]()
     for index, read in read_logits(model, rows):
         logprobs = read.logits.log_softmax(-1)
@@ -98,10 +98,10 @@ def compare(model: PreTrainedModel, requests: Sequence[Request], scored: Sequenc
     return Parity(len(rows), len(drawn), len(set(drawn)), ties, max(differences), effect)
 
 
-def _forced(request: Request, answer: Scored) -> Forced:
+def _forced_row(request: Request, answer: Scored) -> ForcedRow:
     prompt = len(request.prompt_ids)
     ids = [*request.prompt_ids, *answer.token_ids[:-1]]
-    return Forced(ids, list(range(prompt - 1, len(ids))), request.steer, request.seed, prompt)
+    return ForcedRow(ids, list(range(prompt - 1, len(ids))), request.steer, request.seed, prompt)
 
 
 def _smallest_effect(requests: Sequence[Request], first: dict[int, Tensor], tolerance: float) -> float:

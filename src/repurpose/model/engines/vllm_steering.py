@@ -1,7 +1,7 @@
 """Steering inside vLLM's worker: hooks on its decoder layers, one plan for each forward pass, counted positions.
 
 Runs in the process that holds the model (with tensor parallelism in each of them: the residual stream is whole on
-every card, so all do the same). Three facts about vLLM 0.32 that this module rests on, and tests hold:
+every GPU, so all do the same). Three facts about vLLM 0.32 that this module rests on, and tests hold:
 
 - A decoder layer returns (hidden, residual), and the residual stream is their SUM. Later kernels write into both, so
   what is steered is a clone of the first; the second is never touched.

@@ -142,10 +142,10 @@ def natural_below_random(claim: Claim, cells: Cells) -> Finding:
 def of_what(claim: Claim, cells: Cells) -> tuple[Claim, str]:
     """Choose what natural backtracking is a share of, and say it.
 
-    Of wrong steps where the truth is known: ablation changes how much is said between steps, too.
+    Of wrong calculations where the truth is known: ablation changes how much is said between calculations, too.
     """
     if cells.rows["after_wrong"].is_not_null().any():
-        return claim, "of wrong steps, by the truth"
+        return claim, "of wrong calculations, by the truth"
     return replace(claim, measure=claim.instead or claim.measure), "of all sentences, by their label"
 
 

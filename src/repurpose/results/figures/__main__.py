@@ -11,7 +11,6 @@ from repurpose.data.command import read_arguments
 from repurpose.data.csv_tables import read_csv
 from repurpose.results.figures import (
     ablation,
-    base_zero,
     baselines,
     coherence,
     confusion,
@@ -19,6 +18,7 @@ from repurpose.results.figures import (
     detection,
     grid,
     lens,
+    log_odds,
     projections,
     rollout,
     two_by_two,
@@ -38,7 +38,7 @@ DRAW: dict[str, Callable[[pl.DataFrame, Context], Figure]] = {
     "layers": grid.draw_layers,
     "cosines": cosines.draw,
     "ablation": ablation.draw,
-    "base_zero": base_zero.draw,
+    "log_odds": log_odds.draw,
     "coherence": coherence.draw,
     "detection": detection.draw,
     "confusion": confusion.draw,

@@ -10,11 +10,11 @@ from repurpose.results.figures.forest import draw_forest, name_axis, order_rows,
 from repurpose.results.figures.style import Context
 
 LABELLED = ("backtracking_share", "backtracking_low", "backtracking_high"), "sentences labelled backtracking (%)"
-AFTER_WRONG = ("after_wrong", "after_wrong_low", "after_wrong_high"), "wrong steps that are backtracked from (%)"
+AFTER_WRONG = ("after_wrong", "after_wrong_low", "after_wrong_high"), "wrong calculations that are backtracked from (%)"
 
 
 def draw(table: pl.DataFrame, context: Context) -> Figure:
-    """Draw natural backtracking (of wrong steps, where the truth is known) and keywords under ablation."""
+    """Draw natural backtracking (of wrong calculations, where the truth is known) and keywords under ablation."""
     natural = AFTER_WRONG if table["after_wrong"].is_not_null().any() else LABELLED
     cells = with_names(style.percent(table, ("share", "low", "high", *natural[0])))
     names = order_rows(cells)

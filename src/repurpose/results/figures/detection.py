@@ -12,14 +12,14 @@ TITLES = {"all": "all tokens before a backtracking", "unhedged": "without hedgin
 
 
 def draw(table: pl.DataFrame, context: Context) -> Figure:
-    """Draw AUROC by tokens since the last step, a panel per choice of tokens."""
+    """Draw AUROC by tokens since the last calculation, a panel per choice of tokens."""
     del context
     overall = (pl.col("since_low") == 0) & pl.col("since_high").is_null()
     figure, axes = panels(2, 2.9, sharey=True)
     for panel, (tokens, title) in zip(axes, TITLES.items(), strict=True):
         _draw_panel(panel, table.filter(~overall, pl.col("tokens") == tokens))
         panel.set_title(title, fontweight="normal")
-        panel.set_xlabel("tokens since the last step ended")
+        panel.set_xlabel("tokens since the last calculation ended")
     axes[0].set_ylabel("AUROC for an open mistake")
     note = "Held-out rollouts, each reader's own direction; tokens of backtracking sentences left out; bars: intervals"
     add_title(figure, "How well a token's projection tells that a mistake is open", note)

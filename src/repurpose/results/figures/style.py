@@ -17,7 +17,7 @@ import polars as pl
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from repurpose.data.files import whole_file
+from repurpose.data.files import atomic_write
 
 WIDTH = 7.0
 """Inches; the text stays readable when the page scales it to a column."""
@@ -180,7 +180,7 @@ def empty_figure(message: str) -> Figure:
 
 def save_figure(figure: Figure, svg: Path | str, png: Path | str) -> None:
     """Write both files whole; equal tables give equal bytes."""
-    with whole_file(svg) as temporary:
+    with atomic_write(svg) as temporary:
         figure.savefig(temporary, format="svg", metadata={"Date": None, "Creator": None})
-    with whole_file(png) as temporary:
+    with atomic_write(png) as temporary:
         figure.savefig(temporary, format="png", dpi=200, metadata={"Software": None})

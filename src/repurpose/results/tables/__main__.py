@@ -26,7 +26,7 @@ MAKERS: dict[str, Callable[[StudyData], pl.DataFrame]] = {
     "layers": steering.make_layers,
     "cosines": directions.make_cosines,
     "ablation": steering.make_ablation,
-    "base_zero": directions.make_base_zero,
+    "log_odds": directions.make_log_odds,
     "coherence": steering.make_coherence,
     "detection": reading.make_detection,
     "keyword_rule": steering.make_keyword_rule,

@@ -31,8 +31,8 @@ CONDITION = ("target", "direction", "kind", "reader", "layer", "window_start", "
 RATIOS: Mapping[str, tuple[str, str]] = {
     "share": ("keyword_words", "words"),
     "backtracking_share": ("backtracking_sentences", "sentences"),
-    "after_wrong": ("wrong_steps_backtracked", "wrong_steps"),
-    "after_right": ("right_steps_backtracked", "right_steps"),
+    "after_wrong": ("wrong_calculations_backtracked", "wrong_calculations"),
+    "after_right": ("right_calculations_backtracked", "right_calculations"),
     "keyword_precision": ("keyword_backtracking_sentences", "keyword_sentences"),
     "keyword_recall": ("keyword_backtracking_sentences", "backtracking_sentences"),
 }
@@ -65,7 +65,7 @@ EFFECT_COLUMNS: dict[str, Any] = {
     **dict.fromkeys(MEANS, pl.Float64),
 }
 """An effects table: the keyword share with its interval, its change from unsteered, coherence beside it.
-`after_wrong` and `after_right`: share of wrong and of right steps that are backtracked from, where that is known."""
+`after_wrong` and `after_right`: share of wrong and of right calculations that are backtracked from, where known."""
 
 
 @dataclass(frozen=True)

@@ -120,7 +120,7 @@ def _range_of_others(lens: pl.DataFrame) -> pl.DataFrame:
     )
 
 
-def make_base_zero(data: StudyData) -> pl.DataFrame:
+def make_log_odds(data: StudyData) -> pl.DataFrame:
     """The base model's zero, deconfounded: change of log-odds on the same prefixes, by target and direction.
 
     `more_than_base` is a reasoning-target row's change minus that of the base target on the same prefixes.

@@ -21,7 +21,7 @@ LEAD, TAIL = 55, 30
 OFFSETS = range(-24, 9)
 """Tokens around a sentence's start in the profile of projections."""
 BINS = ((0, 3), (4, 7), (8, 12), (13, 19), (20, 10**6))
-"""Tokens since the end of the last step."""
+"""Tokens since the end of the last calculation."""
 
 ROLLOUT_COLUMNS: dict[str, Any] = {
     "example": pl.Int64,
@@ -197,14 +197,14 @@ def estimate_top_precision(
 
 
 def make_detection(data: StudyData) -> pl.DataFrame:
-    """AUROC of the projection for an open mistake, by tokens since the last step's end.
+    """AUROC of the projection for an open mistake, by tokens since the last calculation's end.
 
     Tokens of the backtracking sentences themselves are left out: there the mistake has already been named.
     `tokens` is `all`, or `unhedged`: without uncertainty-estimation sentences, likelier after mistakes.
     """
     known = data.projections.filter(
-        pl.col("correct_step").is_not_null(),
-        pl.col("since_step") >= 0,
+        pl.col("correct_calculation").is_not_null(),
+        pl.col("since_calculation") >= 0,
         pl.col("label") != data.behaviour,  # null, and so left out, where no sentence of the thinking is
     )
     kinds = {"all": pl.lit(True), "unhedged": pl.col("label") != "uncertainty-estimation"}
@@ -222,8 +222,8 @@ def make_detection(data: StudyData) -> pl.DataFrame:
 
 
 def _detect(kept: pl.DataFrame, low: int, high: int, resampling: Resampling) -> dict[str, Any]:
-    tokens = kept.filter(pl.col("since_step").is_between(low, high))
-    mistake = (~tokens["correct_step"]).to_numpy()
+    tokens = kept.filter(pl.col("since_calculation").is_between(low, high))
+    mistake = (~tokens["correct_calculation"]).to_numpy()
     scores, prompt = tokens["projection"].to_numpy(), resampling.numbers(tokens)
     return {
         "since_low": low,
