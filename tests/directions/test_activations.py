@@ -17,7 +17,7 @@ from repurpose.directions.activations import asked_layers, main
 from repurpose.directions.store import read_layer
 from repurpose.model.loading import ModelError
 from repurpose.model.tokens import check_same_ids
-from repurpose.rollouts.sampling import write_rollouts
+from repurpose.rollouts.sampling import sample_rollouts
 from repurpose.study.settings import canonical_json
 
 Row = dict[str, Any]
@@ -42,7 +42,7 @@ def label_everything(rollouts: list[Row]) -> list[Row]:
 
 @pytest.fixture
 def shard(tmp_path: Path, make_step: StepMaker, prompt_rows: list[Row]) -> tuple[list[Row], list[Row], list[str]]:
-    rollouts = write_rollouts(make_step("rollouts.sampling", shard=0), prompt_rows, tmp_path / "r")
+    rollouts = sample_rollouts(make_step("rollouts.sampling", shard=0), prompt_rows, tmp_path / "r")
     sentences = label_everything(rollouts)
     write_table(tmp_path / "r.parquet", rollouts, ROLLOUTS, {})
     write_table(tmp_path / "s.parquet", sentences, SENTENCES, {})

@@ -11,7 +11,6 @@ from typing import Any
 
 import numpy as np
 import polars as pl
-import pyarrow as pa
 import pytest
 from tests.tiny import BLANK, SELECTED, StepMaker
 
@@ -153,8 +152,8 @@ def write_inputs(folder: Path, sites: list[Site], reverse: bool = False) -> list
     arguments = []
     for reader, site in zip(("base", "reasoning"), sites, strict=True):
         order = slice(None, None, -1) if reverse and reader == "base" else slice(None)
-        table = pa.Table.from_pylist([{**key, "window_start": START} for key in keys[order]])
-        write_activations(folder / f"{reader}.parquet", table, [LAYER], site.vectors[order][None], {})
+        rows = [{**key, "window_start": START} for key in keys[order]]
+        write_activations(folder / f"{reader}.parquet", rows, [LAYER], site.vectors[order][None], {})
         arguments += [f"--{reader}", str(folder / f"{reader}.parquet")]
     sentences = pl.DataFrame(keys).with_columns(
         split=pl.lit("train"), status=pl.lit("ok"), label=pl.Series(sites[0].labels),

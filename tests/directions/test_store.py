@@ -3,7 +3,6 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
-import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
@@ -19,7 +18,7 @@ LAYERS = [1, 4]
 
 def write(path: Path, dtype: str = "float32", layers: list[int] = LAYERS) -> np.ndarray:
     vectors = np.random.default_rng(0).standard_normal((len(layers), len(KEY_ROWS), 6)).astype(dtype)
-    store.write_activations(path, pa.Table.from_pylist(KEY_ROWS), layers, vectors, {"study": "small"})
+    store.write_activations(path, KEY_ROWS, layers, vectors, {"study": "small"})
     return vectors
 
 
@@ -49,18 +48,15 @@ def test_columns_beyond_a_binary_array_are_chunked(tmp_path: Path, monkeypatch: 
 
 
 def test_a_shard_without_windows_is_still_a_table(tmp_path: Path) -> None:
-    empty = pa.Table.from_pylist(KEY_ROWS).slice(0, 0)
     with store.spool(tmp_path, 2, 0, 6, "float32") as vectors:
-        store.write_activations(tmp_path / "a.parquet", empty, LAYERS, vectors, {})
+        store.write_activations(tmp_path / "a.parquet", [], LAYERS, vectors, {})
     keys, found = store.read_layer(tmp_path / "a.parquet", 4)
     assert len(keys) == 0 and found.shape == (0, 6)
 
 
 def test_nothing_is_left_of_a_write_that_failed(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="zip"):
-        store.write_activations(
-            tmp_path / "a.parquet", pa.Table.from_pylist(KEY_ROWS), [1], np.zeros((2, 10, 6), np.float32), {}
-        )
+        store.write_activations(tmp_path / "a.parquet", KEY_ROWS, [1], np.zeros((2, 10, 6), np.float32), {})
     assert list(tmp_path.iterdir()) == []
 
 

@@ -8,7 +8,6 @@ from typing import Any
 
 import numpy as np
 import polars as pl
-import pyarrow as pa
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -173,7 +172,7 @@ def write_shards(folder: Path, change: Any = None) -> tuple[pl.DataFrame, list[s
         quantiles = {str(layer): np.linspace(layer + 1, layer + 3, 1001).tolist() for layer in LAYERS}
         notes = {"residual_quantiles": quantiles, "generated_tokens": 50, "dropped_windows": {}}
         paths.append(str(folder / f"{shard}.parquet"))
-        write_activations(paths[-1], pa.Table.from_pylist(keys), LAYERS, vectors, notes)
+        write_activations(paths[-1], keys, LAYERS, vectors, notes)
         frames.append(pl.DataFrame(rows))
     return pl.concat(frames), paths
 

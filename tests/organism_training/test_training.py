@@ -114,7 +114,12 @@ def test_what_a_study_finds_of_another_seed_stands_in_the_card(tmp_path: Path) -
         facts = {**json.loads((SHIPPED / "abilities.json").read_text()), "seed": seed}
         (tmp_path / name / "abilities.json").write_text(json.dumps(facts))
         claims = {"part": ["1a"], "text": ["It rises."], "estimate": [0.021 + seed], "low": [0.01], "high": [0.03]}
-        rest = {"unit": ["share"], "threshold": [0.0], "verdict": ["supported"], "rule": ["interval above 0"]}
+        rest = {
+            "unit": ["difference of shares"],
+            "threshold": [0.0],
+            "verdict": ["supported"],
+            "rule": ["interval above 0"],
+        }
         write_text(tmp_path / name / "results/claims.csv", to_csv(pl.DataFrame({**claims, **rest})))
         assert record(tmp_path / name, tmp_path / name / "results", tmp_path / "shipped").stem == str(seed)
     card = (tmp_path / "shipped/MODEL_CARD.md").read_text()

@@ -15,7 +15,7 @@ from repurpose.model.engines import Generated, choice
 from repurpose.model.loading import ModelError, device_name, model_digest
 from repurpose.model.token_ends import token_texts
 from repurpose.model.tokens import prompt_token_ids
-from repurpose.rollouts.sampling import main, shard_of, write_rollouts
+from repurpose.rollouts.sampling import main, sample_rollouts, shard_of
 from repurpose.study.settings import canonical_json
 
 Row = dict[str, Any]
@@ -49,7 +49,7 @@ def test_rows_hold_ids_and_their_text(
     tmp_path: Path, make_step: StepMaker, prompt_rows: list[Row], tokenizer: PreTrainedTokenizerFast
 ) -> None:
     step = make_step("rollouts.sampling", sections={"rollouts": {"samples": 2}}, shard=0)
-    rows = write_rollouts(step, prompt_rows, tmp_path / "0.parquet")
+    rows = sample_rollouts(step, prompt_rows, tmp_path / "0.parquet")
     assert len(rows) == 2 * len(prompt_rows) and set(rows[0]) == set(ROLLOUTS.names)
     for row in rows:
         assert tokenizer.decode(row["token_ids"]) == row["text"]
@@ -62,9 +62,9 @@ def test_rows_hold_ids_and_their_text(
 
 
 def test_shards_and_batches_change_no_rollout(tmp_path: Path, make_step: StepMaker, prompt_rows: list[Row]) -> None:
-    whole = write_rollouts(make_step("rollouts.sampling", shard=0), prompt_rows, tmp_path / "a")
+    whole = sample_rollouts(make_step("rollouts.sampling", shard=0), prompt_rows, tmp_path / "a")
     one_by_one = make_step("rollouts.sampling", sections={"rollouts": {"batch_size": 1}}, shard=0)
-    part = write_rollouts(one_by_one, prompt_rows[3:], tmp_path / "b")
+    part = sample_rollouts(one_by_one, prompt_rows[3:], tmp_path / "b")
     assert part == whole[3:]
 
 
@@ -72,7 +72,7 @@ def test_a_killed_run_goes_on_where_it_was(
     tmp_path: Path, make_step: StepMaker, prompt_rows: list[Row], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     step = make_step("rollouts.sampling", shard=0)
-    undisturbed = write_rollouts(step, prompt_rows, tmp_path / "undisturbed")
+    undisturbed = sample_rollouts(step, prompt_rows, tmp_path / "undisturbed")
     journal = journal_path(tmp_path / "undisturbed").read_bytes()
     lines = journal.splitlines(keepends=True)
     journal_path(tmp_path / "killed").write_bytes(b"".join(lines[:5]) + lines[5][:-9])
@@ -85,7 +85,7 @@ def test_a_killed_run_goes_on_where_it_was(
             return list(super().generate(requests, *rest))
 
     monkeypatch.setattr(choice, "TransformersEngine", Counting)
-    assert write_rollouts(step, prompt_rows, tmp_path / "killed") == undisturbed
+    assert sample_rollouts(step, prompt_rows, tmp_path / "killed") == undisturbed
     assert asked == [len(prompt_rows) - 5]
 
 
@@ -101,9 +101,9 @@ def test_a_journal_of_other_settings_is_not_used(
     tmp_path: Path, make_step: StepMaker, prompt_rows: list[Row], change: dict[str, Any]
 ) -> None:
     output = tmp_path / "0.parquet"
-    write_rollouts(make_step("rollouts.sampling", shard=0, code="this"), prompt_rows[:2], output)
+    sample_rollouts(make_step("rollouts.sampling", shard=0, code="this"), prompt_rows[:2], output)
     changed = make_step("rollouts.sampling", shard=0, **{"code": "this", **change})
-    assert write_rollouts(changed, prompt_rows[:2], output) == write_rollouts(
+    assert sample_rollouts(changed, prompt_rows[:2], output) == sample_rollouts(
         changed, prompt_rows[:2], tmp_path / "fresh.parquet"
     )
     assert len(journal_path(output).read_text().splitlines()) == 4

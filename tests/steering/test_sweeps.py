@@ -17,7 +17,7 @@ from repurpose.data.journal import journal_path
 from repurpose.data.schemas import PROMPTS, SWEEPS
 from repurpose.data.selected import write_selected
 from repurpose.directions.unit_directions import Directions, read_pair_directions
-from repurpose.rollouts.sampling import write_rollouts
+from repurpose.rollouts.sampling import sample_rollouts
 from repurpose.steering import sweeps
 from repurpose.steering.conditions import choose_prompts, list_conditions
 from repurpose.steering.sweeps import main, run_sweep
@@ -78,7 +78,7 @@ def test_conditions_are_paired_by_seed(
 def test_unsteered_rows_are_the_rollouts(
     tmp_path: Path, make_step: StepMaker, prompt_rows: list[Row], directions: Directions
 ) -> None:
-    rollouts = write_rollouts(make_step("rollouts.sampling", shard=0), prompt_rows, tmp_path / "r")
+    rollouts = sample_rollouts(make_step("rollouts.sampling", shard=0), prompt_rows, tmp_path / "r")
     texts = {row["prompt_id"]: row["token_ids"] for row in rollouts}
     step = sweep_step(make_step, {**GRID, "max_new_tokens": 12, "layers": [1]})
     unsteered = [r for r in run(step, prompt_rows, directions, tmp_path / "s") if r["direction"] == "none"]

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import re
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -122,6 +125,16 @@ def test_values_merged_from_several_files_extend_what_one_of_them_names(default:
     write(more, {"extends": "config.yaml"})
     with pytest.raises(SettingsError, match=r"^extends: .*mine.yaml and .*more.yaml both say it"):
         resolve_extends(values, [mine, more])
+
+
+@pytest.mark.workflow
+def test_snakemake_reads_what_a_study_extends_and_the_command_line_over_it(tmp_path: Path) -> None:
+    extends = os.path.relpath(ROOT / "config.yaml", tmp_path)
+    write(tmp_path / "mine.yaml", {"extends": extends, "study": "mine", "seed": 4, "statistics": {"bootstrap": 9}})
+    command = [sys.executable, "-m", "snakemake", "-n", "-p", "-s", ROOT / "Snakefile", "--configfile", "mine.yaml"]
+    done = subprocess.run([*command, "--config", "seed=5"], cwd=tmp_path, capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert '"seed":5' in done.stdout and '"seed":4' not in done.stdout and '"bootstrap":9' in done.stdout
 
 
 def test_the_schema_file_is_that_of_the_typed_settings() -> None:

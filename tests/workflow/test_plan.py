@@ -254,6 +254,7 @@ CODE = {
     "data/provenance.py": (),
     "data/schemas.py": (),
     "data/selected.py:write_selected": ("select_site", "make_tables"),
+    "data/categories.py:deal": ("make_prompts",),
     "data/statistics.py": (),
     "data/statistics.py:estimate_auroc": ("make_tables",),
     "data/statistics.py:interval": ("compare_readers", "make_tables", "draw_figure"),
@@ -276,8 +277,11 @@ CODE = {
     "directions/unit_directions.py": ("steer_to_select", "steer", "measure_log_odds", "apply_lens", "project_tokens"),
     "steering/selection.py": ("select_site", "make_tables"),
     "steering/check_parity.py": (),
-    "results/claims/__main__.py": ("judge_claims", "write_report"),
+    "results/names.py": ("make_tables", "judge_claims", "write_report"),
+    "results/claims/rules.py": ("judge_claims", "write_report"),
+    "results/claims/claims.yaml": ("judge_claims", "write_report"),
     "results/figures/lens.py": ("draw_figure",),
+    "results/report/report.html.jinja": ("write_report",),
     "results/report/style.css": ("write_report",),
 }
 """Which rules a change in a file, or in one function of it, replans first in the default study, which labels with the
@@ -299,7 +303,8 @@ the code that does."""
 def with_edit(package: Path, name: str) -> tuple[Path, str]:
     """A file, and its text with a line more: another function of a name after the colon, or what is but code."""
     path, _, function = name.partition(":")
-    line = "/* edited */" if path.endswith(".css") else f"def {function}(): pass" if function else "EDITED = 1"
+    data = {".css": "/* edited */", ".yaml": "edited: true", ".jinja": "edited"}
+    line = f"def {function}(): pass" if function else data.get(Path(path).suffix, "EDITED = 1")
     return package / path, f"{(package / path).read_text()}\n\n{line}\n"
 
 

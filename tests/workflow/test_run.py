@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 import yaml
-from copied_project import ROOT, Project, copy_project, write_model
+from copied_project import Project, copy_project, write_model
 
 pytestmark = pytest.mark.workflow
 
@@ -184,19 +184,6 @@ def test_parsing_imports_nothing_heavy(project: Project, tmp_path: Path) -> None
         (tmp_path / f"{name}.py").write_text(f"raise SystemExit('{name} was imported')\n")
     project.environment["PYTHONPATH"] = str(tmp_path)
     assert "make_prompts" in project.run("-n", "--cores", "1")
-
-
-def test_lint_is_clean(project: Project) -> None:
-    assert "good condition" in project.run("--lint")
-
-
-def test_snakefmt_is_clean() -> None:
-    subprocess.run(
-        [sys.executable, "-m", "snakefmt.snakefmt", "--check", "Snakefile", "workflow"],
-        cwd=ROOT,
-        check=True,
-        capture_output=True,
-    )
 
 
 def test_what_each_model_took_is_kept(finished: Project) -> None:

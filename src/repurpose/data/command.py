@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Sequence
+from typing import Any
 
 
 def read_arguments(
-    description: str,
+    description: str | None,
     one: Sequence[str] = (),
     many: Sequence[str] = (),
     optional: Sequence[str] = (),
@@ -24,15 +25,16 @@ def read_arguments(
         maybe: names of inputs that are lists of paths that may be empty.
         outputs: whether there are several outputs.
     """
-    parser = argparse.ArgumentParser(description=description.split("\n", 1)[0])
+    parser = argparse.ArgumentParser(description=(description or "").split("\n", 1)[0])
     parser.add_argument("--settings", required=True, help="the step's settings as JSON")
-    for name in one:
-        parser.add_argument(f"--{name}", required=True)
-    for name in many:
-        parser.add_argument(f"--{name}", required=True, nargs="+")
-    for name in optional:
-        parser.add_argument(f"--{name}")
-    for name in maybe:
-        parser.add_argument(f"--{name}", nargs="*", default=[])
+    kinds: tuple[tuple[Sequence[str], dict[str, Any]], ...] = (
+        (one, {"required": True}),
+        (many, {"required": True, "nargs": "+"}),
+        (optional, {}),
+        (maybe, {"nargs": "*", "default": []}),
+    )
+    for names, options in kinds:
+        for name in names:
+            parser.add_argument(f"--{name}", **options)
     parser.add_argument("--output", required=True, nargs="+" if outputs else None)
     return parser.parse_args()

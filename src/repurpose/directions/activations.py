@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import pyarrow as pa
 from tqdm import tqdm
 
 from repurpose.data.command import read_arguments
@@ -44,13 +43,7 @@ def read_shard(settings: StepSettings, rollouts: Sequence[Row], sentences: Seque
             residual_quantiles={str(layer): row.tolist() for layer, row in zip(layers, norms, strict=True)},
             generated_tokens=sum(len(s.ids) - s.prompt for s in sequences),
         )
-        table = pa.Table.from_pylist(keys, schema=KEY_SCHEMA)
-        write_activations(output, table, layers, vectors, notes)
-
-
-KEY_SCHEMA = pa.schema(
-    {"prompt_id": pa.string(), "sample": pa.int64(), "sentence": pa.int64(), "window_start": pa.int64()}
-)
+        write_activations(output, keys, layers, vectors, notes)
 
 
 def _check_sentences(sentences: Sequence[Row], rollouts: dict[tuple[str, int], Any]) -> None:
@@ -72,7 +65,7 @@ def asked_layers(asked: tuple[int, ...] | str, count: int) -> list[int]:
 
 
 def main() -> None:
-    arguments = read_arguments(__doc__ or "", one=["rollouts", "sentences"])
+    arguments = read_arguments(__doc__, one=["rollouts", "sentences"])
     with one_line_errors("directions.activations"):
         settings = StepSettings("directions.activations", arguments.settings)
         rollouts = read_table(arguments.rollouts).to_dicts()

@@ -219,7 +219,7 @@ def make_cosines(
 
 
 def main() -> None:
-    arguments = read_arguments(__doc__ or "", one=["selection"], many=["labels", "base", "reasoning"])
+    arguments = read_arguments(__doc__, one=["selection"], many=["labels", "base", "reasoning"])
     with one_line_errors("directions.cosines"):
         settings = StepSettings("directions.cosines", arguments.settings)
         selected = read_selected(arguments.selection)

@@ -19,6 +19,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
+from torch.nn.utils.rnn import pad_sequence
 from transformers import PreTrainedModel
 
 from repurpose.model.batches import batches_by_tokens
@@ -106,49 +107,43 @@ def read_windows(
         Quantiles (layers, QUANTILES) of the L2 norms of single generated tokens.
     """
     norms: dict[int, list[Tensor]] = {layer: [] for layer in layers}
+    places = {layer: place for place, layer in enumerate(layers)}
     by_rollout = np.argsort(windows.rollout, kind="stable")
     bounds = np.searchsorted(windows.rollout[by_rollout], np.arange(len(sequences) + 1))
-    for batch in batches_by_tokens([len(s.ids) for s in sequences], batch_tokens):
-        chosen = [by_rollout[bounds[i] : bounds[i + 1]] for i in batch]
-        slots = np.concatenate(chosen)
-        rows = torch.from_numpy(np.repeat(np.arange(len(batch)), [len(c) for c in chosen]))
-        at = torch.from_numpy(windows.position[slots])
+
+    def read_batch(batch: list[int]) -> None:
+        slots = [by_rollout[bounds[i] : bounds[i + 1]] for i in batch]
+        chosen, counts = np.concatenate(slots), [len(own) for own in slots]
+        rows = torch.from_numpy(np.repeat(np.arange(len(batch)), counts))
+        positions = torch.from_numpy(windows.position[chosen])
         ids, generated = _pad([sequences[i] for i in batch])
 
-        def on_layer(
-            layer: int,
-            hidden: Tensor,
-            rows: Tensor = rows,
-            at: Tensor = at,
-            slots: Any = slots,
-            generated: Tensor = generated,
-        ) -> None:
+        def on_layer(layer: int, hidden: Tensor) -> None:
             norms[layer].append(hidden[generated.to(hidden.device)].float().norm(dim=-1).cpu())
-            means = window_means(hidden, rows.to(hidden.device), at.to(hidden.device), windows.length)
-            out[list(layers).index(layer), slots] = means.cpu().numpy()
+            means = window_means(hidden, rows.to(hidden.device), positions.to(hidden.device), windows.length)
+            out[places[layer], chosen] = means.cpu().numpy()
 
         read_layers(model, layers, on_layer, input_ids=ids.to(model.device))
+
+    for batch in batches_by_tokens([len(s.ids) for s in sequences], batch_tokens):
+        read_batch(batch)
         progress(sum(len(sequences[i].ids) for i in batch))
     return np.stack([_quantiles(norms[layer]) for layer in layers])
 
 
 def _pad(sequences: Sequence[TokenSequence]) -> tuple[Tensor, Tensor]:
     """Ids (b, s), padded on the right, and where the generated ones are (b, s)."""
-    width = max(len(s.ids) for s in sequences)
-    ids = torch.zeros(len(sequences), width, dtype=torch.int64)
-    generated = torch.zeros(len(sequences), width, dtype=torch.bool)
-    for row, sequence in enumerate(sequences):
-        ids[row, : len(sequence.ids)] = torch.tensor(sequence.ids)
-        generated[row, sequence.prompt : len(sequence.ids)] = True
-    return ids, generated
+    ids = pad_sequence([torch.tensor(s.ids) for s in sequences], batch_first=True)
+    starts, ends = (torch.tensor(n)[:, None] for n in zip(*((s.prompt, len(s.ids)) for s in sequences), strict=True))
+    positions = torch.arange(ids.shape[1])
+    return ids, (positions >= starts) & (positions < ends)
 
 
 def window_means(hidden: Tensor, rows: Tensor, positions: Tensor, length: int) -> Tensor:
-    """Mean (w, d) in float32 of `length` consecutive positions of hidden (b, s, d), from each (row,
-    position)."""
+    """Mean (w, d) in float32 of `length` consecutive positions of hidden (b, s, d), from each (row, position)."""
     total = torch.zeros(len(rows), hidden.shape[-1], dtype=torch.float32, device=hidden.device)
-    for step in range(length):
-        total += hidden[rows, positions + step]
+    for offset in range(length):
+        total += hidden[rows, positions + offset]
     return total / length
 
 

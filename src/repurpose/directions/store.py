@@ -43,18 +43,23 @@ def spool(folder: Path, layers: int, rows: int, width: int, dtype: DTypeLike) ->
 
 
 def write_activations(
-    path: Path | str, keys: pa.Table, layers: Sequence[int], vectors: NDArray[Any], notes: Mapping[str, Any]
+    path: Path | str,
+    keys: list[dict[str, Any]],
+    layers: Sequence[int],
+    vectors: NDArray[Any],
+    notes: Mapping[str, Any],
 ) -> None:
     """Write vectors (layers, rows, width) with their keys, a row group for each layer.
 
     Args:
         path: the file.
-        keys: columns `KEYS`, a row for each row of `vectors`.
+        keys: the columns `KEYS`, a row for each row of `vectors`.
         layers: number of each layer, ascending.
         vectors: (layers, rows, width).
         notes: what the file says of itself, from `tables.provenance`.
     """
     stored = {**notes, "width": vectors.shape[2], "dtype": str(vectors.dtype), "layers": list(layers)}
+    rows = pa.Table.from_pylist(keys, pa.schema([ACTIVATIONS.field(name) for name in KEYS]))
     schema = ACTIVATIONS.with_metadata({METADATA_KEY: json.dumps(stored, sort_keys=True)})
     with (
         whole_file(path) as temporary,
@@ -67,9 +72,9 @@ def write_activations(
         ) as writer,
     ):
         for layer, matrix in zip(layers, vectors, strict=True):
-            group = keys.append_column("layer", pa.array(np.full(len(keys), layer)))
+            group = rows.append_column("layer", pa.array(np.full(len(rows), layer)))
             group = group.append_column("vector", _pack(matrix)).select(ACTIVATIONS.names).cast(schema)
-            writer.write_table(group, row_group_size=max(1, len(keys)))
+            writer.write_table(group, row_group_size=max(1, len(rows)))
 
 
 def _pack(matrix: NDArray[Any]) -> pa.ChunkedArray:

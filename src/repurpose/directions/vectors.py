@@ -231,7 +231,7 @@ def missing_vectors(rows: Sequence[Row], window_starts: Sequence[int]) -> dict[s
 
 
 def main() -> None:
-    arguments = read_arguments(__doc__ or "", many=["labels", "activations"])
+    arguments = read_arguments(__doc__, many=["labels", "activations"])
     with one_line_errors("directions.vectors"):
         settings = StepSettings("directions.vectors", arguments.settings)
         rows, notes = make_vectors(settings, read_table(arguments.labels), arguments.activations)

@@ -88,8 +88,24 @@ def run_vllm(pair: Pair, role: Role, requests: Sequence[Request], tokens: int, o
         return engine.generate_scored(requests, Sampling(0.0, tokens))
 
 
+def run_apart(pair: Pair, role: Role, requests: Sequence[Request], options: Vllm) -> list[Scored]:
+    """`run_vllm` in a process of its own.
+
+    Raises:
+        ModelError: where that process was killed.
+    """
+    with ProcessPoolExecutor(1, get_context("spawn"), leave_with, (os.getpid(),)) as other:
+        try:
+            return other.submit(run_vllm, pair, role, requests, options.parity_tokens, options).result()
+        except BrokenProcessPool as problem:
+            raise ModelError(
+                "vLLM's process ended without a word, as one does that takes more memory than there is; give the "
+                "job more, or lower vllm.parity_prompts"
+            ) from problem
+
+
 def main() -> None:
-    arguments = read_arguments(__doc__ or "", one=["prompts"], many=["vectors"])
+    arguments = read_arguments(__doc__, one=["prompts"], many=["vectors"])
     with one_line_errors("steering.check_parity"):
         settings = StepSettings("steering.check_parity", arguments.settings)
         role, options = settings.target, settings.vllm or Vllm()
@@ -98,14 +114,7 @@ def main() -> None:
             settings, read_table(arguments.prompts).to_dicts(), read_pair_directions(arguments.vectors)
         )
         pair = gate_pair(settings.pair, options)
-        with ProcessPoolExecutor(1, get_context("spawn"), leave_with, (os.getpid(),)) as other:
-            try:
-                scored = other.submit(run_vllm, pair, role, requests, options.parity_tokens, options).result()
-            except BrokenProcessPool as problem:
-                raise ModelError(
-                    "vLLM's process ended without a word, as one does that takes more memory than there is; give the "
-                    "job more, or lower vllm.parity_prompts"
-                ) from problem
+        scored = run_apart(pair, role, requests, options)
         tolerance = options.parity_tolerance or TOLERANCES[pair.dtype]
         found = compare(load_model(pair, role), requests, scored, tolerance)
         said = {"target": role, "dtype": pair.dtype, "tolerance": tolerance, **asdict(found)}

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, cast
 
 from repurpose.data.categories import by_category, deal
 from repurpose.data.selected import Selected
 from repurpose.directions.unit_directions import Directions
-from repurpose.model.steer import Operation, Steer
+from repurpose.model.steer import Operation, Positions, Steer
 from repurpose.study.conditions import UNSTEERED, Condition, VectorKey, expand, grid
 from repurpose.study.settings import TOKEN_CONTROLS, SettingsError, StepSettings, Sweep
 
@@ -22,14 +22,13 @@ def make_steer(condition: Condition, directions: Directions) -> Steer | None:
     assert condition.layer is not None and condition.reader is not None and condition.window_start is not None
     token_control = condition.direction in TOKEN_CONTROLS
     key = VectorKey(condition.direction, condition.reader, condition.layer, condition.window_start)
-    operation: Operation = condition.direction if token_control else condition.operation  # type: ignore[assignment]
     return Steer(
         condition=condition.label,
-        operation=operation,
+        operation=cast(Operation, condition.direction if token_control else condition.operation),
         layer=condition.layer,
         magnitude=condition.magnitude or 0.0,
         direction=None if token_control else directions.unit(key),
-        positions=condition.positions,  # type: ignore[arg-type]
+        positions=cast(Positions, condition.positions),
     )
 
 

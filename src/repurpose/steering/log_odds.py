@@ -1,4 +1,4 @@
-"""The base model's zero, deconfounded: what steering does to log-odds where every model reads the same text.
+"""Log-odds: what steering does to them where every model reads the same text.
 
 A base model that never writes "Wait" in its own samples may still have been moved. So both targets are steered on the
 reasoning model's held-out rollouts, token by token, and the change is read in the log-odds of a keyword at the

@@ -64,11 +64,11 @@ def choose_cell(rows: pl.DataFrame, rules: Selection, behaviour: str, window_len
         unsteered_share=reference["share"],
         unsteered_backtracking_share=reference["backtracking_share"],
         unsteered_distinct_2=reference["distinct_2"],
-        rule=word_rule(rules, allowed.height, cells.height),
+        rule=describe_rule(rules, allowed.height, cells.height),
     )
 
 
-def word_rule(rules: Selection, allowed: int, cells: int) -> str:
+def describe_rule(rules: Selection, allowed: int, cells: int) -> str:
     """Say how the cell was chosen."""
     metric = rules.metric.replace("_", " ")
     return (

@@ -6,7 +6,6 @@ kept in a journal beside the output, so a magnitude that is added later computes
 
 from __future__ import annotations
 
-import hashlib
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -17,16 +16,14 @@ from transformers import PreTrainedTokenizerBase
 
 from repurpose.data.command import read_arguments
 from repurpose.data.files import read_table, write_table
-from repurpose.data.journal import Journal, journal_path, record_key
 from repurpose.data.provenance import provenance
 from repurpose.data.schemas import SWEEPS
 from repurpose.data.selected import read_selected
 from repurpose.directions.unit_directions import Directions, read_pair_directions
 from repurpose.model.engines import Generated, Request, Sampling, row_seed
 from repurpose.model.loading import made_with
-from repurpose.model.steer import Steer
-from repurpose.model.tokens import check_same_ids, load_tokenizer, prompt_token_ids
-from repurpose.rollouts.sampling import generate_missing, made_by
+from repurpose.model.tokens import check_same_ids, decode, load_tokenizer, prompt_token_ids
+from repurpose.rollouts.generation import generate_rows
 from repurpose.steering.conditions import choose_prompts, list_conditions, make_steer
 from repurpose.study.conditions import Condition
 from repurpose.study.errors import one_line_errors
@@ -49,12 +46,9 @@ def run_sweep(
     cells = [(c, row, sample) for c in conditions for row in chosen for sample in range(sweep.samples)]
     requests = make_requests(cells, directions, tokenizer, settings.seed)
     sampling = Sampling(sweep.temperature, sweep.max_new_tokens, sweep.top_p, sweep.top_k)
-    keys = request_keys(made_by(settings, target, sampling), requests)
-    with Journal(journal_path(output)) as journal:
-        generate_missing(journal, keys, requests, sampling, settings, target, sweep.batch_size)
-        outcomes = [Generated(**journal[key]) for key in keys]
+    outcomes = generate_rows(settings, target, requests, sampling, sweep.batch_size, output)
     return [
-        sweep_row(name, target, cell, request, done, str(tokenizer.decode(done.token_ids)))
+        sweep_row(name, target, cell, request, done, decode(tokenizer, done.token_ids))
         for cell, request, done in zip(cells, requests, outcomes, strict=True)
     ]
 
@@ -82,23 +76,6 @@ def make_requests(
     ]
 
 
-def request_keys(maker: Sequence[Any], requests: Sequence[Request]) -> list[str]:
-    """Journal keys: everything that decides a row's tokens, the bytes of its direction included."""
-    plans: dict[int, Any] = {}
-    for request in requests:
-        plans.setdefault(id(request.steer), _plan(request.steer))
-    return [record_key(maker, r.prompt_ids, r.seed, plans[id(r.steer)]) for r in requests]
-
-
-def _plan(steer: Steer | None) -> Any:
-    if steer is None:
-        return None
-    direction = b"" if steer.direction is None else steer.direction.tobytes()
-    digest = hashlib.blake2b(direction, digest_size=16).hexdigest()
-    layer = None if steer.operation == "ablate" else steer.layer
-    return [steer.operation, layer, steer.magnitude, steer.positions, digest]
-
-
 def sweep_row(
     sweep: str, target: str, cell: tuple[Condition, Row, int], request: Request, done: Generated, text: str
 ) -> Row:
@@ -118,7 +95,7 @@ def sweep_row(
 
 
 def main() -> None:
-    arguments = read_arguments(__doc__ or "", one=["prompts"], many=["vectors"], optional=["selection"])
+    arguments = read_arguments(__doc__, one=["prompts"], many=["vectors"], optional=["selection"])
     with one_line_errors("steering.sweeps"):
         settings = StepSettings("steering.sweeps", arguments.settings)
         selection = read_selected(arguments.selection) if arguments.selection else None

@@ -29,6 +29,7 @@ SUPPORT = ("study", "data")
 COMPUTING = {
     "study/conditions.py": "the grid of a sweep: which rows there are, and how strongly each is steered",
     "study/chunks.py": "which sentences a language model sees together",
+    "data/categories.py": "in which order prompts are taken",
     "data/statistics.py": "estimates and intervals",
     "data/selected.py": "what is said of the selected site",
     "data/csv_tables.py": "to how many figures a table is rounded",

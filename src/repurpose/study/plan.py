@@ -11,17 +11,16 @@ from __future__ import annotations
 import argparse
 import os
 import sys
-from collections.abc import Iterable, Iterator, Sequence
-from itertools import product, starmap
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
 from repurpose.study.catalogue import AGREEMENT_FIGURES, FIGURES
 from repurpose.study.chunks import cut
-from repurpose.study.conditions import Condition, KnownVectors, VectorKey, expand, grid
 from repurpose.study.errors import one_line_errors
 from repurpose.study.pair_files import ROLES, check_models, local_folders, read_config
-from repurpose.study.settings import BEHAVIOURS, Llm, Role, SettingsError, Study, Sweep, locate
+from repurpose.study.resources import asked_of, list_conditions
+from repurpose.study.settings import Llm, Role, SettingsError, Study, Sweep, locate
 from repurpose.study.study_file import load_study
 
 TOKENS_PER_SENTENCE = 16
@@ -96,7 +95,7 @@ def count_labelled(study: Study, shape: Shape) -> int:
     sweep, behaviour = study.sweeps.get(study.labels.steered_sweep), study.vectors.behaviour
     if sweep is None:
         return 0
-    conditions = list_conditions(study, shape, sweep, "reasoning")
+    conditions = list_conditions(study, sweep, "reasoning", shape.layers)
     chosen = [c for c in conditions if (c.direction, c.reader) == (behaviour, "base")]
     return (1 + len(chosen)) * study.labels.steered_prompts * sweep.samples
 
@@ -107,26 +106,7 @@ def _sentences(tokens: int) -> int:
 
 def count_conditions(study: Study, shape: Shape, sweep: Sweep, target: Role) -> int:
     """Conditions of a sweep on one target, the unsteered one included."""
-    return 1 + len(list_conditions(study, shape, sweep, target))
-
-
-def list_conditions(study: Study, shape: Shape, sweep: Sweep, target: Role) -> list[Condition]:
-    """The steered conditions of a sweep on one target, as the sweep itself lists them."""
-    layers = _asked(study.activations.layers, range(shape.layers))
-    starts = study.activations.window_starts
-    numbered = [f"random-{n:02d}" for n in range(study.vectors.random_directions)]
-    numbered += [f"shuffle-{n:02d}" for n in range(study.vectors.shuffles)]
-    names = (*BEHAVIOURS, "mean", "same-offset", *numbered)
-    keys = set(starmap(VectorKey, product(names, ROLES, layers, starts)))
-    vectors = KnownVectors(keys, dict.fromkeys(product(ROLES, layers), 1.0))
-    grid_layers = [layers[0]] if sweep.layers == "selected" else _asked(sweep.layers, layers)
-    grid_starts = [starts[0]] if sweep.window_starts == "selected" else _asked(sweep.window_starts, starts)
-    return expand(sweep, target, vectors, grid(sweep, vectors, grid_layers, grid_starts), selected=1.0)
-
-
-def _asked(asked: Iterable[int] | str, known: Iterable[int]) -> list[int]:
-    """What a setting lists, or all that there are."""
-    return list(known if isinstance(asked, str) else asked)
+    return 1 + len(list_conditions(study, sweep, target, shape.layers))
 
 
 def plan_jobs(study: Study) -> Item:
@@ -205,7 +185,7 @@ def _plan_llm(path: str, llm: Llm, texts: Sequence[Texts]) -> Iterator[Item]:
 
 def plan_disk(study: Study, shape: Shape, counts: Counts) -> Item:
     """Bytes of the large tables, at most; journals of running steps come on top and go with them."""
-    layers = len(_asked(study.activations.layers, range(shape.layers)))
+    layers = len(asked_of(study.activations.layers, range(shape.layers)))
     width = 4 if study.activations.dtype == "float32" else 2
     starts = len(study.activations.window_starts)
     activations = READERS * counts.sentences * starts * layers * shape.hidden * width

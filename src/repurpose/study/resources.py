@@ -16,10 +16,13 @@ it, with twice as much of both.
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable
+from itertools import product, starmap
 from typing import NamedTuple
 
+from repurpose.study.conditions import Condition, KnownVectors, VectorKey, expand, grid
 from repurpose.study.pair_files import ROLES, local_folders, read_config
-from repurpose.study.settings import TOKEN_CONTROLS, Study, Sweep
+from repurpose.study.settings import BEHAVIOURS, Role, Study, Sweep
 
 GB = 1e9
 SMALL_BYTES = 1 << 30
@@ -78,17 +81,31 @@ def sweep_tokens(study: Study, sweep: Sweep, layers: int) -> int:
     Args:
         layers: of the model.
     """
-    read = len(study.activations.layers) if isinstance(study.activations.layers, tuple) else layers
-    at = len(sweep.layers) if isinstance(sweep.layers, tuple) else (read if sweep.layers == "all" else 1)
-    windows = len(sweep.window_starts) if isinstance(sweep.window_starts, tuple) else 1
-    windows = len(study.activations.window_starts) if sweep.window_starts == "all" else windows
-    numbered = {"random": study.vectors.random_directions, "shuffle": study.vectors.shuffles}
-    vectors = sum(
-        numbered.get(name, 1) * (1 if name in ("random", *TOKEN_CONTROLS) else len(sweep.readers) * windows)
-        for name in sweep.directions
-    )
-    steps = sum(value != 0 for value in sweep.magnitudes.values) if sweep.operation == "add" else 1
-    return (1 + vectors * at * steps) * sweep.prompts * sweep.samples * sweep.max_new_tokens
+    rows = (1 + len(list_conditions(study, sweep, "reasoning", layers))) * sweep.prompts * sweep.samples
+    return rows * sweep.max_new_tokens
+
+
+def list_conditions(study: Study, sweep: Sweep, target: Role, layers: int) -> list[Condition]:
+    """The steered conditions of a sweep on one target, as the sweep itself lists them where every vector is there.
+
+    Args:
+        layers: of the model.
+    """
+    read = asked_of(study.activations.layers, range(layers))
+    starts = study.activations.window_starts
+    numbered = [f"random-{n:02d}" for n in range(study.vectors.random_directions)]
+    numbered += [f"shuffle-{n:02d}" for n in range(study.vectors.shuffles)]
+    names = (*BEHAVIOURS, "mean", "same-offset", *numbered)
+    keys = set(starmap(VectorKey, product(names, ROLES, read, starts)))
+    vectors = KnownVectors(keys, dict.fromkeys(product(ROLES, read), 1.0))
+    grid_layers = read[:1] if sweep.layers == "selected" else asked_of(sweep.layers, read)
+    grid_starts = starts[:1] if sweep.window_starts == "selected" else asked_of(sweep.window_starts, starts)
+    return expand(sweep, target, vectors, grid(sweep, vectors, grid_layers, grid_starts), selected=1.0)
+
+
+def asked_of(asked: Iterable[int] | str, known: Iterable[int]) -> list[int]:
+    """What a setting lists, or all that there are."""
+    return list(known if isinstance(asked, str) else asked)
 
 
 class Demands(NamedTuple):

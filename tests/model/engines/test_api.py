@@ -16,7 +16,8 @@ from transformers import PreTrainedTokenizerFast
 from repurpose.model.endpoint import EndpointError
 from repurpose.model.engines import Generated, Question, Sampling
 from repurpose.model.engines.api import ApiEngine
-from repurpose.rollouts.sampling import write_rollouts
+from repurpose.model.token_ends import token_texts
+from repurpose.rollouts.sampling import sample_rollouts
 from repurpose.study.settings import Endpoint
 
 SAMPLING = Sampling(temperature=0.7, max_new_tokens=20)
@@ -133,10 +134,11 @@ def test_a_run_that_failed_asks_only_for_what_is_missing(
     )
     server.choices = [choice("three"), choice("four"), None]
     with pytest.raises(EndpointError, match="refuses the key in the environment variable OPENAI_API_KEY"):
-        write_rollouts(settings, prompt_rows, tmp_path / "r.parquet")
+        sample_rollouts(settings, prompt_rows, tmp_path / "r.parquet")
     server.choices, before = [choice("seven")], len(server.bodies)
-    rows = write_rollouts(settings, prompt_rows, tmp_path / "r.parquet")
+    rows = sample_rollouts(settings, prompt_rows, tmp_path / "r.parquet")
     assert [row["text"] for row in rows] == ["three", "four", *["seven"] * 6]
+    assert all(token_texts(row["text"], row["token_ends"]) == [row["text"]] for row in rows), "one token each"
     assert len(server.bodies) == before + 6
     assert {(row["engine"], row["model"]) for row in rows} == {("openai", "m")}
     assert len({body["seed"] for body in server.bodies[before:]}) == 6

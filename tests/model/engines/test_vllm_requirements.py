@@ -25,7 +25,6 @@ from repurpose.model.engines.vllm_requirements import (
 )
 from repurpose.model.loading import ModelError
 from repurpose.study.memory import memory_limit
-from repurpose.study.resources import card_megabytes, host_megabytes
 from repurpose.study.settings import Pair, Vllm
 
 
@@ -150,12 +149,6 @@ def test_too_little_memory_says_how_much_is_needed(pair_folders: dict[str, str])
     command = [sys.executable, "-c", LIMITED, pair_folders["base"], pair_folders["reasoning"]]
     done = subprocess.run(command, env=from_source(), capture_output=True, text=True)
     assert done.stdout.startswith("engine: the pair needs 7,120 MB of memory, this job may take 6,900 MB"), done.stderr
-
-
-def test_the_formula_is_the_one_that_is_documented() -> None:
-    weights = 16e9
-    assert host_megabytes(weights) == 4_000 + 3 * 16_000
-    assert card_megabytes(weights, 2) == 4_000 + 1.2 * 16_000 / 2
 
 
 def install(monkeypatch: pytest.MonkeyPatch, folder: Path, version: str) -> None:

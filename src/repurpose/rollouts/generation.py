@@ -1,0 +1,91 @@
+"""Generate rows, each once: what is finished stands in a journal beside the output and survives a killed job."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+from tqdm import tqdm
+
+from repurpose.data.journal import Journal, journal_path, record_key
+from repurpose.model.engines import Finished, Generated, Request, Sampling
+from repurpose.model.engines.choice import open_engine
+from repurpose.model.loading import model_digest
+from repurpose.model.steer import Steer
+from repurpose.model.tokens import check_ids_fit
+from repurpose.study.settings import Role, StepSettings
+
+
+def generate_rows(
+    settings: StepSettings,
+    role: Role,
+    requests: Sequence[Request],
+    sampling: Sampling,
+    batch_size: int,
+    output: Path,
+    steered: bool = True,
+) -> list[Generated]:
+    """Generate with a model of the pair what the output's journal lacks; return the outcomes of all requests.
+
+    Args:
+        steered: whether any row of the job is.
+    """
+
+    def generate(missing: list[int], finished: Finished) -> None:
+        asked = [requests[index] for index in missing]
+        check_ids_fit([i for request in asked for i in request.prompt_ids], settings.pair, role)
+        longest = max(len(request.prompt_ids) for request in asked) + sampling.max_new_tokens
+        options = (batch_size, longest, settings.vllm, steered)
+        with open_engine(settings.engine, settings.pair, role, *options) as engine:
+            engine.generate(asked, sampling, finished)
+
+    return generate_once(output, request_keys(made_by(settings, role, sampling), requests), generate)
+
+
+def generate_once(
+    output: Path, keys: Sequence[str], generate: Callable[[list[int], Finished], object]
+) -> list[Generated]:
+    """Return the outcome of each key.
+
+    Args:
+        output: the file whose journal is used.
+        keys: what decides each row.
+        generate: called once with the positions of the keys that the journal lacks, if any, and with what keeps a batch
+            of outcomes, numbered by their places among those.
+    """
+    with Journal(journal_path(output)) as journal:
+        missing = list(journal.missing(keys))
+        with tqdm(total=len(keys), initial=len(keys) - len(missing), unit="rollout") as bar:
+
+            def finished(batch: Sequence[tuple[int, Generated]]) -> None:
+                journal.add({keys[missing[index]]: vars(done) for index, done in batch})
+                bar.update(len(batch))
+
+            if missing:
+                generate(missing, finished)
+        return [Generated(**journal[key]) for key in keys]
+
+
+def made_by(settings: StepSettings, role: Role, sampling: Sampling) -> list[Any]:
+    """What all rows of a job have in common and what changes them: code, weights, dtype, sampling."""
+    # Tokens do not depend on how many will follow, but where a row is cut does; so the length is part of it.
+    maker = [settings.code, model_digest(settings.pair, role), settings.pair.dtype, vars(sampling)]
+    return maker if settings.engine == "transformers" else [*maker, settings.engine]
+
+
+def request_keys(maker: Sequence[Any], requests: Sequence[Request]) -> list[str]:
+    """Journal keys: everything that decides a row's tokens, the bytes of its direction included."""
+    steers = {id(request.steer): request.steer for request in requests}
+    plans = {number: _plan(steer) for number, steer in steers.items()}
+    return [record_key(maker, r.prompt_ids, r.seed, plans[id(r.steer)]) for r in requests]
+
+
+def _plan(steer: Steer | None) -> Any:
+    if steer is None:
+        return None
+    direction = b"" if steer.direction is None else steer.direction.tobytes()
+    digest = hashlib.blake2b(direction, digest_size=16).hexdigest()
+    layer = None if steer.operation == "ablate" else steer.layer
+    return [steer.operation, layer, steer.magnitude, steer.positions, digest]
