@@ -147,7 +147,8 @@ def test_from_another_directory(project: Project, tmp_path: Path) -> None:
     assert not (project.root / "results").exists()
     for record in records(elsewhere):
         assert str(tmp_path) not in json.dumps([record["params"], record["input"], record["code"]])
-        assert "resources/organism" in json.dumps(record["params"]) or "prompts" in json.dumps(record["params"])
+    models = [text for record in records(elsewhere) if "reasoning_revision" in (text := json.dumps(record["params"]))]
+    assert models and all("resources/organism/base" in text for text in models)
 
 
 def test_directory_option(project: Project) -> None:
