@@ -39,6 +39,7 @@ lint: $(VENV)/test.stamp
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/snakefmt --check Snakefile workflow
+	$(BIN)/mypy src
 	$(BIN)/snakemake --lint
 
 fast: $(VENV)/test.stamp
