@@ -57,10 +57,12 @@ def generate_once(
     """
     with Journal(journal_path(output)) as journal:
         missing = list(journal.missing(keys))
-        with tqdm(total=len(keys), initial=len(keys) - len(missing), unit="rollout") as bar:
+        done = len(keys) - len(missing)
+        # the delay shows no bar before the first batch: where a model is refused, its one line stands alone
+        with tqdm(total=len(keys), initial=done, unit="rollout", delay=1e-3) as bar:
 
             def finished(batch: Sequence[tuple[int, Generated]]) -> None:
-                journal.add({keys[missing[index]]: vars(done) for index, done in batch})
+                journal.add({keys[missing[index]]: vars(outcome) for index, outcome in batch})
                 bar.update(len(batch))
 
             if missing:
