@@ -216,7 +216,7 @@ def test_digests_of_the_package_are_quick() -> None:
 
 
 def test_only_the_standard_library_pydantic_and_yaml_are_imported() -> None:
-    names = ("catalogue", "code_digest", "locks", "pair_files", "resources", "schema", "settings", "study_file")
+    names = ("catalogue", "code_digest", "jobs.locks", "pair_files", "resources", "schema", "settings", "study_file")
     modules = ", ".join(f"repurpose.study.{name}" for name in names)
     known = "{name.split('.')[0] for name in sys.modules} - set(sys.stdlib_module_names)"
     code = f"import sys; sys.path.insert(0, {str(PACKAGE.parent)!r}); before = {known}"

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from repurpose.study.code_digest import step_code
-from repurpose.study.environments import EnvironmentName, Environments
+from repurpose.study.jobs.environments import EnvironmentName, Environments
 from repurpose.study.pair_files import ROLES, local_folders
 from repurpose.study.settings import Study, canonical_json, step_settings
 

@@ -9,10 +9,10 @@ from typing import Any
 
 import pytest
 
-from repurpose.study.layout import Layout, of_both, one_of
+from repurpose.study.jobs.layout import Layout, of_both, one_of
 from repurpose.study.settings import read_study
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 ENDPOINT = {"model": "m", "base_url": "http://127.0.0.1:9/v1"}
 ANNOTATORS = {
     "lexicon": {"kind": "lexicon"},

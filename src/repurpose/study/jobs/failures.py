@@ -9,7 +9,7 @@ import re
 from collections.abc import Iterable
 from pathlib import Path
 
-from repurpose.study.job_log import BAR
+from repurpose.study.jobs.job_log import BAR
 
 EVENT = re.compile(
     r"^Error in (?:rule|checkpoint) (?P<rule>\w+):\n(?P<body>(?: .*\n?)*)|^Finished jobid: (?P<finished>\d+)",

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from repurpose.study.failures import explain_failures, find_failures, last_words
+from repurpose.study.jobs.failures import explain_failures, find_failures, last_words
 
 FAILED = """[Mon Jan  1 00:00:00 2024]
 Error in rule sample_rollouts:
