@@ -57,7 +57,9 @@ def generate_once(
     """
     with Journal(journal_path(output)) as journal:
         missing = list(journal.missing(keys))
-        with tqdm(total=len(keys), initial=len(keys) - len(missing), unit="rollout") as bar:
+        done_before = len(keys) - len(missing)
+        # The delay: no bar before the first batch is done, so that a model that cannot be loaded is one line.
+        with tqdm(total=len(keys), initial=done_before, unit="rollout", delay=1e-3) as bar:
 
             def finished(batch: Sequence[tuple[int, Generated]]) -> None:
                 journal.add({keys[missing[index]]: vars(done) for index, done in batch})
