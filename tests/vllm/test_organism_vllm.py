@@ -1,4 +1,4 @@
-"""studies/organism-vllm.yaml end to end, small or (marked `full`) as it is: its claims agree with the default study's."""
+"""studies/organism-vllm.yaml end to end, small or in `full`: its claims agree with those of the default study."""
 
 from __future__ import annotations
 
