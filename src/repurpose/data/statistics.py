@@ -53,11 +53,7 @@ def draw_weights(prompts: int, resamples: int, seed: int) -> Array:
     return rng.multinomial(prompts, np.full(prompts, 1 / prompts), size=resamples).astype(np.float64)
 
 
-def resample_ratio(
-    numerator: Array,
-    denominator: Array,
-    weights: Array,
-) -> Array:
+def resample_ratio(numerator: Array, denominator: Array, weights: Array) -> Array:
     """Return sum over prompts of the numerator over that of the denominator, per resample; NaN at 0/0."""
     return _divide(weights @ numerator, weights @ denominator)
 
@@ -85,23 +81,13 @@ def interval(draws: Array, level: float, prompts: int) -> tuple[np.ndarray, np.n
     return np.where(defined, low, np.nan), np.where(defined, high, np.nan)
 
 
-def estimate_ratio(
-    numerator: Array,
-    denominator: Array,
-    weights: Array,
-    level: float,
-) -> Estimate:
+def estimate_ratio(numerator: Array, denominator: Array, weights: Array, level: float) -> Estimate:
     """Return a ratio of sums over prompts with its interval."""
     low, high = interval(resample_ratio(numerator, denominator, weights), level, weights.shape[1])
     return Estimate(float(_divide(numerator.sum(), denominator.sum())), float(low), float(high))
 
 
-def estimate_share(
-    events: Array,
-    trials: Array,
-    weights: Array,
-    level: float,
-) -> Estimate:
+def estimate_share(events: Array, trials: Array, weights: Array, level: float) -> Estimate:
     """Return a share of counts with its interval; at a count of zero `rule_of_zero` gives the upper end."""
     found = estimate_ratio(events, trials, weights, level)
     if events.sum() > 0 or trials.sum() == 0:
@@ -119,12 +105,7 @@ def rule_of_zero(prompts: int, trials: float, level: float) -> float:
     return affected * prompts / trials
 
 
-def estimate_difference(
-    one: tuple[Array, Array],
-    other: tuple[Array, Array],
-    weights: Array,
-    level: float,
-) -> Estimate:
+def estimate_difference(one: tuple[Array, Array], other: tuple[Array, Array], weights: Array, level: float) -> Estimate:
     """Return the difference of two ratios (numerator, denominator by prompt), paired by prompt."""
     draws = resample_ratio(*one, weights) - resample_ratio(*other, weights)
     low, high = interval(draws, level, weights.shape[1])
@@ -133,10 +114,7 @@ def estimate_difference(
 
 
 def count_pairs(
-    scores: Array,
-    positive: np.ndarray,
-    prompt: np.ndarray,
-    prompts: int,
+    scores: Array, positive: np.ndarray, prompt: np.ndarray, prompts: int
 ) -> tuple[Array, np.ndarray, np.ndarray]:
     """Count, for prompts (i, j), the pairs of a positive of i above a negative of j; ties count half.
 
@@ -160,21 +138,14 @@ def count_pairs(
     return wins, positives, negatives_
 
 
-def estimate_auroc(
-    scores: Array,
-    positive: np.ndarray,
-    prompt: np.ndarray,
-    weights: Array,
-    level: float,
-) -> Estimate:
+def estimate_auroc(scores: Array, positive: np.ndarray, prompt: np.ndarray, weights: Array, level: float) -> Estimate:
     """Return the area under the ROC curve, its interval clustered by prompt."""
     wins, positives, negatives = count_pairs(scores, positive, prompt, weights.shape[1])
     total = positives.sum() * negatives.sum()
     if total == 0:
         return UNDEFINED
     draws = _divide(
-        np.einsum("bi,ij,bj->b", weights, wins, weights, optimize=True),
-        (weights @ positives) * (weights @ negatives),
+        np.einsum("bi,ij,bj->b", weights, wins, weights, optimize=True), (weights @ positives) * (weights @ negatives)
     )
     low, high = interval(draws, level, weights.shape[1])
     return Estimate(float(wins.sum() / total), float(low), float(high))

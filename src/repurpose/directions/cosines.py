@@ -24,9 +24,8 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from repurpose.data.command import read_arguments
-from repurpose.data.files import TableError, read_table, write_table
-from repurpose.data.provenance import provenance
+from repurpose.data.command import run_step
+from repurpose.data.files import TableError
 from repurpose.data.schemas import COSINES
 from repurpose.data.selected import Selected, read_selected
 from repurpose.data.statistics import UNDEFINED, Estimate, defined, draw_weights, interval, spread
@@ -39,7 +38,6 @@ from repurpose.directions.vectors import (
     sums_by_prompt,
     training_labels,
 )
-from repurpose.study.errors import one_line_errors
 from repurpose.study.settings import StepSettings, Vectors
 
 Row = dict[str, Any]
@@ -197,11 +195,7 @@ def read_site(paths: Sequence[str], labels: pl.DataFrame, selected: Selected) ->
 
 
 def make_cosines(
-    settings: StepSettings,
-    sentences: pl.DataFrame,
-    base: Sequence[str],
-    reasoning: Sequence[str],
-    selected: Selected,
+    settings: StepSettings, sentences: pl.DataFrame, base: Sequence[str], reasoning: Sequence[str], selected: Selected
 ) -> list[Row]:
     """Return the COSINES rows of both readers' activations at the selected site.
 
@@ -219,12 +213,9 @@ def make_cosines(
 
 
 def main() -> None:
-    arguments = read_arguments(__doc__, one=["selection"], many=["labels", "base", "reasoning"])
-    with one_line_errors("directions.cosines"):
-        settings = StepSettings("directions.cosines", arguments.settings)
-        selected = read_selected(arguments.selection)
-        rows = make_cosines(settings, read_table(arguments.labels), arguments.base, arguments.reasoning, selected)
-        write_table(arguments.output, rows, COSINES, provenance(settings.values))
+    with run_step("directions.cosines", __doc__, one=["selection"], many=["labels", "base", "reasoning"]) as step:
+        given, selected = step.given, read_selected(step.given.selection)
+        step.write(make_cosines(step.settings, step.read("labels"), given.base, given.reasoning, selected), COSINES)
 
 
 if __name__ == "__main__":

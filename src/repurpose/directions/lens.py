@@ -15,15 +15,12 @@ import torch
 from numpy.typing import NDArray
 from transformers import PreTrainedTokenizerBase
 
-from repurpose.data.command import read_arguments
-from repurpose.data.files import write_table
-from repurpose.data.provenance import provenance
+from repurpose.data.command import run_step
 from repurpose.data.schemas import LENS
 from repurpose.data.selected import read_selected
 from repurpose.directions.unit_directions import Directions, read_pair_directions
 from repurpose.model.loading import load_model, made_with
 from repurpose.model.tokens import decode, load_tokenizer
-from repurpose.study.errors import one_line_errors
 from repurpose.study.settings import BEHAVIOURS, Role, StepSettings
 
 WORDS = ("wait", "but")
@@ -96,12 +93,9 @@ def make_lens(settings: StepSettings, vectors: Sequence[str], start: int) -> lis
 
 
 def main() -> None:
-    arguments = read_arguments(__doc__, one=["selection"], many=["vectors"])
-    with one_line_errors("directions.lens"):
-        settings = StepSettings("directions.lens", arguments.settings)
-        rows = make_lens(settings, arguments.vectors, read_selected(arguments.selection).window_start)
-        notes = provenance(settings.values, **made_with(settings.pair, "base", "reasoning"))
-        write_table(arguments.output, rows, LENS, notes)
+    with run_step("directions.lens", __doc__, one=["selection"], many=["vectors"]) as step:
+        rows = make_lens(step.settings, step.given.vectors, read_selected(step.given.selection).window_start)
+        step.write(rows, LENS, **made_with(step.settings.pair, "base", "reasoning"))
 
 
 if __name__ == "__main__":

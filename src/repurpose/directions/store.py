@@ -43,11 +43,7 @@ def spool(folder: Path, layers: int, rows: int, width: int, dtype: DTypeLike) ->
 
 
 def write_activations(
-    path: Path | str,
-    keys: list[dict[str, Any]],
-    layers: Sequence[int],
-    vectors: NDArray[Any],
-    notes: Mapping[str, Any],
+    path: Path | str, keys: list[dict[str, Any]], layers: Sequence[int], vectors: NDArray[Any], notes: Mapping[str, Any]
 ) -> None:
     """Write vectors (layers, rows, width) with their keys, a row group for each layer.
 

@@ -13,13 +13,10 @@ from pathlib import Path
 from typing import Any
 
 from repurpose.data.categories import by_category, deal
-from repurpose.data.command import read_arguments
-from repurpose.data.files import write_table
-from repurpose.data.provenance import provenance
+from repurpose.data.command import run_step
 from repurpose.data.schemas import PROMPTS
 from repurpose.organism.language import SCENES, make_problem
-from repurpose.study.errors import one_line_errors
-from repurpose.study.settings import Prompts, SettingsError, StepSettings
+from repurpose.study.settings import Prompts, SettingsError
 
 
 def make_prompts(prompts: Prompts, seed: int) -> list[dict[str, Any]]:
@@ -104,11 +101,8 @@ def _round_robin(pool: list[dict[str, Any]], rng: random.Random) -> list[dict[st
 
 
 def main() -> None:
-    arguments = read_arguments(__doc__)
-    with one_line_errors("rollouts.prompts"):
-        settings = StepSettings("rollouts.prompts", arguments.settings)
-        rows = make_prompts(settings.prompts, settings.seed)
-        write_table(arguments.output, rows, PROMPTS, provenance(settings.values))
+    with run_step("rollouts.prompts", __doc__) as step:
+        step.write(make_prompts(step.settings.prompts, step.settings.seed), PROMPTS)
 
 
 if __name__ == "__main__":
