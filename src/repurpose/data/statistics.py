@@ -88,21 +88,17 @@ def estimate_ratio(numerator: Array, denominator: Array, weights: Array, level: 
 
 
 def estimate_share(events: Array, trials: Array, weights: Array, level: float) -> Estimate:
-    """Return a share of counts with its interval; at a count of zero `rule_of_zero` gives the upper end."""
+    """Return a share of counts with its interval.
+
+    A bootstrap of events that were never seen has no width. Then the upper end is the exact (Clopper-Pearson) one for
+    the share of prompts with any event, times one event per such prompt: at 95 % about 3.7 over the number of trials.
+    """
     found = estimate_ratio(events, trials, weights, level)
     if events.sum() > 0 or trials.sum() == 0:
         return found
-    return found._replace(high=rule_of_zero(int((trials > 0).sum()), float(trials.sum()), level))
-
-
-def rule_of_zero(prompts: int, trials: float, level: float) -> float:
-    """Return an upper end for a share whose events were never seen (a bootstrap of zeros has no width).
-
-    It is the exact (Clopper-Pearson) upper end for the share of prompts with any event, times one event per
-    such prompt: at 95 % about 3.7 over the number of trials.
-    """
-    affected: float = 1 - ((1 - level) / 2) ** (1 / prompts)
-    return affected * prompts / trials
+    prompts = int((trials > 0).sum())
+    affected = 1 - ((1 - level) / 2) ** (1 / prompts)
+    return found._replace(high=affected * prompts / float(trials.sum()))
 
 
 def estimate_difference(one: tuple[Array, Array], other: tuple[Array, Array], weights: Array, level: float) -> Estimate:
@@ -118,14 +114,8 @@ def count_pairs(
 ) -> tuple[Array, np.ndarray, np.ndarray]:
     """Count, for prompts (i, j), the pairs of a positive of i above a negative of j; ties count half.
 
-    Args:
-        scores: a score for each of n tokens.
-        positive: bool for each token.
-        prompt: number of each token's prompt.
-        prompts: how many prompts there are.
-
-    Returns:
-        The wins (p, p), the positives of each prompt and the negatives of each prompt.
+    `scores`, `positive` (bool) and `prompt` (its number) have a value for each of n tokens. Returns the wins (p, p),
+    and the positives and the negatives of each prompt (p,).
     """
     wins = np.zeros((prompts, prompts))
     for j in range(prompts):

@@ -113,11 +113,9 @@ def _compare(base_a: Array, base_b: Array, reasoning_a: Array, reasoning_b: Arra
     with np.errstate(invalid="ignore", divide="ignore"):
         one = _dot(base_a, reasoning_b) / (length[0] * length[3])
         other = _dot(base_b, reasoning_a) / (length[1] * length[2])
-        within = (
-            _dot(base_a, base_b) / (length[0] * length[1]),
-            _dot(reasoning_a, reasoning_b) / (length[2] * length[3]),
-        )
-    return np.stack([(one + other) / 2, *within])
+        in_base = _dot(base_a, base_b) / (length[0] * length[1])
+        in_reasoning = _dot(reasoning_a, reasoning_b) / (length[2] * length[3])
+    return np.stack([(one + other) / 2, in_base, in_reasoning])
 
 
 def _dot(one: Array, other: Array) -> Array:
@@ -167,7 +165,6 @@ def compare_readers(base: Reading, reasoning: Reading, settings: StepSettings) -
     chosen, statistics, prompts = settings.vectors, settings.statistics, len(base.everything.count)
     weights = np.vstack([np.ones((1, prompts)), draw_weights(prompts, statistics.bootstrap, settings.seed)])
     halves = halvings(prompts, chosen.split_halves, settings.seed)
-    found = mean_cosines(base, reasoning, halves, weights)
     counts = {"mean": base.everything.count, **{name: sums.count for name, sums in base.members.items()}}
     return [
         {
@@ -176,7 +173,7 @@ def compare_readers(base: Reading, reasoning: Reading, settings: StepSettings) -
             "prompts": int((counts[name] > 0).sum()),
             **describe(cosines, statistics.level, prompts),
         }
-        for name, cosines in found.items()
+        for name, cosines in mean_cosines(base, reasoning, halves, weights).items()
     ]
 
 
@@ -188,10 +185,8 @@ def read_site(paths: Sequence[str], labels: pl.DataFrame, selected: Selected) ->
     """
     for site in read_sites(paths, selected.layer, labels, [selected.window_start]):
         return site
-    raise TableError(
-        f"{paths[0]} and its sister shards hold no window at the selected layer {selected.layer}, start "
-        f"{selected.window_start}"
-    )
+    where = f"the selected layer {selected.layer}, start {selected.window_start}"
+    raise TableError(f"{paths[0]} and its sister shards hold no window at {where}")
 
 
 def make_cosines(

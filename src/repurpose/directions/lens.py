@@ -57,12 +57,7 @@ def apply_lens(
 ) -> Iterator[Row]:
     """Yield the LENS rows of every label's direction at one window, at every layer.
 
-    Args:
-        directions: of both readers.
-        start: the window's.
-        unembeddings: (v, d) of both models.
-        tokenizer: of their vocabulary.
-        words: vocabulary entries of each word.
+    `unembeddings` are (v, d), of both models; `words` has the vocabulary entries of each word.
     """
     for key, unit in sorted(directions.units.items(), key=lambda item: item[0]):
         name, reader, layer, window_start = key

@@ -38,8 +38,7 @@ def token_activations(model: PreTrainedModel, rollout: dict[str, Any], layer: in
 def follow_calculations(sentences: Sequence[dict[str, Any]], length: int) -> list[tuple[bool | None, int | None]]:
     """For each token: is the last finished calculation right, and how many tokens ago did it end?
 
-    A calculation of the embedded pair's language is checked by its arithmetic; elsewhere
-    there is no truth and both are null.
+    A calculation of the embedded pair's language is checked by its arithmetic; elsewhere both are null.
     """
     state: list[tuple[bool | None, int | None]] = [(None, None)] * length
     for sentence in sentences:
@@ -73,8 +72,7 @@ def make_rows(
     calculations, labels = follow_calculations(sentences, len(tokens)), label_tokens(sentences, len(tokens))
     for position, (token, value) in enumerate(zip(tokens, projections, strict=True)):
         yield {
-            "prompt_id": rollout["prompt_id"],
-            "sample": rollout["sample"],
+            **{name: rollout[name] for name in ("prompt_id", "sample")},
             "position": position,
             "token": token,
             "projection": value,
@@ -91,8 +89,7 @@ def project_rollouts(
 ) -> Iterator[dict[str, Any]]:
     """Yield the PROJECTIONS rows of one reader on all held-out rollouts.
 
-    Args:
-        unit: (d,) the direction, read at `layer`; activations are centred on their mean over all tokens.
+    `unit` (d,) is the direction, read at `layer`; activations are centred on their mean over all tokens.
     """
     model, keywords = load_model(settings.pair, settings.reader), {keyword.lower() for keyword in settings.keywords}
     heldout = rollouts.filter(split="heldout").sort("prompt_id", "sample").to_dicts()

@@ -62,11 +62,9 @@ def cut_rollout(rollout: dict[str, Any]) -> Iterator[dict[str, Any]]:
     text, end = rollout["text"], thinking_end(rollout["text"])
     for number, span in enumerate(split_sentences(text)):
         token_start, token_end = align(span, text, rollout["token_ends"])
-        sentence = text[span.start : span.end]
+        sentence = text[slice(*span)]
         yield {
-            "prompt_id": rollout["prompt_id"],
-            "sample": rollout["sample"],
-            "split": rollout["split"],
+            **{name: rollout[name] for name in ("prompt_id", "sample", "split")},
             "sentence": number,
             "char_start": span.start,
             "char_end": span.end,

@@ -62,11 +62,7 @@ class Treatment:
 
 
 def log_odds(logits: Tensor, ids: Sequence[int], others: Sequence[int] | None = None) -> Tensor:
-    """Log-odds (nats) of drawing one of `ids` against one of `others`, or against any other token.
-
-    Args:
-        logits: (positions, v).
-    """
+    """Log-odds (nats) of `ids` against `others`, or against all other tokens, from logits (positions, v)."""
     rest = torch.ones(logits.shape[-1], dtype=torch.bool).index_fill(0, torch.tensor(ids), False)
     if others is not None:
         rest = torch.zeros_like(rest).index_fill(0, torch.tensor(others), True)
