@@ -8,14 +8,12 @@ from typing import Any
 
 from tqdm import tqdm
 
-from repurpose.data.command import read_arguments
-from repurpose.data.files import read_table
+from repurpose.data.command import run_step
 from repurpose.data.provenance import provenance
 from repurpose.directions.reader import TokenSequence, plan_windows, read_windows
 from repurpose.directions.store import spool, write_activations
 from repurpose.model.loading import ModelError, load_config, load_model, made_with
 from repurpose.model.tokens import check_ids_fit, check_same_ids, load_tokenizer
-from repurpose.study.errors import one_line_errors
 from repurpose.study.settings import StepSettings
 
 Row = dict[str, Any]
@@ -65,12 +63,9 @@ def asked_layers(asked: tuple[int, ...] | str, count: int) -> list[int]:
 
 
 def main() -> None:
-    arguments = read_arguments(__doc__, one=["rollouts", "sentences"])
-    with one_line_errors("directions.activations"):
-        settings = StepSettings("directions.activations", arguments.settings)
-        rollouts = read_table(arguments.rollouts).to_dicts()
-        sentences = read_table(arguments.sentences).to_dicts()
-        read_shard(settings, rollouts, sentences, Path(arguments.output))
+    with run_step("directions.activations", __doc__, one=["rollouts", "sentences"]) as step:
+        rollouts, sentences = step.read("rollouts").to_dicts(), step.read("sentences").to_dicts()
+        read_shard(step.settings, rollouts, sentences, Path(step.given.output))
 
 
 if __name__ == "__main__":

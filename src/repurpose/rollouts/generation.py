@@ -27,11 +27,7 @@ def generate_rows(
     output: Path,
     steered: bool = True,
 ) -> list[Generated]:
-    """Generate with a model of the pair what the output's journal lacks; return the outcomes of all requests.
-
-    Args:
-        steered: whether any row of the job is.
-    """
+    """Generate with a model of the pair what the output's journal lacks; return the outcomes of all requests."""
 
     def generate(missing: list[int], finished: Finished) -> None:
         asked = [requests[index] for index in missing]
@@ -47,17 +43,16 @@ def generate_rows(
 def generate_once(
     output: Path, keys: Sequence[str], generate: Callable[[list[int], Finished], object]
 ) -> list[Generated]:
-    """Return the outcome of each key.
+    """Return the outcome of each key (what decides a row), from the output's journal.
 
-    Args:
-        output: the file whose journal is used.
-        keys: what decides each row.
-        generate: called once with the positions of the keys that the journal lacks, if any, and with what keeps a batch
-            of outcomes, numbered by their places among those.
+    `generate` is called once with the positions of the keys that the journal lacks, if any, and with what keeps a batch
+    of outcomes, numbered by their places among those.
     """
     with Journal(journal_path(output)) as journal:
         missing = list(journal.missing(keys))
-        with tqdm(total=len(keys), initial=len(keys) - len(missing), unit="rollout") as bar:
+        done_before = len(keys) - len(missing)
+        # The delay: no bar before the first batch is done, so that a model that cannot be loaded is one line.
+        with tqdm(total=len(keys), initial=done_before, unit="rollout", delay=1e-3) as bar:
 
             def finished(batch: Sequence[tuple[int, Generated]]) -> None:
                 journal.add({keys[missing[index]]: vars(done) for index, done in batch})

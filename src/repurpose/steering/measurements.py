@@ -12,9 +12,8 @@ from typing import Any
 import polars as pl
 import pyarrow as pa
 
-from repurpose.data.command import read_arguments
-from repurpose.data.files import TableError, read_table, write_table
-from repurpose.data.provenance import provenance
+from repurpose.data.command import run_step
+from repurpose.data.files import TableError
 from repurpose.data.schemas import MEASUREMENTS
 from repurpose.steering.calculations import read_calculations
 from repurpose.steering.metrics import (
@@ -25,17 +24,10 @@ from repurpose.steering.metrics import (
     is_correct,
     longest_run,
 )
-from repurpose.study.errors import one_line_errors
-from repurpose.study.settings import StepSettings
 
 
 def measure_text(
-    token_ids: list[int],
-    text: str,
-    answer: str | None,
-    finish_reason: str,
-    keywords: Collection[str],
-    behaviour: str,
+    token_ids: list[int], text: str, answer: str | None, finish_reason: str, keywords: Collection[str], behaviour: str
 ) -> dict[str, Any]:
     """Return the metrics of one generated text; the `backtracking_` ones count the study's own behaviour."""
     count = count_keywords(text, keywords)
@@ -119,13 +111,10 @@ def measure_sweep(sweep: pl.DataFrame, keywords: Collection[str], behaviour: str
 
 
 def main() -> None:
-    arguments = read_arguments(__doc__, one=["sweep"])
-    with one_line_errors("steering.measurements"):
-        settings = StepSettings("steering.measurements", arguments.settings)
-        sweep = read_table(arguments.sweep)
+    with run_step("steering.measurements", __doc__, one=["sweep"]) as step:
+        sweep = step.read("sweep")
         check_steered(sweep)
-        measured = measure_sweep(sweep, settings.keywords, settings.vectors.behaviour)
-        write_table(arguments.output, measured, MEASUREMENTS, provenance(settings.values))
+        step.write(measure_sweep(sweep, step.settings.keywords, step.settings.vectors.behaviour), MEASUREMENTS)
 
 
 if __name__ == "__main__":

@@ -7,7 +7,8 @@ between two rows of one prompt is the steering and nothing else.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Generator, Sequence
+from contextlib import closing
 from dataclasses import dataclass
 from typing import Literal, Protocol
 
@@ -93,13 +94,17 @@ class Engine(Protocol):
         """
 
 
-def collect(batches: Iterable[Batch], finished: Finished | None) -> list[Generated]:
-    """Hand over each batch as it is done; return all outcomes in the order of the requests."""
+def collect(batches: Generator[Batch, None, None], finished: Finished | None) -> list[Generated]:
+    """Hand over each batch as it is done; return all outcomes in the order of the requests.
+
+    Where `finished` raises, the engine puts itself in order before the error goes on.
+    """
     outcomes: dict[int, Generated] = {}
-    for batch in batches:
-        outcomes.update(batch)
-        if finished is not None:
-            finished(batch)
+    with closing(batches):
+        for batch in batches:
+            outcomes.update(batch)
+            if finished is not None:
+                finished(batch)
     return [outcomes[index] for index in range(len(outcomes))]
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from multiprocessing import get_context
 
@@ -36,7 +36,7 @@ class PooledEngine:
         """Return one outcome for each request, in the order of the requests; what a worker raises is raised here."""
         return collect(self._run(requests, sampling), finished)
 
-    def _run(self, requests: Sequence[Request], sampling: Sampling) -> Iterator[Batch]:
+    def _run(self, requests: Sequence[Request], sampling: Sampling) -> Generator[Batch, None, None]:
         batches = list(batches_of_prompts([r.prompt_ids for r in requests], self.batch_size))
         workers = min(self.workers, len(batches))
         pool = ProcessPoolExecutor(workers, get_context("spawn"), _open, (self.open_engine, os.getpid()))

@@ -8,7 +8,7 @@ Legend: b rows in the batch, s positions, v vocabulary.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Sequence
 
 import torch
 from torch import Tensor
@@ -42,7 +42,7 @@ class TransformersEngine:
         """See `Engine`."""
         return collect(self._run(requests, sampling), finished)
 
-    def _run(self, requests: Sequence[Request], sampling: Sampling) -> Iterator[Batch]:
+    def _run(self, requests: Sequence[Request], sampling: Sampling) -> Generator[Batch, None, None]:
         for indices in batches_of_prompts([r.prompt_ids for r in requests], self.batch_size):
             rows = _Rows(self, [requests[i] for i in indices], sampling)
             yield list(zip(indices, rows.run(), strict=True))

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import os
 import signal
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from itertools import islice
 from typing import Any
@@ -17,7 +17,7 @@ from typing import Any
 import torch
 import torch._dynamo
 
-from repurpose.model.engines import Finished, Generated, Request, Sampling, Scored, collect, finish_rows
+from repurpose.model.engines import Batch, Finished, Generated, Request, Sampling, Scored, collect, finish_rows
 from repurpose.model.engines.vllm_requirements import check_version
 from repurpose.model.engines.vllm_steering import ROW, Plan, counted_positions, start_steering, stop_steering
 from repurpose.model.gpus import lease_gpus
@@ -95,30 +95,28 @@ class VllmEngine(AbstractContextManager["VllmEngine"]):
         Raises:
             ModelError: where a text would be longer than the engine was opened for.
         """
-        batches = self._finish(requests, sampling, logprobs=None)
-        return collect(([(index, generated) for index, generated, _ in batch] for batch in batches), finished)
+        return collect(self._run(requests, sampling), finished)
 
     def generate_scored(self, requests: Sequence[Request], sampling: Sampling) -> list[Scored]:
         """Like `generate`; say of each request what was drawn and how likely it was."""
-        found: dict[int, Scored] = {}
-        for batch in self._finish(requests, sampling, logprobs=0):
-            for index, _, said in batch:
-                ids = list(said.token_ids)
-                found[index] = Scored(ids, [at[i].logprob for i, at in zip(ids, said.logprobs, strict=True)])
-        return [found[i] for i in range(len(requests))]
+        scored: dict[int, Scored] = {}
+        collect(self._run(requests, sampling, scored), None)
+        return [scored[i] for i in range(len(requests))]
 
-    def _finish(
-        self, requests: Sequence[Request], sampling: Sampling, logprobs: int | None
-    ) -> Iterator[list[tuple[int, Generated, Any]]]:
-        """Yield finished rows as they come, some at a time: (index of the request, outcome, what vLLM says)."""
+    def _run(
+        self, requests: Sequence[Request], sampling: Sampling, scored: dict[int, Scored] | None = None
+    ) -> Generator[Batch, None, None]:
+        """Yield finished rows as they come, some at a time; fill `scored`, where it is given, by request."""
         self._check_lengths(requests, sampling)
         steered = any(request.steer is not None for request in requests)
         try:
             if steered:
                 self._start_steering(requests, sampling)
-            answers = self._steps(requests, sampling, logprobs)
-            while batch := list(islice(answers, FLUSH_ROWS)):
-                yield self._check(requests, batch)
+            answers = self._steps(requests, sampling, logprobs=None if scored is None else 0)
+            while rows := list(islice(answers, FLUSH_ROWS)):
+                yield self._check(requests, rows)
+                if scored is not None:
+                    scored.update((index, _score(answer)) for index, answer in rows)
         finally:
             if steered:
                 self._engine.collective_rpc(stop_steering)
@@ -177,7 +175,7 @@ class VllmEngine(AbstractContextManager["VllmEngine"]):
             extra_args={ROW: index} if request.steer is not None else None,
         )
 
-    def _check(self, requests: Sequence[Request], done: Sequence[tuple[int, Any]]) -> list[tuple[int, Generated, Any]]:
+    def _check(self, requests: Sequence[Request], done: Sequence[tuple[int, Any]]) -> Batch:
         """Cut rows at their ends and check that each was steered where it should have been."""
         for _, answer in done:
             if answer.finish_reason not in ("stop", "length"):
@@ -191,8 +189,12 @@ class VllmEngine(AbstractContextManager["VllmEngine"]):
             counted = everywhere[0]
         drawn = [list(answer.token_ids) for _, answer in done]
         stopped = [answer.finish_reason == "stop" for _, answer in done]
-        finished = zip(done, finish_rows(rows, drawn, stopped, counted), strict=True)
-        return [(index, generated, answer) for (index, answer), generated in finished]
+        return list(zip(indices, finish_rows(rows, drawn, stopped, counted), strict=True))
+
+
+def _score(answer: Any) -> Scored:
+    ids = list(answer.token_ids)
+    return Scored(ids, [at[i].logprob for i, at in zip(ids, answer.logprobs, strict=True)])
 
 
 def _one_line(problem: ValueError) -> str:
