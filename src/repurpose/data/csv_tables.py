@@ -21,11 +21,7 @@ def to_csv(table: pl.DataFrame) -> str:
 
 
 def read_csv(path: Path | str) -> pl.DataFrame:
-    """Read a table that `to_csv` wrote.
-
-    Raises:
-        TableError: where the file is missing or is no table.
-    """
+    """Read a table that `to_csv` wrote; raises TableError where the file is missing or is no table."""
     try:
         names = pl.read_csv(path, n_rows=0).columns
         texts = {name: pl.String for name in TEXT_COLUMNS if name in names}

@@ -27,7 +27,9 @@ def read_shard(settings: StepSettings, rollouts: Sequence[Row], sentences: Seque
     sequences = [TokenSequence(r["prompt_token_ids"] + r["token_ids"], len(r["prompt_token_ids"])) for r in rollouts]
     check_ids_fit([max(s.ids) for s in sequences], settings.pair, reader)
     index = {(r["prompt_id"], r["sample"]): (i, sequences[i]) for i, r in enumerate(rollouts)}
-    _check_sentences(sentences, index)
+    for row in sentences:
+        if (row["prompt_id"], row["sample"]) not in index:
+            raise ModelError(f"sentence of {row['prompt_id']}, sample {row['sample']}: no such rollout in the shard")
     windows, keys, dropped = plan_windows(sentences, index, chosen.window_starts, chosen.window_length)
     model = load_model(settings.pair, reader)
     shape = (len(layers), len(keys), model.config.hidden_size)
@@ -44,18 +46,8 @@ def read_shard(settings: StepSettings, rollouts: Sequence[Row], sentences: Seque
         write_activations(output, keys, layers, vectors, notes)
 
 
-def _check_sentences(sentences: Sequence[Row], rollouts: dict[tuple[str, int], Any]) -> None:
-    for row in sentences:
-        if (row["prompt_id"], row["sample"]) not in rollouts:
-            raise ModelError(f"sentence of {row['prompt_id']}, sample {row['sample']}: no such rollout in the shard")
-
-
 def asked_layers(asked: tuple[int, ...] | str, count: int) -> list[int]:
-    """Layers to read, ascending.
-
-    Raises:
-        ModelError: for a layer that the model lacks.
-    """
+    """Layers to read, ascending; raises ModelError for a layer that the model lacks."""
     layers = list(range(count)) if isinstance(asked, str) else sorted(set(asked))
     if layers[-1] >= count or layers[0] < 0:
         raise ModelError(f"activations.layers: the reader has layers 0 to {count - 1}")

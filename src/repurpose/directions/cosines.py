@@ -178,11 +178,7 @@ def compare_readers(base: Reading, reasoning: Reading, settings: StepSettings) -
 
 
 def read_site(paths: Sequence[str], labels: pl.DataFrame, selected: Selected) -> Site:
-    """Read one reader's windows at the selected site.
-
-    Raises:
-        TableError: where there are none.
-    """
+    """Read one reader's windows at the selected site; raises TableError where there are none."""
     for site in read_sites(paths, selected.layer, labels, [selected.window_start]):
         return site
     where = f"the selected layer {selected.layer}, start {selected.window_start}"

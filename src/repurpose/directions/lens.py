@@ -82,9 +82,9 @@ def make_lens(settings: StepSettings, vectors: Sequence[str], start: int) -> lis
     roles: tuple[Role, ...] = ("base", "reasoning")
     unembeddings = {role: read_unembedding(settings, role) for role in roles}
     size = min(len(matrix) for matrix in unembeddings.values())
-    words = {word: entries(tokenizer, word, size) for word in dict.fromkeys((*WORDS, *settings.keywords))}
-    known = {word: found for word, found in words.items() if found}
-    return list(apply_lens(read_pair_directions(vectors), start, unembeddings, tokenizer, known))
+    asked = dict.fromkeys((*WORDS, *settings.keywords))
+    words = {word: found for word in asked if (found := entries(tokenizer, word, size))}
+    return list(apply_lens(read_pair_directions(vectors), start, unembeddings, tokenizer, words))
 
 
 def main() -> None:

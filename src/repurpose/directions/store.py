@@ -91,11 +91,7 @@ def _unpack(column: pa.ChunkedArray, width: int, dtype: DTypeLike) -> NDArray[An
 
 
 def stored_layers(paths: Sequence[Path | str]) -> list[int]:
-    """Layers that the shards hold.
-
-    Raises:
-        TableError: where the shards were not made alike.
-    """
+    """Layers that the shards hold; raises TableError where the shards were not made alike."""
     kinds = {(tuple(n["layers"]), n["width"], n["dtype"]) for n in map(read_provenance, paths)}
     if len(kinds) != 1:
         raise TableError(f"{paths[0]} and its sister shards differ in layers, width or dtype")

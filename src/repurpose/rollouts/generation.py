@@ -37,7 +37,7 @@ def generate_rows(
         with open_engine(settings.engine, settings.pair, role, *options) as engine:
             engine.generate(asked, sampling, finished)
 
-    return generate_once(output, request_keys(fingerprint(settings, role, sampling), requests), generate)
+    return generate_once(output, request_keys(settings, role, sampling, requests), generate)
 
 
 def generate_once(
@@ -63,15 +63,12 @@ def generate_once(
         return [Generated(**journal[key]) for key in keys]
 
 
-def fingerprint(settings: StepSettings, role: Role, sampling: Sampling) -> list[Any]:
-    """What all rows of a job have in common and what changes them: code, weights, dtype, sampling."""
+def request_keys(settings: StepSettings, role: Role, sampling: Sampling, requests: Sequence[Request]) -> list[str]:
+    """Journal keys: all that decides a row's tokens, from code, weights and sampling to the bytes of its direction."""
     # Tokens do not depend on how many will follow, but where a row is cut does; so the length is part of it.
     maker = [settings.code, model_digest(settings.pair, role), settings.pair.dtype, vars(sampling)]
-    return maker if settings.engine == "transformers" else [*maker, settings.engine]
-
-
-def request_keys(maker: Sequence[Any], requests: Sequence[Request]) -> list[str]:
-    """Journal keys: everything that decides a row's tokens, the bytes of its direction included."""
+    if settings.engine != "transformers":
+        maker.append(settings.engine)
     steers = {id(request.steer): request.steer for request in requests}
     plans = {number: _plan(steer) for number, steer in steers.items()}
     return [record_key(maker, r.prompt_ids, r.seed, plans[id(r.steer)]) for r in requests]

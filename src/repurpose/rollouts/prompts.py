@@ -28,7 +28,10 @@ def make_prompts(prompts: Prompts, seed: int) -> list[dict[str, Any]]:
     pool = _from_organism(wanted, seed) if prompts.source == "organism" else _from_file(prompts.source)
     if len(pool) < wanted:
         raise SettingsError(f"prompts: {wanted} are asked for, {prompts.source} has {len(pool)}")
-    chosen = _round_robin(pool, random.Random(f"split-{seed}"))[:wanted]
+    rng, categories = random.Random(f"split-{seed}"), by_category(pool)
+    for rows in categories.values():
+        rng.shuffle(rows)
+    chosen = deal(categories[name] for name in sorted(categories))[:wanted]  # any prefix is balanced
     splits = ["train"] * prompts.train + ["heldout"] * prompts.heldout
     return [{**row, "split": split} for row, split in zip(chosen, splits, strict=True)]
 
@@ -81,14 +84,6 @@ def _read_line(line: bytes, number: int) -> dict[str, Any]:
         if not isinstance(value, str):
             raise TypeError(f"{value!r} is no text")
     return _row(str(record.get("id", f"{category}-{number:04d}")), category, content, record.get("answer"))
-
-
-def _round_robin(pool: list[dict[str, Any]], rng: random.Random) -> list[dict[str, Any]]:
-    """Shuffle within categories and deal one of each in turn, so that any prefix is balanced."""
-    categories = by_category(pool)
-    for rows in categories.values():
-        rng.shuffle(rows)
-    return deal(categories[name] for name in sorted(categories))
 
 
 def main() -> None:

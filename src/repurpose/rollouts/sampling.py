@@ -25,9 +25,9 @@ from repurpose.study.settings import Endpoint, Rollouts, StepSettings
 Row = dict[str, Any]
 
 
-def shard_of(prompts: Sequence[Row], shard: int, shards: int) -> list[Row]:
+def shard_of(prompts: Sequence[Row], shard: int, shards: int) -> Sequence[Row]:
     """Prompts of one shard: prompt i belongs to shard i % shards."""
-    return [row for index, row in enumerate(prompts) if index % shards == shard]
+    return prompts[shard::shards]
 
 
 def sample_rollouts(settings: StepSettings, prompts: Sequence[Row], output: Path) -> list[Row]:

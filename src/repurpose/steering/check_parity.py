@@ -88,11 +88,7 @@ def run_vllm(pair: Pair, role: Role, requests: Sequence[Request], tokens: int, o
 
 
 def run_apart(pair: Pair, role: Role, requests: Sequence[Request], options: Vllm) -> list[Scored]:
-    """`run_vllm` in a process of its own.
-
-    Raises:
-        ModelError: where that process was killed.
-    """
+    """`run_vllm` in a process of its own; raises ModelError where that process was killed."""
     with ProcessPoolExecutor(1, get_context("spawn"), leave_with, (os.getpid(),)) as other:
         try:
             return other.submit(run_vllm, pair, role, requests, options.parity_tokens, options).result()
