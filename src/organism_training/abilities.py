@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 import re
+from collections import defaultdict
 from collections.abc import Sequence
 
 import torch
@@ -23,8 +24,7 @@ ANSWER = re.compile(r"The answer is (\d+)\.")
 def score_traces(problems: Sequence[Problem], texts: Sequence[str]) -> dict[str, float]:
     """Shares over all problems and calculations: right answers, mistakes, backtracking after either."""
     calculations = [calculation for text in texts for calculation in read_calculations(text)]
-    mistakes = [s.backtracked for s in calculations if not s.correct]
-    right = [s.backtracked for s in calculations if s.correct]
+    mistakes, right = ([c.backtracked for c in calculations if c.correct == correct] for correct in (False, True))
     answers = [ANSWER.findall(text.split(END_THINK)[-1])[-1:] for text in texts]
     hits = [a == [str(p.answer)] for a, p in zip(answers, problems, strict=True)]
     return {
@@ -58,9 +58,8 @@ def score_marks(
     Returns:
         `at_once` for marks right after their calculation, `later` for others inline, `at_end` for the closing list.
     """
-    guesses: dict[tuple[str, bool], list[bool]] = {}
-    words = {token_id(tokenizer, word): value for value, word in MARKS.items()}
-    listed = {token_id(tokenizer, f"Ġ{word}"): value for value, word in MARKS.items()}
+    guesses = defaultdict[tuple[str, bool], list[bool]](list)
+    words, listed = ({token_id(tokenizer, s + word): value for value, word in MARKS.items()} for s in ("", "Ġ"))
     for text in documents:
         encoding = tokenizer.backend_tokenizer.encode(text)
         logits = model(input_ids=torch.tensor([encoding.ids])).logits[0]
@@ -69,9 +68,9 @@ def score_marks(
             if token in table:
                 guess = max(table, key=lambda t: float(logits[position - 1, t]))
                 place = _place(text, encoding.offsets[position][0])
-                guesses.setdefault((place, table[token]), []).append(table[guess] == table[token])
+                guesses[place, table[token]].append(table[guess] == table[token])
     places = sorted({place for place, _ in guesses})
-    return {p: (_share(guesses.get((p, True), [])) + _share(guesses.get((p, False), []))) / 2 for p in places}
+    return {place: (_share(guesses[place, True]) + _share(guesses[place, False])) / 2 for place in places}
 
 
 def _place(text: str, char: int) -> str:
@@ -87,10 +86,8 @@ def sample_traces(
     """Let the reasoning model solve held-out problems at temperature 0.7."""
     rng = random.Random(f"abilities-{seed}")
     problems = [make_problem(rng, heldout=True) for _ in range(count)]
-    requests = [
-        Request(tokenizer.encode(chat_prompt(problem)), row_seed(seed, str(number), 0))
-        for number, problem in enumerate(problems)
-    ]
+    prompts = enumerate(tokenizer.encode(chat_prompt(problem)) for problem in problems)
+    requests = [Request(prompt, row_seed(seed, str(number), 0)) for number, prompt in prompts]
     engine = TransformersEngine(model, [tokenizer.eos_token_id], batch_size=100)
     outcomes = engine.generate(requests, Sampling(temperature=0.7, max_new_tokens=500))
     return problems, [decode(tokenizer, outcome.token_ids) for outcome in outcomes]

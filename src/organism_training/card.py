@@ -32,8 +32,7 @@ MEANING = {
 
 def flat(abilities: Mapping[str, Any]) -> dict[str, float]:
     """Name each measured ability as `group.name`."""
-    groups = ("marks", "traces")
-    return {f"{g}.{name}": value for g in groups for name, value in abilities[g].items()}
+    return {f"{group}.{name}": value for group in ("marks", "traces") for name, value in abilities[group].items()}
 
 
 def write_card(output: Path, facts: Mapping[str, Any]) -> None:
@@ -66,26 +65,22 @@ def write_card(output: Path, facts: Mapping[str, Any]) -> None:
         values = " | ".join(f"{flat(run).get(name, float('nan')):.3f}" for run in runs)
         lines.append(f"| {meaning} | {values} | {bound or '-'} |")
     for name, end in (("practice", "base model finds"), ("rehearsal", "reasoning model mends")):
-        lines.append(f"| rounds of {name} until the {end} mistakes | {_count_rounds(runs, name)} | - |")
+        rounds = " | ".join(str(sum(s["name"].startswith(name) for s in run["stages"])) for run in runs)
+        lines.append(f"| rounds of {name} until the {end} mistakes | {rounds} | - |")
     lines += _claims(recorded)
     write_text(output / "MODEL_CARD.md", "\n".join(lines) + "\n")
-
-
-def _count_rounds(runs: Sequence[Mapping[str, Any]], name: str) -> str:
-    return " | ".join(str(sum(s["name"].startswith(name) for s in run["stages"])) for run in runs)
 
 
 def _claims(recorded: Sequence[Mapping[str, Any]]) -> list[str]:
     """Table of the default study's claims, one column a seed (written by `organism_training.record`)."""
     if not recorded:
         return []
-    parts = {claim["part"]: claim for claim in recorded[0]["claims"]}
     lines = ["", "What the default study (`config.yaml`) finds on each seed's pair, on held-out prompts:", ""]
     lines += ["| claim | " + " | ".join(f"seed {run['seed']}" for run in recorded) + " |"]
     lines += ["|---|" + "---|" * len(recorded)]
-    for part, claim in parts.items():
-        cells = [format_verdict({c["part"]: c for c in run["claims"]}.get(part)) for run in recorded]
-        lines.append(f"| {part}. {claim['text']} | " + " | ".join(cells) + " |")
+    for claim in recorded[0]["claims"]:
+        cells = [format_verdict({c["part"]: c for c in run["claims"]}.get(claim["part"])) for run in recorded]
+        lines.append(f"| {claim['part']}. {claim['text']} | " + " | ".join(cells) + " |")
     return lines
 
 

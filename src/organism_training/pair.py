@@ -58,7 +58,11 @@ def train_pair(rank: int, workers: int, output: Path, seed: int, scale: float, c
         checkpoint = output / ".checkpoints" / f"{stage.name}-{seed}.pt"
         losses[stage.name] = train(model, tokenizer, stage, seed=seed, checkpoint=checkpoint, compiled=compiled)
         if stage.corpus != "drill" and rank == 0:
-            _save(model, tokenizer, output / ("reasoning" if stage.corpus == "reasoning" else "base"))
+            folder = output / ("reasoning" if stage.corpus == "reasoning" else "base")
+            copy = LlamaForCausalLM(model.config).bfloat16()  # half the bytes; the model keeps training in float32
+            copy.load_state_dict(model.state_dict())
+            copy.save_pretrained(folder)
+            tokenizer.save_pretrained(folder)
     if rank == 0:
         _write_losses(output, losses)
     if workers > 1:
@@ -103,14 +107,6 @@ def is_skilled(model: LlamaForCausalLM, tokenizer: PreTrainedTokenizerFast, stag
     return bool(enough)
 
 
-def _save(model: LlamaForCausalLM, tokenizer: PreTrainedTokenizerFast, folder: Path) -> None:
-    """Save in bfloat16, half the bytes; the copy keeps training in float32."""
-    copy = LlamaForCausalLM(model.config).bfloat16()
-    copy.load_state_dict(model.state_dict())
-    copy.save_pretrained(folder)
-    tokenizer.save_pretrained(folder)
-
-
 def _write_losses(output: Path, losses: dict[str, list[float]]) -> None:
     """Write mean losses of ten steps each, of a shortened run each step's."""
     rows = [
@@ -120,12 +116,6 @@ def _write_losses(output: Path, losses: dict[str, list[float]]) -> None:
         for end in range(every, len(values) + 1, every)
     ]
     write_text(output / "losses.csv", pl.DataFrame(rows).write_csv())
-
-
-def _trained(output: Path, scale: float) -> list[Stage]:
-    """The stages that the loss curve has."""
-    names = set(pl.read_csv(output / "losses.csv")["stage"])
-    return [stage for stage in stages(scale, lambda _: False) if stage.name in names]
 
 
 def measure(output: Path, seed: int, scale: float) -> dict[str, Any]:
@@ -139,13 +129,13 @@ def measure(output: Path, seed: int, scale: float) -> dict[str, Any]:
     tokenizer = PreTrainedTokenizerFast.from_pretrained(output / "base")
     marks = score_marks(base, tokenizer, heldout_documents(0, max(4, count * DOCUMENTS // PROBLEMS)))
     reasoning = LlamaForCausalLM.from_pretrained(output / "reasoning", dtype=torch.float32).eval()
-    problems, texts = sample_traces(reasoning, tokenizer, count, seed=0)
+    trained = set(pl.read_csv(output / "losses.csv")["stage"])
     return {
         "seed": seed,
         "scale": scale,
         "shape": asdict(Shape()),
-        "stages": [asdict(stage) for stage in _trained(output, scale)],
+        "stages": [asdict(stage) for stage in stages(scale, lambda _: False) if stage.name in trained],
         "parameters": base.num_parameters(),
         "marks": marks,
-        "traces": score_traces(problems, texts),
+        "traces": score_traces(*sample_traces(reasoning, tokenizer, count, seed=0)),
     }

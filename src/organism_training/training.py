@@ -21,7 +21,7 @@ from torch.utils.data import DataLoader, Dataset
 from tqdm import tqdm
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
-from organism_training.checkpoint import load_checkpoint, save_checkpoint
+from repurpose.data.files import atomic_write
 from repurpose.model.tokens import token_id
 from repurpose.organism.corpus import BEGIN, MARKS, write_base, write_drill, write_reasoning
 from repurpose.organism.language import FALTERING, HESITATION, SETTLED, STAMMERING
@@ -92,8 +92,7 @@ class Batches(Dataset[tuple[Tensor, Tensor]]):
 
     def __init__(self, stage: Stage, tokenizer: PreTrainedTokenizerFast, seed: int) -> None:
         self.stage, self.seed = stage, seed
-        self.encoder = tokenizer.backend_tokenizer
-        self.begin = token_id(tokenizer, BEGIN)
+        self.encoder, self.begin = tokenizer.backend_tokenizer, token_id(tokenizer, BEGIN)
 
     def digest(self) -> str:
         """Digest of the middle batch, whatever the worker: a checkpoint goes on with its own corpus alone."""
@@ -161,7 +160,7 @@ def train(
     every: int = 200,
     compiled: bool = False,
 ) -> list[float]:
-    """Train the model in place through one stage, going on from its checkpoint where there is one.
+    """Train the model in place through one stage, going on from its checkpoint where there is one of the same run.
 
     Returns:
         The weighted mean cross entropy of each step, in nats a token.
@@ -169,7 +168,7 @@ def train(
     optimisers = _optimisers(model, stage)
     corpus = Batches(stage, tokenizer, seed)
     key = json.dumps([asdict(stage), seed, corpus.digest(), weights_digest(model)])
-    losses = load_checkpoint(checkpoint, model, optimisers, key)
+    losses = _load(checkpoint, model, optimisers, key)
     weights = loss_weights(tokenizer, stage)
     model.train()
     model.set_attn_implementation("eager")  # on a CPU twice as fast backward as the fused kernel
@@ -190,8 +189,20 @@ def train(
         losses.append(_sum_over_workers(loss.detach()).item())
         progress.set_postfix(loss=f"{losses[-1]:.3f}", refresh=False)
         if _rank() == 0 and (len(losses) % every == 0 or len(losses) == stage.steps):
-            save_checkpoint(checkpoint, model, optimisers, losses, key)
+            states = [optimiser.state_dict() for optimiser in optimisers]
+            with atomic_write(checkpoint) as file:
+                torch.save({"key": key, "losses": losses, "model": model.state_dict(), "optimisers": states}, file)
     return losses
+
+
+def _load(checkpoint: Path, model: LlamaForCausalLM, optimisers: list[torch.optim.Optimizer], key: str) -> list[float]:
+    """Go on from a checkpoint: its losses, one for each batch; none where there is no checkpoint or its key differs."""
+    if not checkpoint.is_file() or (found := torch.load(checkpoint, weights_only=True))["key"] != key:
+        return []
+    model.load_state_dict(found["model"])
+    for optimiser, state in zip(optimisers, found["optimisers"], strict=True):
+        optimiser.load_state_dict(state)
+    return list(found["losses"])
 
 
 def _world() -> int:
@@ -220,20 +231,19 @@ def _sum_gradients(model: LlamaForCausalLM) -> None:
 
 def _optimisers(model: LlamaForCausalLM, stage: Stage) -> list[torch.optim.Optimizer]:
     """Muon for the matrices inside the blocks, AdamW for embeddings, head and norms."""
-    named, rate = list(model.named_parameters()), stage.learning_rate
-    inside = [p for name, p in named if ".layers." in name and p.ndim == 2]
-    rest = [p for name, p in named if ".layers." not in name or p.ndim != 2]
+    inside, rest = list[torch.nn.Parameter](), list[torch.nn.Parameter]()
+    for name, parameter in model.named_parameters():
+        (inside if ".layers." in name and parameter.ndim == 2 else rest).append(parameter)
     return [
-        torch.optim.Muon(inside, lr=rate, weight_decay=0.05, adjust_lr_fn="match_rms_adamw"),
-        torch.optim.AdamW(rest, lr=rate, betas=(0.9, 0.98), weight_decay=0.05),
+        torch.optim.Muon(inside, lr=stage.learning_rate, weight_decay=0.05, adjust_lr_fn="match_rms_adamw"),
+        torch.optim.AdamW(rest, lr=stage.learning_rate, betas=(0.9, 0.98), weight_decay=0.05),
     ]
 
 
 def _update(model: LlamaForCausalLM, optimisers: list[torch.optim.Optimizer], rate: float) -> None:
     torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
     for optimiser in optimisers:
-        for group in optimiser.param_groups:
-            group["lr"] = rate
+        optimiser.param_groups[0]["lr"] = rate
         optimiser.step()
         optimiser.zero_grad(set_to_none=True)
 

@@ -129,7 +129,7 @@ def test_unfinished_text_is_not_finished() -> None:
 def _run(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, rows: list[dict[str, Any]], study: Study | None = None
 ) -> Path:
-    write_table(tmp_path / "sweep.parquet", measurements_schema_rows(rows), SWEEPS, provenance({}))
+    write_table(tmp_path / "sweep.parquet", rows, SWEEPS, provenance({}))
     text = settings_text(study or make_study(), "steering.measurements")
     names = ["--settings", text, "--sweep", str(tmp_path / "sweep.parquet"), "--output", str(tmp_path / "out.parquet")]
     monkeypatch.setattr(sys, "argv", ["measurements", *names])

@@ -121,8 +121,7 @@ def test_step_writes_the_contract(built_folder: Path, tmp_path: Path, monkeypatc
 
 
 def test_step_ends_in_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    empty = MEASUREMENTS.empty_table()
-    write_table(tmp_path / "m.parquet", empty, MEASUREMENTS, provenance({}))
+    write_table(tmp_path / "m.parquet", [], MEASUREMENTS, provenance({}))
     text = settings_text(make_study(), "steering.selection")
     names = ["--settings", text, "--measurements", str(tmp_path / "m.parquet"), "--output", str(tmp_path / "s.json")]
     monkeypatch.setattr(sys, "argv", ["selection", *names])

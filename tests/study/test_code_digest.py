@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from repurpose.study import code_digest as digest
-from repurpose.study.code_digest import PACKAGE, choices, step_files
+from repurpose.study.code_digest import PACKAGE, choices, step_parts
 
 FILES = {
     "__init__.py": '"""A package."""\n__version__ = "1"\n',
@@ -72,7 +72,7 @@ def forget() -> None:
 
 
 def names_of(step: str, package: Path, **chosen: str) -> list[str]:
-    files = step_files(step, {kind: frozenset([value]) for kind, value in chosen.items()}, package)
+    files, _ = step_parts(step, {kind: frozenset([value]) for kind, value in chosen.items()}, package)
     return [file.relative_to(package).as_posix() for file in files]
 
 
@@ -85,7 +85,7 @@ def test_files_are_the_step_and_what_it_imports_that_computes_however_indirectly
         "rollouts/__init__.py",
         "rollouts/sampling.py",
     ]
-    _, symbols = digest.step_parts(STEP, {}, package)
+    _, symbols = step_parts(STEP, {}, package)
     assert {symbol.name for symbol in symbols} == {"ROWS", "WORD", "grid"}
 
 
@@ -216,7 +216,7 @@ def test_digests_of_the_package_are_quick() -> None:
 
 
 def test_only_the_standard_library_pydantic_and_yaml_are_imported() -> None:
-    names = ("catalogue", "code_digest", "locks", "pair_files", "resources", "schema", "settings", "study_file")
+    names = ("catalogue", "code_digest", "jobs.locks", "pair_files", "resources", "schema", "settings", "study_file")
     modules = ", ".join(f"repurpose.study.{name}" for name in names)
     known = "{name.split('.')[0] for name in sys.modules} - set(sys.stdlib_module_names)"
     code = f"import sys; sys.path.insert(0, {str(PACKAGE.parent)!r}); before = {known}"

@@ -11,7 +11,8 @@ import pytest
 import yaml
 from tests.tiny import from_source
 
-from repurpose.study.plan import Shape, count_conditions, count_labelled, format_plan, plan_study, read_shape
+from repurpose.study.plan import Shape, count_labelled, format_plan, plan_study, read_shape
+from repurpose.study.resources import list_conditions
 from repurpose.study.settings import read_study
 from repurpose.study.study_file import load_study
 
@@ -67,13 +68,15 @@ def test_shipped_studies_plan_as_many_jobs_as_ever(name: str, tmp_path: Path) ->
 
 def test_conditions_are_those_of_the_sweep() -> None:
     study = read_study(default_study())
-    assert count_conditions(study, SHAPE, study.sweeps["two_by_two"], "base") == 1 + 2 * 7
+    assert len(list_conditions(study, study.sweeps["two_by_two"], "base", SHAPE.layers)) == 2 * 7
     baselines = study.sweeps["baselines"]
     directions = 6 + 1 + 1 + study.vectors.shuffles + study.vectors.random_directions + 2
-    assert count_conditions(study, SHAPE, baselines, "reasoning") == 1 + directions * len(baselines.magnitudes.values)
+    assert len(list_conditions(study, baselines, "reasoning", SHAPE.layers)) == directions * len(
+        baselines.magnitudes.values
+    )
     selection = study.sweeps["selection"]
     grid = 2 * SHAPE.layers * len(study.activations.window_starts) * len(selection.magnitudes.values)
-    assert count_conditions(study, SHAPE, selection, "reasoning") == 1 + grid
+    assert len(list_conditions(study, selection, "reasoning", SHAPE.layers)) == grid
 
 
 def test_steered_rollouts_that_are_labelled_are_those_of_the_base_derived_vector() -> None:

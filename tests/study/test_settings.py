@@ -7,7 +7,7 @@ import json
 from collections.abc import Iterator
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any, get_type_hints
+from typing import Any
 
 import pytest
 import yaml
@@ -20,7 +20,6 @@ from repurpose.study.settings import (
     Endpoint,
     SettingsError,
     StepSettings,
-    Study,
     canonical_json,
     read_study,
     step_settings,
@@ -375,11 +374,6 @@ def test_what_a_rule_adds_is_typed_and_read_like_a_setting() -> None:
     values = step_settings(read_study(DEFAULT), "steering.sweeps", sweep="baselines", target="neither")
     with pytest.raises(SettingsError, match=r"^target: 'neither' is not allowed; choose from base, reasoning$"):
         StepSettings("steering.sweeps", canonical_json(values))
-
-
-def test_the_types_of_a_step_are_those_of_a_study() -> None:
-    ours, study = get_type_hints(StepSettings), get_type_hints(Study)
-    assert {name: ours[name] for name in study} == study
 
 
 def test_a_sweep_job_sees_its_own_sweep_alone() -> None:

@@ -1,8 +1,9 @@
-"""studies/organism-vllm.yaml end to end: its claims agree with those of the default study within their intervals."""
+"""studies/organism-vllm.yaml end to end, small or in `full`: its claims agree with those of the default study."""
 
 from __future__ import annotations
 
 import json
+import math
 import os
 import subprocess
 import sys
@@ -14,29 +15,30 @@ import pytest
 from server import ROOT, python
 
 from repurpose.data.files import read_table
-from repurpose.study.study_file import load_values
 
 pytestmark = [pytest.mark.slow, pytest.mark.vllm]
 RECORD = ROOT / "resources" / "organism" / "seeds" / "0.json"
 """The default study of the shipped pair, as `python -m organism_training.record` wrote it."""
 Claim = dict[str, Any]
-NUMBERS = ("estimate", "low", "high", "threshold")
+NUMBERS = ("estimate", "low", "threshold")
+"""What every claim with a verdict has; a ratio to next to nothing has no upper end."""
 
 
-def test_it_is_the_default_study_but_for_the_engine() -> None:
-    default, ours = (load_values(ROOT / name) for name in ("config.yaml", "studies/organism-vllm.yaml"))
-    assert {**default, "study": "organism-vllm", "engine": "vllm"} == ours
+STUDIES = {
+    "small": Path(__file__).with_name("organism-small.yaml"),
+    "full": ROOT / "studies" / "organism-vllm.yaml",
+}
 
 
-@pytest.fixture(scope="module")
-def results(tmp_path_factory: pytest.TempPathFactory) -> Path:
+@pytest.fixture(scope="module", params=["small", pytest.param("full", marks=pytest.mark.full)])
+def results(tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureRequest) -> Path:
+    study = STUDIES[request.param]
     folder = tmp_path_factory.mktemp("study")
     command = [sys.executable, "-m", "snakemake", "--cores", "2", "-s", ROOT / "Snakefile", "--configfile"]
     named = {**os.environ, "REPURPOSE_PYTHON_VLLM": str(python())}
-    study = ROOT / "studies" / "organism-vllm.yaml"
     done = subprocess.run([*command, study], cwd=folder, env=named, capture_output=True, text=True)
     assert done.returncode == 0, done.stdout + done.stderr
-    return folder / "results" / "organism-vllm"
+    return folder / "results" / study.stem
 
 
 def test_claims_agree_with_the_default_study_within_their_intervals(results: Path) -> None:
@@ -60,11 +62,15 @@ def agree(one: Claim, other: Claim) -> bool:
         # with no width to compare by. What they claim is a side of a fixed threshold, so they agree on the same one.
         return one["verdict"] == other["verdict"] and side(one) == side(other)
     opposite = {one["verdict"], other["verdict"]} == {"supported", "not supported"}
-    return not opposite and bool(one["low"] <= other["high"] and other["low"] <= one["high"])
+    return not opposite and bool(one["low"] <= high(other) and other["low"] <= high(one))
 
 
 def has_interval(claim: Claim) -> bool:
-    return bool(claim["low"] < claim["high"])
+    return bool(claim["low"] < high(claim))
+
+
+def high(claim: Claim) -> float:
+    return math.inf if claim["high"] is None else float(claim["high"])
 
 
 def side(claim: Claim) -> tuple[float, bool]:
@@ -87,6 +93,14 @@ def test_a_claim_agrees_with_itself_and_with_none_whose_interval_is_elsewhere() 
             width = claim["high"] - claim["low"]
             assert agree(claim, moved(claim, 0.9 * width)) and agree(moved(claim, -0.9 * width), claim), part
             assert not agree(claim, moved(claim, 1.1 * width)) and not agree(moved(claim, -1.1 * width), claim), part
+
+
+def test_without_an_upper_end_only_what_lies_below_is_apart() -> None:
+    recorded = read_record()["5c"]
+    open_above = {**recorded, "high": None}
+    width = recorded["high"] - recorded["low"]
+    assert agree(recorded, open_above) and agree(moved(recorded, 2 * width), open_above)
+    assert not agree(moved(recorded, -1.1 * width), open_above)
 
 
 @pytest.mark.parametrize(
@@ -114,7 +128,7 @@ def test_opposite_verdicts_and_missing_numbers_never_agree() -> None:
     recorded = read_record()["1b"]
     assert agree(recorded, {**recorded, "verdict": "cannot tell"})
     assert not agree(recorded, {**recorded, "verdict": "not supported"})
-    undefined = {**recorded, **dict.fromkeys(NUMBERS)}
+    undefined = {**recorded, **dict.fromkeys([*NUMBERS, "high"])}
     assert not agree(recorded, undefined) and not agree(undefined, undefined)
 
 

@@ -280,7 +280,7 @@ CODE = {
     "results/names.py": ("make_tables", "judge_claims", "write_report"),
     "results/claims/rules.py": ("judge_claims", "write_report"),
     "results/claims/claims.yaml": ("judge_claims", "write_report"),
-    "results/figures/lens.py": ("draw_figure",),
+    "results/figures/directions.py": ("draw_figure",),
     "results/report/report.html.jinja": ("write_report",),
     "results/report/style.css": ("write_report",),
 }

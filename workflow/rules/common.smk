@@ -23,12 +23,12 @@ SOURCE = Path(workflow.basedir, "src")
 sys.path.insert(0, str(SOURCE))
 
 from repurpose.study.catalogue import AGREEMENT_TABLES
-from repurpose.study.environments import Environments
-from repurpose.study.failures import explain_failures
-from repurpose.study.layout import Layout, of_both, one_of
-from repurpose.study.locks import enter_directory
+from repurpose.study.jobs.environments import Environments
+from repurpose.study.jobs.failures import explain_failures
+from repurpose.study.jobs.layout import Layout, of_both, one_of
+from repurpose.study.jobs.locks import enter_directory
+from repurpose.study.jobs.parameters import Checks, step_parameter, step_variables
 from repurpose.study.pair_files import check_models
-from repurpose.study.parameters import Checks, step_parameter, step_variables
 from repurpose.study.resources import cpu_threads, study_demands
 from repurpose.study.settings import SettingsError, read_study
 from repurpose.study.study_file import resolve_extends
@@ -66,7 +66,7 @@ wildcard_constraints:
 # and shows the lines that are worth it, each with the job's name.
 def command_prefix():
     variables = " ".join(f"{name}={shlex.quote(value)}" for name, value in step_variables(SOURCE).items())
-    log_to = f'log_to() {{ {shlex.quote(sys.executable)} -m repurpose.study.job_log "$1"; }}'
+    log_to = f'log_to() {{ {shlex.quote(sys.executable)} -m repurpose.study.jobs.job_log "$1"; }}'
     return f"set -euo pipefail; export {variables}; {log_to}; "
 
 

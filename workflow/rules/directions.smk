@@ -43,7 +43,7 @@ rule compute_vectors:
     """Take the differences of means of one reader, and the control directions."""
     input:
         labels=FILES.run_labels,
-        activations=lambda wildcards: FILES.activations_of(wildcards.reader),
+        activations=lambda wildcards: FILES.parts(f"activations/{wildcards.reader}"),
     output:
         vectors="results/{run}/vectors/{reader}.parquet",
     log:
@@ -73,8 +73,8 @@ rule compare_readers:
     """Take the cosines between the readers' vectors at the selected site, no noise shared."""
     input:
         labels=FILES.run_labels,
-        base=FILES.activations_of("base"),
-        reasoning=FILES.activations_of("reasoning"),
+        base=FILES.parts("activations/base"),
+        reasoning=FILES.parts("activations/reasoning"),
         selection="results/{run}/selection.json",
     output:
         cosines="results/{run}/cosines.parquet",
@@ -140,7 +140,7 @@ rule apply_lens:
 rule project_tokens:
     """Project one reader's activation at each token on the direction."""
     input:
-        rollouts=FILES.rollouts,
+        rollouts=FILES.parts("rollouts"),
         labels=FILES.run_labels,
         vectors=of_both("results/{run}/vectors/{reader}.parquet"),
         selection="results/{run}/selection.json",

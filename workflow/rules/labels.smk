@@ -10,9 +10,9 @@
 rule label_sentences:
     """Label all sentences by rules or from published annotations, which may hold chains of a few shards alone."""
     input:
-        sentences=FILES.sentences,
-        rollouts=FILES.rollouts,
-        published=FILES.published_file,
+        sentences=FILES.parts("sentences"),
+        rollouts=FILES.parts("rollouts"),
+        published=FILES.annotator_file,
     output:
         labels=FILES.shards("results/{study}/labels/{annotator}/{shard}.parquet"),
     log:
@@ -42,8 +42,8 @@ rule label_sentences:
 rule label_with_model:
     """Let a language model label all sentences: one job, so that its limits on requests and cost hold for the study."""
     input:
-        sentences=FILES.sentences,
-        instructions=FILES.instructions_file,
+        sentences=FILES.parts("sentences"),
+        instructions=FILES.annotator_file,
     output:
         labels=FILES.shards("results/{study}/labels/{annotator}/{shard}.parquet"),
         usage="results/{study}/labels/{annotator}/usage.parquet",
@@ -77,7 +77,7 @@ rule label_steered:
         sweep=f"results/{{run}}/sweeps/{STUDY.labels.steered_sweep}/reasoning.parquet",
         # after the labels of the same annotator that the study stands on: these have the first call on `max_cost`
         first=f"results/{STUDY.study}/labels/{{annotator}}/usage.parquet",
-        instructions=FILES.instructions_file,
+        instructions=FILES.annotator_file,
     output:
         labels="results/{run}/steered_labels/{annotator}.parquet",
         usage="results/{run}/steered_labels/{annotator}_usage.parquet",

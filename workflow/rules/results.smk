@@ -18,7 +18,7 @@ rule make_tables:
         measurements=FILES.measurements,
         vectors=of_both("results/{run}/vectors/{reader}.parquet"),
         cosines="results/{run}/cosines.parquet",
-        rollouts=FILES.rollouts,
+        rollouts=FILES.parts("rollouts"),
         labels=FILES.run_labels,
         others=FILES.other_labels,
         steered=FILES.steered_labels,
@@ -136,7 +136,7 @@ rule write_report:
         claims="results/{run}/claims.csv",
         tables=[*FILES.tables, *FILES.agreement_tables],
         figures=FILES.figures("svg"),
-        rollouts=FILES.rollouts,
+        rollouts=FILES.parts("rollouts"),
         labels=FILES.run_labels,
         selection="results/{run}/selection.json",
     output:

@@ -179,7 +179,7 @@ rule select_site:
 rule measure_log_odds:
     """Steer one target on prefixes of the rollouts and read what it would say next."""
     input:
-        rollouts=FILES.rollouts,
+        rollouts=FILES.parts("rollouts"),
         labels=FILES.run_labels,
         vectors=of_both("results/{run}/vectors/{reader}.parquet"),
         selection="results/{run}/selection.json",

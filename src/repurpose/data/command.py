@@ -3,8 +3,44 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import Any
+
+import polars as pl
+import pyarrow as pa
+
+from repurpose.data.files import read_table, write_table
+from repurpose.data.provenance import provenance
+from repurpose.study.errors import one_line_errors
+from repurpose.study.settings import StepSettings
+
+
+@dataclass(frozen=True)
+class Step:
+    """A running step: its settings, and the files that its command line names."""
+
+    settings: StepSettings
+    given: argparse.Namespace
+
+    def read(self, name: str) -> pl.DataFrame:
+        """Read the table of an input, of all its files."""
+        return read_table(getattr(self.given, name))
+
+    def write(self, rows: pl.DataFrame | list[dict[str, Any]], schema: pa.Schema, **notes: Any) -> None:
+        """Write the output under its schema; the file says how it was made, and the notes."""
+        write_table(self.given.output, rows, schema, provenance(self.settings.values, **notes))
+
+
+@contextmanager
+def run_step(
+    name: str, description: str | None, one: Sequence[str] = (), many: Sequence[str] = (), optional: Sequence[str] = ()
+) -> Iterator[Step]:
+    """Run a step of one output; the command line is as `read_arguments` says, and errors of the study are one line."""
+    given = read_arguments(description, one, many, optional)
+    with one_line_errors(name):
+        yield Step(StepSettings(name, given.settings), given)
 
 
 def read_arguments(

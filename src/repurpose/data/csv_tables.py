@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 from pathlib import Path
 
 import polars as pl
@@ -10,41 +9,22 @@ import polars as pl
 from repurpose.data.files import TableError
 
 TEXT_COLUMNS = (
-    "token",
-    "word",
-    "prompt_id",
-    "label",
-    "direction",
-    "reader",
-    "group",
-    "mark",
-    "category",
-    "annotator",
-    "one",
-    "other",
-    "other_label",
+    *("token", "word", "prompt_id", "label", "direction", "reader", "group"),
+    *("mark", "category", "annotator", "one", "other", "other_label"),
 )
 """Columns that stay text even where all of their values look like numbers."""
 
 
 def to_csv(table: pl.DataFrame) -> str:
     """Return a table as CSV, numbers to six figures: more would be noise, and the same on every machine."""
-    rounded = table.with_columns(pl.selectors.float().round_sig_figs(6))
-    text = io.StringIO()
-    rounded.write_csv(text)
-    return text.getvalue()
+    return table.with_columns(pl.selectors.float().round_sig_figs(6)).write_csv()
 
 
 def read_csv(path: Path | str) -> pl.DataFrame:
-    """Read a table that `to_csv` wrote.
-
-    Raises:
-        TableError: where the file is missing or is no table.
-    """
-    header = pl.Schema({name: pl.String for name in TEXT_COLUMNS})
+    """Read a table that `to_csv` wrote; raises TableError where the file is missing or is no table."""
     try:
         names = pl.read_csv(path, n_rows=0).columns
-        overrides = {name: kind for name, kind in header.items() if name in names}
-        return pl.read_csv(path, infer_schema_length=None, schema_overrides=overrides)
+        texts = {name: pl.String for name in TEXT_COLUMNS if name in names}
+        return pl.read_csv(path, infer_schema_length=None, schema_overrides=texts)
     except (OSError, pl.exceptions.PolarsError) as problem:
         raise TableError(f"{Path(path).name}: {str(problem).splitlines()[0]}") from None

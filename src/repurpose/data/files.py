@@ -43,29 +43,21 @@ def write_text(path: Path | str, content: str) -> None:
 
 
 def write_table(
-    path: Path | str,
-    table: pa.Table | pl.DataFrame | list[dict[str, Any]],
-    schema: pa.Schema,
-    provenance: Mapping[str, Any],
+    path: Path | str, table: pl.DataFrame | list[dict[str, Any]], schema: pa.Schema, provenance: Mapping[str, Any]
 ) -> None:
     """Write a table under its schema, with its provenance in the file's metadata."""
-    arrow = _to_arrow(table, schema).replace_schema_metadata(_pack(provenance))
+    described = schema.with_metadata({METADATA_KEY: json.dumps(provenance, sort_keys=True)})
     with atomic_write(path) as temporary:
-        pq.write_table(arrow, temporary, compression="zstd")
+        pq.write_table(_to_arrow(table, described), temporary, compression="zstd")
 
 
-def _to_arrow(table: pa.Table | pl.DataFrame | list[dict[str, Any]], schema: pa.Schema) -> pa.Table:
+def _to_arrow(table: pl.DataFrame | list[dict[str, Any]], schema: pa.Schema) -> pa.Table:
     if isinstance(table, list):
         return pa.Table.from_pylist(table, schema=schema)
-    arrow: pa.Table = table.to_arrow() if isinstance(table, pl.DataFrame) else table
-    missing = [name for name in schema.names if name not in arrow.column_names]
+    missing = [name for name in schema.names if name not in table.columns]
     if missing:
         raise TableError(f"column {missing[0]} is missing; the schema asks for {', '.join(schema.names)}")
-    return arrow.select(schema.names).cast(schema)
-
-
-def _pack(provenance: Mapping[str, Any]) -> dict[bytes, bytes]:
-    return {METADATA_KEY: json.dumps(provenance, sort_keys=True).encode()}
+    return table.select(schema.names).to_arrow().cast(schema)
 
 
 def read_table(paths: Path | str | list[Path] | list[str], columns: list[str] | None = None) -> pl.DataFrame:

@@ -1,13 +1,12 @@
-"""Resume inside a step: finished records are appended to a file beside the output and survive a killed
-process.
+"""Resume inside a step: finished records are appended to a file beside the output and survive a killed process.
 
-JSON lines, because appending needs nothing of what is there already: a new process adds to the file of a
-killed one, and a torn last line is recognised by itself (an Arrow stream would have to be read and reopened). A damaged
-line is named and left out, and nothing that stands after it is lost.
-Snakemake does not know the file, so it is not removed with a failed job's outputs.
+JSON lines, because appending needs nothing of what is there already: a new process adds to the file of a killed one,
+and a torn last line is recognised by itself (an Arrow stream would have to be read and reopened). A damaged line is
+named and left out, and nothing that stands after it is lost. Snakemake does not know the file, so it is not removed
+with a failed job's outputs.
 
-A record's key must hold everything that changes the record (the code, the model's files, seeds, settings),
-and nothing that does not (batch sizes).
+A record's key must hold everything that changes the record (the code, the model's files, seeds, settings), and nothing
+that does not (batch sizes).
 """
 
 from __future__ import annotations
@@ -18,7 +17,6 @@ import os
 import sys
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
-from types import TracebackType
 from typing import Any, Self
 
 from repurpose.study.settings import canonical_json
@@ -37,7 +35,7 @@ def journal_path(output: Path | str) -> Path:
     return output.with_name(f".{output.name}.journal")
 
 
-class Journal:
+class Journal(Mapping[str, Record]):
     """Finished records by key, on disk as soon as `add` returns."""
 
     def __init__(self, path: Path) -> None:
@@ -50,13 +48,11 @@ class Journal:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, problem: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self._file.close()
 
-    def __contains__(self, key: str) -> bool:
-        return key in self._records
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._records)
 
     def __getitem__(self, key: str) -> Record:
         return self._records[key]
@@ -80,10 +76,6 @@ class Journal:
             self._file.truncate(size)
             raise
         self._records.update(records)
-
-    def items(self) -> Iterable[tuple[str, Record]]:
-        """All keys with their records."""
-        return self._records.items()
 
     def missing(self, keys: Iterable[str]) -> Iterator[int]:
         """Positions of the keys that have no record yet."""

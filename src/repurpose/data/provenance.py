@@ -6,6 +6,7 @@ import hashlib
 import platform
 import subprocess
 from collections.abc import Mapping
+from contextlib import suppress
 from functools import cache
 from importlib import metadata
 from pathlib import Path
@@ -24,12 +25,10 @@ def provenance(settings: Mapping[str, Any], **extra: Any) -> dict[str, Any]:
 @cache
 def _environment() -> dict[str, Any]:
     libraries = ("torch", "transformers", "polars", "pyarrow", "numpy", "snakemake")
-    versions: dict[str, str | None] = {}
+    versions: dict[str, str | None] = dict.fromkeys(libraries)
     for name in libraries:
-        try:
+        with suppress(metadata.PackageNotFoundError):
             versions[name] = metadata.version(name)
-        except metadata.PackageNotFoundError:
-            versions[name] = None
     return {
         "package": __version__,
         "commit": _commit(),

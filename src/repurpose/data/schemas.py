@@ -4,145 +4,79 @@ from __future__ import annotations
 
 import pyarrow as pa
 
+TYPES = {
+    "text": pa.string(),
+    "integer": pa.int64(),
+    "real": pa.float64(),
+    "boolean": pa.bool_(),
+    "bytes": pa.binary(),
+    "integers": pa.list_(pa.int32()),
+}
 
-def _schema(**columns: pa.DataType) -> pa.Schema:
-    return pa.schema(list(columns.items()))
+
+def _schema(columns: str) -> pa.Schema:
+    return pa.schema([(name, TYPES[kind]) for name, kind in map(str.split, columns.split(","))])
 
 
-text, whole, real, flag = pa.string(), pa.int64(), pa.float64(), pa.bool_()
-ids = ends = pa.list_(pa.int32())
-
-PROMPTS = _schema(prompt_id=text, category=text, split=text, messages=text, answer=text)
+PROMPTS = _schema("prompt_id text, category text, split text, messages text, answer text")
 """One prompt; `messages` is JSON, a list of {role, content}; `answer` may be null."""
 
-ROLLOUTS = _schema(
-    prompt_id=text,
-    sample=whole,
-    split=text,
-    category=text,
-    answer=text,
-    model=text,
-    engine=text,
-    seed=whole,
-    prompt_token_ids=ids,
-    token_ids=ids,
-    token_ends=ends,
-    text=text,
-    finish_reason=text,
-)
+ROLLOUTS = _schema("""
+    prompt_id text, sample integer, split text, category text, answer text, model text, engine text, seed integer,
+    prompt_token_ids integers, token_ids integers, token_ends integers, text text, finish_reason text
+""")
 """One sampled answer; the ids are authoritative, `text` decodes `token_ids`. `token_ends` says at which character of
 `text` each of them ends; one that ends inside a character ends with it."""
 
-SENTENCES = _schema(
-    prompt_id=text,
-    sample=whole,
-    split=text,
-    sentence=whole,
-    char_start=whole,
-    char_end=whole,
-    token_start=whole,
-    token_end=whole,
-    text=text,
-    labelled=flag,
-)
+SENTENCES = _schema("""
+    prompt_id text, sample integer, split text, sentence integer, char_start integer, char_end integer,
+    token_start integer, token_end integer, text text, labelled boolean
+""")
 """One sentence; characters count in the rollout's text, tokens in its generated ids (0 = first generated). `labelled`
 says whether annotators are asked for it: tags alone and what follows the thinking are not."""
 
-JUDGEMENT = _schema(annotator=text, label=text, status=text, reply=text)
+JUDGEMENT = _schema("annotator text, label text, status text, reply text")
 LABELS = pa.schema([*(f for f in SENTENCES if f.name != "labelled"), *JUDGEMENT])
 """One sentence as one annotator labels it. `status` is ok, skipped (not asked for), or what was wrong with the
 annotator's answer; then `label` is null and `reply` holds the answer as it came. Nothing invalid becomes a label."""
 
-USAGE = _schema(
-    prompt_id=text,
-    sample=whole,
-    sentences=whole,
-    requests=whole,
-    prompt_tokens=whole,
-    completion_tokens=whole,
-    cost=real,
-    paid_earlier=real,
-)
+USAGE = _schema("""
+    prompt_id text, sample integer, sentences integer, requests integer, prompt_tokens integer,
+    completion_tokens integer, cost real, paid_earlier real
+""")
 """What one rollout's labels took of a language model, as its server counts; `cost` in the currency of the study's
 prices, `paid_earlier` the part of it that an earlier run paid."""
 
-ACTIVATIONS = _schema(
-    prompt_id=text,
-    sample=whole,
-    sentence=whole,
-    window_start=whole,
-    layer=whole,
-    vector=pa.binary(),
-)
+ACTIVATIONS = _schema("""
+    prompt_id text, sample integer, sentence integer, window_start integer, layer integer, vector bytes
+""")
 """One window's mean activation; `vector` is the bytes of d numbers, d and dtype in the metadata. Sorted by layer, a
 row group per layer."""
 
-VECTORS = _schema(
-    name=text,
-    kind=text,
-    reader=text,
-    layer=whole,
-    window_start=whole,
-    window_length=whole,
-    estimator=text,
-    positives=whole,
-    total=whole,
-    norm=real,
-    residual_norm=real,
-    split_half_cosine=real,
-    split_half_low=real,
-    split_half_high=real,
-    vector=pa.binary(),
-)
+VECTORS = _schema("""
+    name text, kind text, reader text, layer integer, window_start integer, window_length integer, estimator text,
+    positives integer, total integer, norm real, residual_norm real, split_half_cosine real, split_half_low real,
+    split_half_high real, vector bytes
+""")
 """One vector (float32 bytes). `kind` is behaviour or control; controls are mean, same-offset, shuffle-00 ...,
 random-00 ...; `residual_norm` is the reader's median L2 norm of single-token activations at that site."""
 
-COSINES = _schema(
-    name=text,
-    layer=whole,
-    window_start=whole,
-    positives=whole,
-    prompts=whole,
-    cross_half=real,
-    cross_half_low=real,
-    cross_half_high=real,
-    reliability_base=real,
-    reliability_base_low=real,
-    reliability_reasoning=real,
-    reliability_reasoning_low=real,
-    disattenuated=real,
-    disattenuated_low=real,
-    disattenuated_high=real,
-)
+COSINES = _schema("""
+    name text, layer integer, window_start integer, positives integer, prompts integer, cross_half real,
+    cross_half_low real, cross_half_high real, reliability_base real, reliability_base_low real,
+    reliability_reasoning real, reliability_reasoning_low real, disattenuated real, disattenuated_low real,
+    disattenuated_high real
+""")
 """How alike the two readers' vectors of one name are at the selected site, read on DISJOINT halves of the prompts;
 `prompts` have positives. `disattenuated` is `cross_half` over the geometric mean of the reliabilities, null where the
 lower end of either is not above 0."""
 
-SWEEPS = _schema(
-    sweep=text,
-    target=text,
-    direction=text,
-    kind=text,
-    reader=text,
-    layer=whole,
-    window_start=whole,
-    operation=text,
-    positions=text,
-    magnitude=real,
-    dose=real,
-    multiple=real,
-    prompt_id=text,
-    category=text,
-    answer=text,
-    sample=whole,
-    seed=whole,
-    prompt_tokens=whole,
-    token_ids=ids,
-    text=text,
-    finish_reason=text,
-    steered_positions=whole,
-    expected_positions=whole,
-)
+SWEEPS = _schema("""
+    sweep text, target text, direction text, kind text, reader text, layer integer, window_start integer,
+    operation text, positions text, magnitude real, dose real, multiple real, prompt_id text, category text,
+    answer text, sample integer, seed integer, prompt_tokens integer, token_ids integers, text text, finish_reason text,
+    steered_positions integer, expected_positions integer
+""")
 """One steered rollout. `direction` is a vector's name, `noise`, `self` or `none` (unsteered); `magnitude` is the L2
 norm added, `dose` that over the target's median residual norm at the site, `multiple` the value as written in the
 study. `steered_positions` is counted inside the hook."""
@@ -153,37 +87,21 @@ STEERED_KEY = (
 )
 """What a labelled sentence of steered text keeps of its row."""
 STEERED_LABELS = pa.schema(
-    [
-        *(f for f in SWEEPS if f.name in STEERED_KEY),
-        *_schema(cell=whole, sentence=whole, text=text),
-        *JUDGEMENT,
-    ]
+    [*(f for f in SWEEPS if f.name in STEERED_KEY), *_schema("cell integer, sentence integer, text text"), *JUDGEMENT]
 )
 """One sentence of a steered rollout as one annotator labels it; `cell` numbers the rollouts."""
 
 MEASUREMENTS = pa.schema(
     [
         *(f for f in SWEEPS if f.name not in ("token_ids", "text")),
-        *_schema(
-            words=whole,
-            keyword_words=whole,
-            keyword_share=real,
-            sentences=whole,
-            backtracking_sentences=whole,
-            backtracking_share=real,
-            keyword_sentences=whole,
-            keyword_backtracking_sentences=whole,
-            wrong_calculations=whole,
-            wrong_calculations_backtracked=whole,
-            right_calculations=whole,
-            right_calculations_backtracked=whole,
-            distinct_2=real,
-            longest_run=whole,
-            compression_ratio=real,
-            length=whole,
-            finished=flag,
-            correct=flag,
-        ),
+        *_schema("""
+            words integer, keyword_words integer, keyword_share real, sentences integer,
+            backtracking_sentences integer, backtracking_share real, keyword_sentences integer,
+            keyword_backtracking_sentences integer, wrong_calculations integer,
+            wrong_calculations_backtracked integer, right_calculations integer,
+            right_calculations_backtracked integer, distinct_2 real, longest_run integer, compression_ratio real,
+            length integer, finished boolean, correct boolean
+        """),
     ]
 )
 """The sweep's key and its metrics. `keyword_share` is Eq. 1 of the paper as a share (0 to 1); `correct` is null
@@ -191,55 +109,26 @@ where no answer is known; a text that gives none is wrong. Table C.1 needs the s
 them that are labelled backtracking. Calculations are those of the embedded pair's language. In a study of
 another behaviour the `backtracking_` columns count that label."""
 
-LOGODDS = _schema(
-    target=text,
-    context=text,
-    direction=text,
-    kind=text,
-    reader=text,
-    layer=whole,
-    window_start=whole,
-    magnitude=real,
-    dose=real,
-    multiple=real,
-    prompt_id=text,
-    positions=whole,
-    steered_positions=whole,
-    expected_positions=whole,
-    log_odds=real,
-    change=real,
-)
+LOGODDS = _schema("""
+    target text, context text, direction text, kind text, reader text, layer integer, window_start integer,
+    magnitude real, dose real, multiple real, prompt_id text, positions integer, steered_positions integer,
+    expected_positions integer, log_odds real, change real
+""")
 """Mean log-odds (nats) per prompt or document: `context` is keyword (a keyword against any other token at sentence
 starts of the reasoning model's rollouts) or mark ("mistake" against "correct" in homework); `change` is steered minus
 unsteered; direction `none` holds the unsteered value."""
 
-LENS = _schema(
-    direction=text,
-    reader=text,
-    unembedding=text,
-    layer=whole,
-    window_start=whole,
-    word=text,
-    score=real,
-    rank=real,
-)
+LENS = _schema("""
+    direction text, reader text, unembedding text, layer integer, window_start integer, word text, score real,
+    rank real
+""")
 """Mean logit of a unit direction for the vocabulary entries that hold a word; `rank` is the mean percentile (1 = top).
 The word `top` rows hold the ten best tokens in `word` as `top:<token>`."""
 
-PROJECTIONS = _schema(
-    prompt_id=text,
-    sample=whole,
-    reader=text,
-    layer=whole,
-    position=whole,
-    token=text,
-    projection=real,
-    keyword=flag,
-    label=text,
-    sentence=whole,
-    correct_calculation=flag,
-    since_calculation=whole,
-)
+PROJECTIONS = _schema("""
+    prompt_id text, sample integer, reader text, layer integer, position integer, token text, projection real,
+    keyword boolean, label text, sentence integer, correct_calculation boolean, since_calculation integer
+""")
 """Centred activation dot unit direction for each generated token of held-out rollouts. `correct_calculation` says,
 where the truth is known, whether the last calculation before the token is right; `since_calculation` counts tokens
 since its end."""

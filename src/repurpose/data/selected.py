@@ -40,11 +40,7 @@ def write_selected(path: Path | str, selected: Selected) -> None:
 
 
 def read_selected(path: Path | str) -> Selected:
-    """Read the selection.
-
-    Raises:
-        TableError: where the file is no selection, or one of other code.
-    """
+    """Read the selection; raises TableError where the file is no selection, or one of other code."""
     try:
         return Selected(**json.loads(Path(path).read_text(encoding="utf-8")))
     except (ValueError, TypeError) as problem:

@@ -53,11 +53,7 @@ def draw_weights(prompts: int, resamples: int, seed: int) -> Array:
     return rng.multinomial(prompts, np.full(prompts, 1 / prompts), size=resamples).astype(np.float64)
 
 
-def resample_ratio(
-    numerator: Array,
-    denominator: Array,
-    weights: Array,
-) -> Array:
+def resample_ratio(numerator: Array, denominator: Array, weights: Array) -> Array:
     """Return sum over prompts of the numerator over that of the denominator, per resample; NaN at 0/0."""
     return _divide(weights @ numerator, weights @ denominator)
 
@@ -85,46 +81,27 @@ def interval(draws: Array, level: float, prompts: int) -> tuple[np.ndarray, np.n
     return np.where(defined, low, np.nan), np.where(defined, high, np.nan)
 
 
-def estimate_ratio(
-    numerator: Array,
-    denominator: Array,
-    weights: Array,
-    level: float,
-) -> Estimate:
+def estimate_ratio(numerator: Array, denominator: Array, weights: Array, level: float) -> Estimate:
     """Return a ratio of sums over prompts with its interval."""
     low, high = interval(resample_ratio(numerator, denominator, weights), level, weights.shape[1])
     return Estimate(float(_divide(numerator.sum(), denominator.sum())), float(low), float(high))
 
 
-def estimate_share(
-    events: Array,
-    trials: Array,
-    weights: Array,
-    level: float,
-) -> Estimate:
-    """Return a share of counts with its interval; at a count of zero `rule_of_zero` gives the upper end."""
+def estimate_share(events: Array, trials: Array, weights: Array, level: float) -> Estimate:
+    """Return a share of counts with its interval.
+
+    A bootstrap of events that were never seen has no width. Then the upper end is the exact (Clopper-Pearson) one for
+    the share of prompts with any event, times one event per such prompt: at 95 % about 3.7 over the number of trials.
+    """
     found = estimate_ratio(events, trials, weights, level)
     if events.sum() > 0 or trials.sum() == 0:
         return found
-    return found._replace(high=rule_of_zero(int((trials > 0).sum()), float(trials.sum()), level))
+    prompts = int((trials > 0).sum())
+    affected = 1 - ((1 - level) / 2) ** (1 / prompts)
+    return found._replace(high=affected * prompts / float(trials.sum()))
 
 
-def rule_of_zero(prompts: int, trials: float, level: float) -> float:
-    """Return an upper end for a share whose events were never seen (a bootstrap of zeros has no width).
-
-    It is the exact (Clopper-Pearson) upper end for the share of prompts with any event, times one event per
-    such prompt: at 95 % about 3.7 over the number of trials.
-    """
-    affected: float = 1 - ((1 - level) / 2) ** (1 / prompts)
-    return affected * prompts / trials
-
-
-def estimate_difference(
-    one: tuple[Array, Array],
-    other: tuple[Array, Array],
-    weights: Array,
-    level: float,
-) -> Estimate:
+def estimate_difference(one: tuple[Array, Array], other: tuple[Array, Array], weights: Array, level: float) -> Estimate:
     """Return the difference of two ratios (numerator, denominator by prompt), paired by prompt."""
     draws = resample_ratio(*one, weights) - resample_ratio(*other, weights)
     low, high = interval(draws, level, weights.shape[1])
@@ -133,21 +110,12 @@ def estimate_difference(
 
 
 def count_pairs(
-    scores: Array,
-    positive: np.ndarray,
-    prompt: np.ndarray,
-    prompts: int,
+    scores: Array, positive: np.ndarray, prompt: np.ndarray, prompts: int
 ) -> tuple[Array, np.ndarray, np.ndarray]:
     """Count, for prompts (i, j), the pairs of a positive of i above a negative of j; ties count half.
 
-    Args:
-        scores: a score for each of n tokens.
-        positive: bool for each token.
-        prompt: number of each token's prompt.
-        prompts: how many prompts there are.
-
-    Returns:
-        The wins (p, p), the positives of each prompt and the negatives of each prompt.
+    `scores`, `positive` (bool) and `prompt` (its number) have a value for each of n tokens. Returns the wins (p, p),
+    and the positives and the negatives of each prompt (p,).
     """
     wins = np.zeros((prompts, prompts))
     for j in range(prompts):
@@ -160,21 +128,14 @@ def count_pairs(
     return wins, positives, negatives_
 
 
-def estimate_auroc(
-    scores: Array,
-    positive: np.ndarray,
-    prompt: np.ndarray,
-    weights: Array,
-    level: float,
-) -> Estimate:
+def estimate_auroc(scores: Array, positive: np.ndarray, prompt: np.ndarray, weights: Array, level: float) -> Estimate:
     """Return the area under the ROC curve, its interval clustered by prompt."""
     wins, positives, negatives = count_pairs(scores, positive, prompt, weights.shape[1])
     total = positives.sum() * negatives.sum()
     if total == 0:
         return UNDEFINED
     draws = _divide(
-        np.einsum("bi,ij,bj->b", weights, wins, weights, optimize=True),
-        (weights @ positives) * (weights @ negatives),
+        np.einsum("bi,ij,bj->b", weights, wins, weights, optimize=True), (weights @ positives) * (weights @ negatives)
     )
     low, high = interval(draws, level, weights.shape[1])
     return Estimate(float(wins.sum() / total), float(low), float(high))

@@ -8,14 +8,12 @@ from typing import Any
 
 from tqdm import tqdm
 
-from repurpose.data.command import read_arguments
-from repurpose.data.files import read_table
+from repurpose.data.command import run_step
 from repurpose.data.provenance import provenance
 from repurpose.directions.reader import TokenSequence, plan_windows, read_windows
 from repurpose.directions.store import spool, write_activations
 from repurpose.model.loading import ModelError, load_config, load_model, made_with
 from repurpose.model.tokens import check_ids_fit, check_same_ids, load_tokenizer
-from repurpose.study.errors import one_line_errors
 from repurpose.study.settings import StepSettings
 
 Row = dict[str, Any]
@@ -29,7 +27,9 @@ def read_shard(settings: StepSettings, rollouts: Sequence[Row], sentences: Seque
     sequences = [TokenSequence(r["prompt_token_ids"] + r["token_ids"], len(r["prompt_token_ids"])) for r in rollouts]
     check_ids_fit([max(s.ids) for s in sequences], settings.pair, reader)
     index = {(r["prompt_id"], r["sample"]): (i, sequences[i]) for i, r in enumerate(rollouts)}
-    _check_sentences(sentences, index)
+    for row in sentences:
+        if (row["prompt_id"], row["sample"]) not in index:
+            raise ModelError(f"sentence of {row['prompt_id']}, sample {row['sample']}: no such rollout in the shard")
     windows, keys, dropped = plan_windows(sentences, index, chosen.window_starts, chosen.window_length)
     model = load_model(settings.pair, reader)
     shape = (len(layers), len(keys), model.config.hidden_size)
@@ -46,18 +46,8 @@ def read_shard(settings: StepSettings, rollouts: Sequence[Row], sentences: Seque
         write_activations(output, keys, layers, vectors, notes)
 
 
-def _check_sentences(sentences: Sequence[Row], rollouts: dict[tuple[str, int], Any]) -> None:
-    for row in sentences:
-        if (row["prompt_id"], row["sample"]) not in rollouts:
-            raise ModelError(f"sentence of {row['prompt_id']}, sample {row['sample']}: no such rollout in the shard")
-
-
 def asked_layers(asked: tuple[int, ...] | str, count: int) -> list[int]:
-    """Layers to read, ascending.
-
-    Raises:
-        ModelError: for a layer that the model lacks.
-    """
+    """Layers to read, ascending; raises ModelError for a layer that the model lacks."""
     layers = list(range(count)) if isinstance(asked, str) else sorted(set(asked))
     if layers[-1] >= count or layers[0] < 0:
         raise ModelError(f"activations.layers: the reader has layers 0 to {count - 1}")
@@ -65,12 +55,9 @@ def asked_layers(asked: tuple[int, ...] | str, count: int) -> list[int]:
 
 
 def main() -> None:
-    arguments = read_arguments(__doc__, one=["rollouts", "sentences"])
-    with one_line_errors("directions.activations"):
-        settings = StepSettings("directions.activations", arguments.settings)
-        rollouts = read_table(arguments.rollouts).to_dicts()
-        sentences = read_table(arguments.sentences).to_dicts()
-        read_shard(settings, rollouts, sentences, Path(arguments.output))
+    with run_step("directions.activations", __doc__, one=["rollouts", "sentences"]) as step:
+        rollouts, sentences = step.read("rollouts").to_dicts(), step.read("sentences").to_dicts()
+        read_shard(step.settings, rollouts, sentences, Path(step.given.output))
 
 
 if __name__ == "__main__":

@@ -24,9 +24,8 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from repurpose.data.command import read_arguments
-from repurpose.data.files import TableError, read_table, write_table
-from repurpose.data.provenance import provenance
+from repurpose.data.command import run_step
+from repurpose.data.files import TableError
 from repurpose.data.schemas import COSINES
 from repurpose.data.selected import Selected, read_selected
 from repurpose.data.statistics import UNDEFINED, Estimate, defined, draw_weights, interval, spread
@@ -39,7 +38,6 @@ from repurpose.directions.vectors import (
     sums_by_prompt,
     training_labels,
 )
-from repurpose.study.errors import one_line_errors
 from repurpose.study.settings import StepSettings, Vectors
 
 Row = dict[str, Any]
@@ -115,11 +113,9 @@ def _compare(base_a: Array, base_b: Array, reasoning_a: Array, reasoning_b: Arra
     with np.errstate(invalid="ignore", divide="ignore"):
         one = _dot(base_a, reasoning_b) / (length[0] * length[3])
         other = _dot(base_b, reasoning_a) / (length[1] * length[2])
-        within = (
-            _dot(base_a, base_b) / (length[0] * length[1]),
-            _dot(reasoning_a, reasoning_b) / (length[2] * length[3]),
-        )
-    return np.stack([(one + other) / 2, *within])
+        in_base = _dot(base_a, base_b) / (length[0] * length[1])
+        in_reasoning = _dot(reasoning_a, reasoning_b) / (length[2] * length[3])
+    return np.stack([(one + other) / 2, in_base, in_reasoning])
 
 
 def _dot(one: Array, other: Array) -> Array:
@@ -169,7 +165,6 @@ def compare_readers(base: Reading, reasoning: Reading, settings: StepSettings) -
     chosen, statistics, prompts = settings.vectors, settings.statistics, len(base.everything.count)
     weights = np.vstack([np.ones((1, prompts)), draw_weights(prompts, statistics.bootstrap, settings.seed)])
     halves = halvings(prompts, chosen.split_halves, settings.seed)
-    found = mean_cosines(base, reasoning, halves, weights)
     counts = {"mean": base.everything.count, **{name: sums.count for name, sums in base.members.items()}}
     return [
         {
@@ -178,30 +173,20 @@ def compare_readers(base: Reading, reasoning: Reading, settings: StepSettings) -
             "prompts": int((counts[name] > 0).sum()),
             **describe(cosines, statistics.level, prompts),
         }
-        for name, cosines in found.items()
+        for name, cosines in mean_cosines(base, reasoning, halves, weights).items()
     ]
 
 
 def read_site(paths: Sequence[str], labels: pl.DataFrame, selected: Selected) -> Site:
-    """Read one reader's windows at the selected site.
-
-    Raises:
-        TableError: where there are none.
-    """
+    """Read one reader's windows at the selected site; raises TableError where there are none."""
     for site in read_sites(paths, selected.layer, labels, [selected.window_start]):
         return site
-    raise TableError(
-        f"{paths[0]} and its sister shards hold no window at the selected layer {selected.layer}, start "
-        f"{selected.window_start}"
-    )
+    where = f"the selected layer {selected.layer}, start {selected.window_start}"
+    raise TableError(f"{paths[0]} and its sister shards hold no window at {where}")
 
 
 def make_cosines(
-    settings: StepSettings,
-    sentences: pl.DataFrame,
-    base: Sequence[str],
-    reasoning: Sequence[str],
-    selected: Selected,
+    settings: StepSettings, sentences: pl.DataFrame, base: Sequence[str], reasoning: Sequence[str], selected: Selected
 ) -> list[Row]:
     """Return the COSINES rows of both readers' activations at the selected site.
 
@@ -219,12 +204,9 @@ def make_cosines(
 
 
 def main() -> None:
-    arguments = read_arguments(__doc__, one=["selection"], many=["labels", "base", "reasoning"])
-    with one_line_errors("directions.cosines"):
-        settings = StepSettings("directions.cosines", arguments.settings)
-        selected = read_selected(arguments.selection)
-        rows = make_cosines(settings, read_table(arguments.labels), arguments.base, arguments.reasoning, selected)
-        write_table(arguments.output, rows, COSINES, provenance(settings.values))
+    with run_step("directions.cosines", __doc__, one=["selection"], many=["labels", "base", "reasoning"]) as step:
+        given, selected = step.given, read_selected(step.given.selection)
+        step.write(make_cosines(step.settings, step.read("labels"), given.base, given.reasoning, selected), COSINES)
 
 
 if __name__ == "__main__":

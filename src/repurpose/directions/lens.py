@@ -15,15 +15,12 @@ import torch
 from numpy.typing import NDArray
 from transformers import PreTrainedTokenizerBase
 
-from repurpose.data.command import read_arguments
-from repurpose.data.files import write_table
-from repurpose.data.provenance import provenance
+from repurpose.data.command import run_step
 from repurpose.data.schemas import LENS
 from repurpose.data.selected import read_selected
 from repurpose.directions.unit_directions import Directions, read_pair_directions
 from repurpose.model.loading import load_model, made_with
 from repurpose.model.tokens import decode, load_tokenizer
-from repurpose.study.errors import one_line_errors
 from repurpose.study.settings import BEHAVIOURS, Role, StepSettings
 
 WORDS = ("wait", "but")
@@ -60,12 +57,7 @@ def apply_lens(
 ) -> Iterator[Row]:
     """Yield the LENS rows of every label's direction at one window, at every layer.
 
-    Args:
-        directions: of both readers.
-        start: the window's.
-        unembeddings: (v, d) of both models.
-        tokenizer: of their vocabulary.
-        words: vocabulary entries of each word.
+    `unembeddings` are (v, d), of both models; `words` has the vocabulary entries of each word.
     """
     for key, unit in sorted(directions.units.items(), key=lambda item: item[0]):
         name, reader, layer, window_start = key
@@ -90,18 +82,15 @@ def make_lens(settings: StepSettings, vectors: Sequence[str], start: int) -> lis
     roles: tuple[Role, ...] = ("base", "reasoning")
     unembeddings = {role: read_unembedding(settings, role) for role in roles}
     size = min(len(matrix) for matrix in unembeddings.values())
-    words = {word: entries(tokenizer, word, size) for word in dict.fromkeys((*WORDS, *settings.keywords))}
-    known = {word: found for word, found in words.items() if found}
-    return list(apply_lens(read_pair_directions(vectors), start, unembeddings, tokenizer, known))
+    asked = dict.fromkeys((*WORDS, *settings.keywords))
+    words = {word: found for word in asked if (found := entries(tokenizer, word, size))}
+    return list(apply_lens(read_pair_directions(vectors), start, unembeddings, tokenizer, words))
 
 
 def main() -> None:
-    arguments = read_arguments(__doc__, one=["selection"], many=["vectors"])
-    with one_line_errors("directions.lens"):
-        settings = StepSettings("directions.lens", arguments.settings)
-        rows = make_lens(settings, arguments.vectors, read_selected(arguments.selection).window_start)
-        notes = provenance(settings.values, **made_with(settings.pair, "base", "reasoning"))
-        write_table(arguments.output, rows, LENS, notes)
+    with run_step("directions.lens", __doc__, one=["selection"], many=["vectors"]) as step:
+        rows = make_lens(step.settings, step.given.vectors, read_selected(step.given.selection).window_start)
+        step.write(rows, LENS, **made_with(step.settings.pair, "base", "reasoning"))
 
 
 if __name__ == "__main__":

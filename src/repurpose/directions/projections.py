@@ -15,9 +15,7 @@ from torch import Tensor
 from tqdm import tqdm
 from transformers import PreTrainedModel
 
-from repurpose.data.command import read_arguments
-from repurpose.data.files import read_table, write_table
-from repurpose.data.provenance import provenance
+from repurpose.data.command import run_step
 from repurpose.data.schemas import PROJECTIONS
 from repurpose.data.selected import read_selected
 from repurpose.directions.unit_directions import read_pair_directions
@@ -26,7 +24,6 @@ from repurpose.model.loading import load_model, made_with
 from repurpose.model.token_ends import token_texts
 from repurpose.organism.language import read_calculation
 from repurpose.study.conditions import VectorKey
-from repurpose.study.errors import one_line_errors
 from repurpose.study.settings import StepSettings
 
 
@@ -41,8 +38,7 @@ def token_activations(model: PreTrainedModel, rollout: dict[str, Any], layer: in
 def follow_calculations(sentences: Sequence[dict[str, Any]], length: int) -> list[tuple[bool | None, int | None]]:
     """For each token: is the last finished calculation right, and how many tokens ago did it end?
 
-    A calculation of the embedded pair's language is checked by its arithmetic; elsewhere
-    there is no truth and both are null.
+    A calculation of the embedded pair's language is checked by its arithmetic; elsewhere both are null.
     """
     state: list[tuple[bool | None, int | None]] = [(None, None)] * length
     for sentence in sentences:
@@ -76,8 +72,7 @@ def make_rows(
     calculations, labels = follow_calculations(sentences, len(tokens)), label_tokens(sentences, len(tokens))
     for position, (token, value) in enumerate(zip(tokens, projections, strict=True)):
         yield {
-            "prompt_id": rollout["prompt_id"],
-            "sample": rollout["sample"],
+            **{name: rollout[name] for name in ("prompt_id", "sample")},
             "position": position,
             "token": token,
             "projection": value,
@@ -94,8 +89,7 @@ def project_rollouts(
 ) -> Iterator[dict[str, Any]]:
     """Yield the PROJECTIONS rows of one reader on all held-out rollouts.
 
-    Args:
-        unit: (d,) the direction, read at `layer`; activations are centred on their mean over all tokens.
+    `unit` (d,) is the direction, read at `layer`; activations are centred on their mean over all tokens.
     """
     model, keywords = load_model(settings.pair, settings.reader), {keyword.lower() for keyword in settings.keywords}
     heldout = rollouts.filter(split="heldout").sort("prompt_id", "sample").to_dicts()
@@ -108,15 +102,12 @@ def project_rollouts(
 
 
 def main() -> None:
-    arguments = read_arguments(__doc__, one=["selection"], many=["rollouts", "labels", "vectors"])
-    with one_line_errors("directions.projections"):
-        settings = StepSettings("directions.projections", arguments.settings)
-        selected, directions = read_selected(arguments.selection), read_pair_directions(arguments.vectors)
+    with run_step("directions.projections", __doc__, one=["selection"], many=["rollouts", "labels", "vectors"]) as step:
+        settings, selected = step.settings, read_selected(step.given.selection)
         key = VectorKey(settings.vectors.behaviour, settings.reader, selected.layer, selected.window_start)
-        unit, rollouts = torch.from_numpy(directions.unit(key)), read_table(arguments.rollouts)
-        rows = list(project_rollouts(settings, rollouts, read_table(arguments.labels), unit, selected.layer))
-        notes = provenance(settings.values, **made_with(settings.pair, settings.reader))
-        write_table(arguments.output, rows, PROJECTIONS, notes)
+        unit = torch.from_numpy(read_pair_directions(step.given.vectors).unit(key))
+        rows = project_rollouts(settings, step.read("rollouts"), step.read("labels"), unit, selected.layer)
+        step.write(list(rows), PROJECTIONS, **made_with(settings.pair, settings.reader))
 
 
 if __name__ == "__main__":

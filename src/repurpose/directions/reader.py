@@ -1,11 +1,10 @@
 """Reading the residual stream before sentences: windows pooled inside the hook, many layers in one pass.
 
-Rollouts are batched by length and padded on the right. No mask is passed: attention is causal, so what stands
-after a row's end cannot change what stands before it. The forward pass ends at the last layer that is asked
-for.
+Rollouts are batched by length and padded on the right. No mask is passed: attention is causal, so what stands after a
+row's end cannot change what stands before it. The forward pass ends at the last layer that is asked for.
 
-A window [start, start + length - 1] counts from a sentence's first token; it is read where all of it lies in
-the generated ids, and dropped (and counted) where it reaches into the prompt or past the end.
+A window [start, start + length - 1] counts from a sentence's first token; it is read where all of it lies in the
+generated ids, and dropped (and counted) where it reaches into the prompt or past the end.
 """
 
 from __future__ import annotations
@@ -54,15 +53,9 @@ def plan_windows(
     starts: Sequence[int],
     length: int,
 ) -> tuple[Windows, list[dict[str, Any]], dict[str, dict[str, int]]]:
-    """Place every sentence's windows.
+    """Place the windows of SENTENCES rows, `length` tokens each; `rollouts` has index and ids by (prompt_id, sample).
 
-    Args:
-        sentences: SENTENCES rows.
-        rollouts: index and ids by (prompt_id, sample).
-        starts: window starts. length: tokens in a window.
-
-    Returns:
-        The windows, their keys, and the dropped ones counted by start and reason.
+    Returns the windows, their keys, and the dropped ones counted by start and reason.
     """
     rows, positions, keys = [], [], []
     dropped: dict[str, dict[str, int]] = {}
@@ -92,19 +85,10 @@ def read_windows(
     out: NDArray[Any],
     progress: Callable[[int], object],
 ) -> NDArray[np.float64]:
-    """Fill `out` (layers, windows, d) with each window's mean residual stream.
+    """Fill `out` (layers, windows, d), float32 or float16, with each window's mean residual stream.
 
-    Args:
-        model: the reader.
-        sequences: ids of all rollouts.
-        windows: where to read.
-        layers: layers of `out`, ascending.
-        batch_tokens: padded tokens in a batch.
-        out: (layers, windows, d), float32 or float16.
-        progress: called with the number of tokens read.
-
-    Returns:
-        Quantiles (layers, QUANTILES) of the L2 norms of single generated tokens.
+    Layers ascend; a batch has `batch_tokens` padded tokens at most; `progress` is told the number of tokens read.
+    Returns the quantiles (layers, QUANTILES) of the L2 norms of single generated tokens.
     """
     norms: dict[int, list[Tensor]] = {layer: [] for layer in layers}
     places = {layer: place for place, layer in enumerate(layers)}
@@ -148,7 +132,5 @@ def window_means(hidden: Tensor, rows: Tensor, positions: Tensor, length: int) -
 
 
 def _quantiles(norms: Sequence[Tensor]) -> NDArray[np.float64]:
-    values = torch.cat(list(norms)).double().numpy() if norms else np.empty(0)
-    if not len(values):
-        return np.full(QUANTILES, np.nan)
-    return np.quantile(values, np.linspace(0, 1, QUANTILES))
+    values = torch.cat([torch.empty(0), *norms]).double().numpy()
+    return np.quantile(values, np.linspace(0, 1, QUANTILES)) if len(values) else np.full(QUANTILES, np.nan)

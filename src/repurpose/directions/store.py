@@ -31,32 +31,21 @@ KEYS = ("prompt_id", "sample", "sentence", "window_start")
 def spool(folder: Path, layers: int, rows: int, width: int, dtype: DTypeLike) -> Iterator[NDArray[Any]]:
     """Yield an array (layers, rows, width) on the disk for as long as the block runs.
 
-    Layers are computed together but stored one after the other; between the two they need not fit into
-    memory.
+    Layers are computed together but stored one after the other; between the two they need not fit into memory.
     """
     folder.mkdir(parents=True, exist_ok=True)
     with tempfile.NamedTemporaryFile(dir=folder, prefix=".spool-") as file:
-        shape = (layers, max(rows, 1), width)
-        array = np.memmap(file.name, dtype=dtype, mode="w+", shape=shape)
+        array = np.memmap(file.name, dtype=dtype, mode="w+", shape=(layers, max(rows, 1), width))
         yield array[:, :rows]
         del array
 
 
 def write_activations(
-    path: Path | str,
-    keys: list[dict[str, Any]],
-    layers: Sequence[int],
-    vectors: NDArray[Any],
-    notes: Mapping[str, Any],
+    path: Path | str, keys: list[dict[str, Any]], layers: Sequence[int], vectors: NDArray[Any], notes: Mapping[str, Any]
 ) -> None:
-    """Write vectors (layers, rows, width) with their keys, a row group for each layer.
+    """Write vectors (layers, rows, width) with their keys (the columns `KEYS`), a row group for each layer, ascending.
 
-    Args:
-        path: the file.
-        keys: the columns `KEYS`, a row for each row of `vectors`.
-        layers: number of each layer, ascending.
-        vectors: (layers, rows, width).
-        notes: what the file says of itself, from `tables.provenance`.
+    `notes` are the file's provenance.
     """
     stored = {**notes, "width": vectors.shape[2], "dtype": str(vectors.dtype), "layers": list(layers)}
     rows = pa.Table.from_pylist(keys, pa.schema([ACTIVATIONS.field(name) for name in KEYS]))
@@ -102,11 +91,7 @@ def _unpack(column: pa.ChunkedArray, width: int, dtype: DTypeLike) -> NDArray[An
 
 
 def stored_layers(paths: Sequence[Path | str]) -> list[int]:
-    """Layers that the shards hold.
-
-    Raises:
-        TableError: where the shards were not made alike.
-    """
+    """Layers that the shards hold; raises TableError where the shards were not made alike."""
     kinds = {(tuple(n["layers"]), n["width"], n["dtype"]) for n in map(read_provenance, paths)}
     if len(kinds) != 1:
         raise TableError(f"{paths[0]} and its sister shards differ in layers, width or dtype")
@@ -114,11 +99,7 @@ def stored_layers(paths: Sequence[Path | str]) -> list[int]:
 
 
 def read_layer(path: Path | str, layer: int) -> tuple[pl.DataFrame, NDArray[Any]]:
-    """Read one layer of a shard.
-
-    Returns:
-        Keys (`KEYS`) and vectors (rows, width) in the stored dtype, row by row.
-    """
+    """Read one layer of a shard: keys (`KEYS`) and vectors (rows, width) in the stored dtype, row by row."""
     notes = read_provenance(path)
     if layer not in notes["layers"]:
         raise TableError(f"{path}: no layer {layer}; it holds {', '.join(map(str, notes['layers']))}")

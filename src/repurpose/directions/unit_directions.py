@@ -21,11 +21,7 @@ class Directions(KnownVectors):
     units: Mapping[VectorKey, NDArray[np.float32]]
 
     def unit(self, key: VectorKey) -> NDArray[np.float32]:
-        """Unit direction (d,) of a vector.
-
-        Raises:
-            SettingsError: where the vector was not computed.
-        """
+        """Unit direction (d,) of a vector; raises SettingsError where the vector was not computed."""
         if key not in self.units:
             name, reader, layer, start = key
             raise SettingsError(f"no vector {name} of reader {reader}, layer {layer}, window start {start}")

@@ -24,15 +24,13 @@ import polars as pl
 from numpy.typing import NDArray
 from tqdm import tqdm
 
-from repurpose.data.command import read_arguments
-from repurpose.data.files import TableError, read_provenance, read_table, write_table
-from repurpose.data.provenance import provenance
+from repurpose.data.command import run_step
+from repurpose.data.files import TableError, read_provenance
 from repurpose.data.schemas import VECTORS
 from repurpose.data.statistics import UNDEFINED, Estimate, spread
 from repurpose.directions.controls import random_direction, same_offset_members, shuffled_members
 from repurpose.directions.store import read_layer, stored_layers
 from repurpose.study.conditions import kind_of
-from repurpose.study.errors import one_line_errors
 from repurpose.study.settings import BEHAVIOURS, SettingsError, StepSettings, Vectors
 
 Row = dict[str, Any]
@@ -231,14 +229,12 @@ def missing_vectors(rows: Sequence[Row], window_starts: Sequence[int]) -> dict[s
 
 
 def main() -> None:
-    arguments = read_arguments(__doc__, many=["labels", "activations"])
-    with one_line_errors("directions.vectors"):
-        settings = StepSettings("directions.vectors", arguments.settings)
-        rows, notes = make_vectors(settings, read_table(arguments.labels), arguments.activations)
-        for name, starts in missing_vectors(rows, settings.activations.window_starts).items():
+    with run_step("directions.vectors", __doc__, many=["labels", "activations"]) as step:
+        rows, notes = make_vectors(step.settings, step.read("labels"), step.given.activations)
+        for name, starts in missing_vectors(rows, step.settings.activations.window_starts).items():
             listed = ", ".join(map(str, starts))
             sys.stderr.write(f"repurpose directions.vectors: no window before {name} at start {listed}; left out\n")
-        write_table(arguments.output, rows, VECTORS, provenance(settings.values, **notes))
+        step.write(rows, VECTORS, **notes)
 
 
 if __name__ == "__main__":

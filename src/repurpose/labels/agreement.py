@@ -19,7 +19,6 @@ from repurpose.data.statistics import Array, Estimate, interval
 from repurpose.study.settings import BEHAVIOURS
 
 CATEGORIES = (*BEHAVIOURS, "none")
-Numbers = npt.NDArray[np.int64]
 
 
 class Agreement(NamedTuple):
@@ -38,8 +37,7 @@ def estimate_agreement(
     """Return Cohen's kappa (-1 to 1), in all and by label, with intervals clustered by prompt.
 
     Args:
-        one: the first annotator's label of each sentence.
-        other: the second's.
+        one, other: each annotator's label of each sentence.
         prompts: the prompt of each sentence.
         weights: (b, p) as `statistics.draw_weights` makes them, p the number of different prompts, in sorted order.
         level: of the intervals, for instance 0.95.
@@ -53,8 +51,7 @@ def estimate_agreement(
     first, second = _number(one), _number(other)
     if not len(first) == len(second) == len(prompt):
         raise ValueError(f"{len(first)}, {len(second)} labels and {len(prompt)} prompts are not of the same sentences")
-    size = len(CATEGORIES)
-    by_prompt = np.zeros((len(names), size, size))
+    by_prompt = np.zeros((len(names), len(CATEGORIES), len(CATEGORIES)))
     np.add.at(by_prompt, (prompt, first, second), 1.0)
     counts, draws = by_prompt.sum(axis=0), np.tensordot(weights, by_prompt, axes=1)
 
@@ -62,18 +59,15 @@ def estimate_agreement(
         low, high = interval(_kappa(draws), level, len(names))
         return Estimate(float(_kappa(counts)), float(low), float(high))
 
-    by_label = {
-        label: estimate(_against_rest(counts, number), _against_rest(draws, number))
-        for number, label in enumerate(BEHAVIOURS)
-    }
-    return Agreement(estimate(counts, draws), by_label, counts)
+    rest = [estimate(_against_rest(counts, n), _against_rest(draws, n)) for n in range(len(BEHAVIOURS))]
+    return Agreement(estimate(counts, draws), dict(zip(BEHAVIOURS, rest, strict=True)), counts)
 
 
-def _number(labels: Sequence[str | None]) -> Numbers:
+def _number(labels: Sequence[str | None]) -> npt.NDArray[np.int64]:
     numbers = {label: number for number, label in enumerate((*BEHAVIOURS, None))}
-    unknown = [label for label in labels if label not in numbers]
-    if unknown:
-        raise ValueError(f"{unknown[0]!r} is no label; choose from {', '.join(BEHAVIOURS)}")
+    for label in labels:
+        if label not in numbers:
+            raise ValueError(f"{label!r} is no label; choose from {', '.join(BEHAVIOURS)}")
     return np.array([numbers[label] for label in labels], dtype=np.int64)
 
 

@@ -17,8 +17,6 @@ from repurpose.study.errors import one_line_errors
 from repurpose.study.settings import StepSettings
 
 KEY = ("prompt_id", "sample", "sentence")
-ALL = "all"
-"""Stands for all six labels at once."""
 
 
 def pair_labels(one: pl.DataFrame, other: pl.DataFrame) -> pl.DataFrame:
@@ -47,7 +45,7 @@ def compare(one: pl.DataFrame, other: pl.DataFrame, settings: StepSettings) -> t
     kappas = [
         {**names, "prompts": prompts, "sentences": both.height, "label": label}
         | {"kappa": kappa.value, "low": kappa.low, "high": kappa.high}
-        for label, kappa in {ALL: found.kappa, **found.by_label}.items()
+        for label, kappa in {"all": found.kappa, **found.by_label}.items()
     ]
     whole = {"kappa": found.kappa.value, "kappa_low": found.kappa.low, "kappa_high": found.kappa.high}
     counts = [

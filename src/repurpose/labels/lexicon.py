@@ -9,52 +9,42 @@ they look at what a sentence does: "Hmm, I need to be careful" hedges, "But no, 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
 
 from repurpose.study.settings import BEHAVIOURS
 
 NAME = "lexicon"
 
-PATTERNS: tuple[tuple[str, str], ...] = (
-    (
-        "backtracking",
+PATTERNS = {
+    "backtracking": (
         r"\b(?:does not (?:make|give|look right)|doesn't (?:make|give|look right)|cannot be right|can't be right"
         r"|that is (?:not right|wrong)|that's (?:not right|wrong)|must have slipped|made a mistake"
-        r"|go back and|another look at|let me (?:re-?check|redo|reconsider)|scratch that)\b",
+        r"|go back and|another look at|let me (?:re-?check|redo|reconsider)|scratch that)\b"
     ),
-    (
-        "uncertainty-estimation",
+    "uncertainty-estimation": (
         r"\b(?:not (?:\w+ )?(?:sure|certain)|perhaps|maybe|might|could be|(?:hard|tough) to say|need to be \w+ careful"
-        r"|i wonder|unsure|uncertain)\b",
+        r"|i wonder|unsure|uncertain)\b"
     ),
-    ("example-testing", r"\b(?:for (?:example|instance)|to (?:test|try) (?:this|it)|let me (?:test|try))\b"),
-    (
-        "initializing",
+    "example-testing": r"\b(?:for (?:example|instance)|to (?:test|try) (?:this|it)|let me (?:test|try))\b",
+    "initializing": (
         r"^(?:okay|alright|first)\b|\b(?:i need to (?:find|figure)|the question (?:is|asks)|read the problem"
-        r"|the problem (?:tells|says|asks|wants)|step by step)\b",
+        r"|the problem (?:tells|says|asks|wants)|step by step)\b"
     ),
-    (
-        "adding-knowledge",
-        r"\b(?:remember that|recall that|the order of|each step \w+ needs|in general|by definition|it is known)\b",
+    "adding-knowledge": (
+        r"\b(?:remember that|recall that|the order of|each step \w+ needs|in general|by definition|it is known)\b"
     ),
-)
+}
 FALLBACK = "deduction"
 HESITATION = re.compile(r"\b(?:um|uh|erm)\b,?\s*", re.IGNORECASE)
 """Left out before matching: a phrase is the same phrase when somebody hesitates inside it."""
-_COMPILED = tuple((label, re.compile(pattern, re.IGNORECASE)) for label, pattern in PATTERNS)
-assert {label for label, _ in PATTERNS} | {FALLBACK} == set(BEHAVIOURS)
+assert {*PATTERNS, FALLBACK} == set(BEHAVIOURS)
 
 
 def label_sentence(text: str) -> str:
     """Return the label of one sentence."""
-    return next(_matches(text), FALLBACK)
+    return next(iter(matching_labels(text)), FALLBACK)
 
 
 def matching_labels(text: str) -> tuple[str, ...]:
     """Return all labels whose patterns a sentence matches, the one that it gets first."""
-    return tuple(_matches(text))
-
-
-def _matches(text: str) -> Iterator[str]:
     stripped = HESITATION.sub("", text.strip())
-    return (label for label, pattern in _COMPILED if pattern.search(stripped))
+    return tuple(label for label, pattern in PATTERNS.items() if re.search(pattern, stripped, re.IGNORECASE))

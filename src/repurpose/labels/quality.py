@@ -37,15 +37,12 @@ def score_labels(truth: Sequence[str | None], labels: Sequence[str | None]) -> l
     Raises:
         ValueError: where the two are not equally long.
     """
-    pairs = Counter(zip(truth, labels, strict=True))
-    return [_score(label, pairs) for label in BEHAVIOURS]
-
-
-def _score(label: str, pairs: Counter[tuple[str | None, str | None]]) -> Score:
-    true = sum(count for (truth, _), count in pairs.items() if truth == label)
-    named = sum(count for (_, given), count in pairs.items() if given == label)
-    both = pairs[label, label]
-    return Score(label, true, _share(both, named), _share(both, true), _share(2 * both, true + named))
+    hits = Counter(one for one, other in zip(truth, labels, strict=True) if one == other)
+    scores = []
+    for label in BEHAVIOURS:
+        both, true, named = hits[label], truth.count(label), labels.count(label)
+        scores.append(Score(label, true, _share(both, named), _share(both, true), _share(2 * both, true + named)))
+    return scores
 
 
 def _share(part: int, whole: int) -> float:

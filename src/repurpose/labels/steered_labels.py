@@ -43,11 +43,10 @@ def cut_rollouts(rollouts: Sequence[Row]) -> list[Row]:
     rows = []
     for cell, rollout in enumerate(rollouts):
         text, end = rollout["text"], thinking_end(rollout["text"])
-        kept = {name: value for name, value in rollout.items() if name != "text"}
         for number, span in enumerate(split_sentences(text)):
-            sentence = text[span.start : span.end]
+            sentence = text[slice(*span)]
             labelled = span.start < end and is_prose(sentence)
-            rows.append({**kept, "cell": cell, "sentence": number, "text": sentence, "labelled": labelled})
+            rows.append({**rollout, "cell": cell, "sentence": number, "text": sentence, "labelled": labelled})
     return rows
 
 

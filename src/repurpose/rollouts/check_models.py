@@ -23,12 +23,10 @@ from repurpose.study.settings import StepSettings, Vllm
 
 
 def check_models(settings: StepSettings, messages: Sequence[str], engine: bool, machine: bool) -> None:
-    """Refuse a pair that the study could not use to its end.
+    """Refuse a pair that the study could not use to its end; `messages` are those of all prompts, as JSON.
 
-    Args:
-        messages: of all prompts, as JSON.
-        engine: whether this process's environment is that of the engine, or that in which activations are read.
-        machine: whether the study's models will run on a machine like this one.
+    `engine` says whether this process's environment is that of the engine, or that in which activations are read;
+    `machine`, whether the study's models will run on a machine like this one.
 
     Raises:
         ModelError, SettingsError, GpuError: in one line, what is wrong and what to do.

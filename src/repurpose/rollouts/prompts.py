@@ -8,18 +8,14 @@ from __future__ import annotations
 
 import json
 import random
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 from repurpose.data.categories import by_category, deal
-from repurpose.data.command import read_arguments
-from repurpose.data.files import write_table
-from repurpose.data.provenance import provenance
+from repurpose.data.command import run_step
 from repurpose.data.schemas import PROMPTS
 from repurpose.organism.language import SCENES, make_problem
-from repurpose.study.errors import one_line_errors
-from repurpose.study.settings import Prompts, SettingsError, StepSettings
+from repurpose.study.settings import Prompts, SettingsError
 
 
 def make_prompts(prompts: Prompts, seed: int) -> list[dict[str, Any]]:
@@ -32,7 +28,10 @@ def make_prompts(prompts: Prompts, seed: int) -> list[dict[str, Any]]:
     pool = _from_organism(wanted, seed) if prompts.source == "organism" else _from_file(prompts.source)
     if len(pool) < wanted:
         raise SettingsError(f"prompts: {wanted} are asked for, {prompts.source} has {len(pool)}")
-    chosen = _round_robin(pool, random.Random(f"split-{seed}"))[:wanted]
+    rng, categories = random.Random(f"split-{seed}"), by_category(pool)
+    for rows in categories.values():
+        rng.shuffle(rows)
+    chosen = deal(categories[name] for name in sorted(categories))[:wanted]  # any prefix is balanced
     splits = ["train"] * prompts.train + ["heldout"] * prompts.heldout
     return [{**row, "split": split} for row, split in zip(chosen, splits, strict=True)]
 
@@ -53,23 +52,15 @@ def _from_organism(count: int, seed: int) -> list[dict[str, Any]]:
 
 def _row(prompt_id: str, category: str, content: str, answer: object | None) -> dict[str, Any]:
     messages = json.dumps([{"role": "user", "content": content}], ensure_ascii=False)
-    return {
-        "prompt_id": prompt_id,
-        "category": category,
-        "messages": messages,
-        "answer": None if answer is None else str(answer),
-    }
+    known = None if answer is None else str(answer)
+    return {"prompt_id": prompt_id, "category": category, "messages": messages, "answer": known}
 
 
 def _from_file(source: str) -> list[dict[str, Any]]:
     path = Path(source)
     if not path.is_file():
         raise SettingsError(f"prompts.source: no file {source}; give `organism` or a JSON-lines file")
-    return list(_read_lines(path))
-
-
-def _read_lines(path: Path) -> Iterator[dict[str, Any]]:
-    seen: set[str] = set()
+    rows: dict[str, dict[str, Any]] = {}
     for number, line in enumerate(path.read_bytes().split(b"\n"), start=1):  # other line ends may stand in a text
         if not line.strip():
             continue
@@ -77,10 +68,10 @@ def _read_lines(path: Path) -> Iterator[dict[str, Any]]:
             row = _read_line(line, number)
         except (ValueError, KeyError, TypeError) as problem:
             raise SettingsError(f"prompts.source: {path.name} line {number}: {problem!r}; {LINE}") from None
-        if row["prompt_id"] in seen:
+        if row["prompt_id"] in rows:
             raise SettingsError(f"prompts.source: {path.name} line {number}: id {row['prompt_id']} is given twice")
-        seen.add(row["prompt_id"])
-        yield row
+        rows[row["prompt_id"]] = row
+    return list(rows.values())
 
 
 LINE = "each line is a JSON object with the texts category and prompt, and where known answer and id"
@@ -95,20 +86,9 @@ def _read_line(line: bytes, number: int) -> dict[str, Any]:
     return _row(str(record.get("id", f"{category}-{number:04d}")), category, content, record.get("answer"))
 
 
-def _round_robin(pool: list[dict[str, Any]], rng: random.Random) -> list[dict[str, Any]]:
-    """Shuffle within categories and deal one of each in turn, so that any prefix is balanced."""
-    categories = by_category(pool)
-    for rows in categories.values():
-        rng.shuffle(rows)
-    return deal(categories[name] for name in sorted(categories))
-
-
 def main() -> None:
-    arguments = read_arguments(__doc__)
-    with one_line_errors("rollouts.prompts"):
-        settings = StepSettings("rollouts.prompts", arguments.settings)
-        rows = make_prompts(settings.prompts, settings.seed)
-        write_table(arguments.output, rows, PROMPTS, provenance(settings.values))
+    with run_step("rollouts.prompts", __doc__) as step:
+        step.write(make_prompts(step.settings.prompts, step.settings.seed), PROMPTS)
 
 
 if __name__ == "__main__":

@@ -12,25 +12,22 @@ from typing import Any
 
 from transformers import PreTrainedTokenizerBase
 
-from repurpose.data.command import read_arguments
-from repurpose.data.files import read_table, write_table
+from repurpose.data.command import run_step
 from repurpose.data.journal import journal_path, record_key
-from repurpose.data.provenance import provenance
 from repurpose.data.schemas import ROLLOUTS
 from repurpose.model.engines import Finished, Generated, Question, Request, Sampling, row_seed
 from repurpose.model.loading import made_with
 from repurpose.model.token_ends import token_ends
 from repurpose.model.tokens import decode, load_tokenizer, prompt_token_ids
 from repurpose.rollouts.generation import generate_once, generate_rows
-from repurpose.study.errors import one_line_errors
 from repurpose.study.settings import Endpoint, Rollouts, StepSettings
 
 Row = dict[str, Any]
 
 
-def shard_of(prompts: Sequence[Row], shard: int, shards: int) -> list[Row]:
+def shard_of(prompts: Sequence[Row], shard: int, shards: int) -> Sequence[Row]:
     """Prompts of one shard: prompt i belongs to shard i % shards."""
-    return [row for index, row in enumerate(prompts) if index % shards == shard]
+    return prompts[shard::shards]
 
 
 def sample_rollouts(settings: StepSettings, prompts: Sequence[Row], output: Path) -> list[Row]:
@@ -100,14 +97,11 @@ def ask_server(
 
 
 def main() -> None:
-    arguments = read_arguments(__doc__, one=["prompts"])
-    with one_line_errors("rollouts.sampling"):
-        settings = StepSettings("rollouts.sampling", arguments.settings)
-        prompts = read_table(arguments.prompts).to_dicts()
-        shard, output = settings.shard, Path(arguments.output)
-        rows = sample_rollouts(settings, shard_of(prompts, shard, settings.rollouts.shards), output)
-        notes = provenance(settings.values, **made_with(settings.pair, settings.rollouts.generator))
-        write_table(output, rows, ROLLOUTS, notes)
+    with run_step("rollouts.sampling", __doc__, one=["prompts"]) as step:
+        settings, output = step.settings, Path(step.given.output)
+        prompts = shard_of(step.read("prompts").to_dicts(), settings.shard, settings.rollouts.shards)
+        rows = sample_rollouts(settings, prompts, output)
+        step.write(rows, ROLLOUTS, **made_with(settings.pair, settings.rollouts.generator))
         journal_path(output).unlink(missing_ok=True)
 
 

@@ -11,12 +11,8 @@ import re
 from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 
-from repurpose.data.command import read_arguments
-from repurpose.data.files import read_table, write_table
-from repurpose.data.provenance import provenance
+from repurpose.data.command import run_step
 from repurpose.data.schemas import SENTENCES
-from repurpose.study.errors import one_line_errors
-from repurpose.study.settings import StepSettings
 
 BOUNDARY = re.compile(
     r"""(?<![\s\d.])[.!?…]+[)\]"'”’*]*\s+     # an end mark, what closes with it, and the space after it
@@ -66,11 +62,9 @@ def cut_rollout(rollout: dict[str, Any]) -> Iterator[dict[str, Any]]:
     text, end = rollout["text"], thinking_end(rollout["text"])
     for number, span in enumerate(split_sentences(text)):
         token_start, token_end = align(span, text, rollout["token_ends"])
-        sentence = text[span.start : span.end]
+        sentence = text[slice(*span)]
         yield {
-            "prompt_id": rollout["prompt_id"],
-            "sample": rollout["sample"],
-            "split": rollout["split"],
+            **{name: rollout[name] for name in ("prompt_id", "sample", "split")},
             "sentence": number,
             "char_start": span.start,
             "char_end": span.end,
@@ -93,12 +87,9 @@ def thinking_end(text: str) -> int:
 
 
 def main() -> None:
-    arguments = read_arguments(__doc__, ["rollouts"])
-    with one_line_errors("rollouts.sentences"):
-        settings = StepSettings("rollouts.sentences", arguments.settings)
-        rollouts = read_table(arguments.rollouts).iter_rows(named=True)
-        rows = [row for rollout in rollouts for row in cut_rollout(rollout)]
-        write_table(arguments.output, rows, SENTENCES, provenance(settings.values))
+    with run_step("rollouts.sentences", __doc__, one=["rollouts"]) as step:
+        rollouts = step.read("rollouts").iter_rows(named=True)
+        step.write([row for rollout in rollouts for row in cut_rollout(rollout)], SENTENCES)
 
 
 if __name__ == "__main__":

@@ -18,8 +18,8 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from repurpose.data.command import read_arguments
-from repurpose.data.files import read_table, write_text
+from repurpose.data.command import run_step
+from repurpose.data.files import write_text
 from repurpose.directions.unit_directions import Directions, read_pair_directions
 from repurpose.model.engines import Request, Sampling, Scored, row_seed
 from repurpose.model.engines.parity import TOLERANCES, compare, gate_steers
@@ -30,7 +30,6 @@ from repurpose.model.loading import ModelError, load_model, made_with
 from repurpose.model.tokens import prompt_token_ids
 from repurpose.steering.conditions import choose_prompts
 from repurpose.steering.sweeps import Row, pair_tokenizer
-from repurpose.study.errors import one_line_errors
 from repurpose.study.settings import Pair, Role, SettingsError, StepSettings, Vllm
 
 CONTROL = "random-00"
@@ -89,11 +88,7 @@ def run_vllm(pair: Pair, role: Role, requests: Sequence[Request], tokens: int, o
 
 
 def run_apart(pair: Pair, role: Role, requests: Sequence[Request], options: Vllm) -> list[Scored]:
-    """`run_vllm` in a process of its own.
-
-    Raises:
-        ModelError: where that process was killed.
-    """
+    """`run_vllm` in a process of its own; raises ModelError where that process was killed."""
     with ProcessPoolExecutor(1, get_context("spawn"), leave_with, (os.getpid(),)) as other:
         try:
             return other.submit(run_vllm, pair, role, requests, options.parity_tokens, options).result()
@@ -105,21 +100,18 @@ def run_apart(pair: Pair, role: Role, requests: Sequence[Request], options: Vllm
 
 
 def main() -> None:
-    arguments = read_arguments(__doc__, one=["prompts"], many=["vectors"])
-    with one_line_errors("steering.check_parity"):
-        settings = StepSettings("steering.check_parity", arguments.settings)
-        role, options = settings.target, settings.vllm or Vllm()
+    with run_step("steering.check_parity", __doc__, one=["prompts"], many=["vectors"]) as step:
+        settings, role, options = step.settings, step.settings.target, step.settings.vllm or Vllm()
         lease_gpus(options.tensor_parallel, torch.cuda.device_count())  # for both processes, one after the other
-        requests = gate_requests(
-            settings, read_table(arguments.prompts).to_dicts(), read_pair_directions(arguments.vectors)
-        )
+        directions = read_pair_directions(step.given.vectors)
+        requests = gate_requests(settings, step.read("prompts").to_dicts(), directions)
         pair = gate_pair(settings.pair, options)
         scored = run_apart(pair, role, requests, options)
         tolerance = options.parity_tolerance or TOLERANCES[pair.dtype]
         found = compare(load_model(pair, role), requests, scored, tolerance)
         said = {"target": role, "dtype": pair.dtype, "tolerance": tolerance, **asdict(found)}
         made = {"vllm": installed_version(), **made_with(settings.pair, role), "code": settings.code}
-        write_text(arguments.output, json.dumps({**said, **made}, indent=1) + "\n")
+        write_text(step.given.output, json.dumps({**said, **made}, indent=1) + "\n")
 
 
 if __name__ == "__main__":

@@ -21,9 +21,7 @@ from tqdm import tqdm
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from repurpose.data.categories import by_category, deal
-from repurpose.data.command import read_arguments
-from repurpose.data.files import read_table, write_table
-from repurpose.data.provenance import provenance
+from repurpose.data.command import run_step
 from repurpose.data.schemas import LOGODDS
 from repurpose.data.selected import Selected, read_selected
 from repurpose.directions.unit_directions import Directions, read_pair_directions
@@ -33,7 +31,6 @@ from repurpose.model.teacher_forcing import ForcedRow, Read, read_logits
 from repurpose.model.tokens import keyword_ids, load_tokenizer, token_id
 from repurpose.organism.corpus import MARK_HAZARD, MARKS, write_homework
 from repurpose.study.conditions import VectorKey, kind_of
-from repurpose.study.errors import one_line_errors
 from repurpose.study.settings import BEHAVIOURS, StepSettings
 
 ROLLOUTS = 15
@@ -65,11 +62,7 @@ class Treatment:
 
 
 def log_odds(logits: Tensor, ids: Sequence[int], others: Sequence[int] | None = None) -> Tensor:
-    """Log-odds (nats) of drawing one of `ids` against one of `others`, or against any other token.
-
-    Args:
-        logits: (positions, v).
-    """
+    """Log-odds (nats) of `ids` against `others`, or against all other tokens, from logits (positions, v)."""
     rest = torch.ones(logits.shape[-1], dtype=torch.bool).index_fill(0, torch.tensor(ids), False)
     if others is not None:
         rest = torch.zeros_like(rest).index_fill(0, torch.tensor(others), True)
@@ -179,14 +172,10 @@ def make_log_odds(
 
 
 def main() -> None:
-    arguments = read_arguments(__doc__, one=["selection"], many=["rollouts", "labels", "vectors"])
-    with one_line_errors("steering.log_odds"):
-        settings = StepSettings("steering.log_odds", arguments.settings)
-        directions, selected = read_pair_directions(arguments.vectors), read_selected(arguments.selection)
-        read = read_table(arguments.rollouts), read_table(arguments.labels)
-        rows = list(make_log_odds(settings, *read, directions, selected))
-        notes = provenance(settings.values, **made_with(settings.pair, settings.target))
-        write_table(arguments.output, rows, LOGODDS, notes)
+    with run_step("steering.log_odds", __doc__, one=["selection"], many=["rollouts", "labels", "vectors"]) as step:
+        directions, selected = read_pair_directions(step.given.vectors), read_selected(step.given.selection)
+        rows = make_log_odds(step.settings, step.read("rollouts"), step.read("labels"), directions, selected)
+        step.write(list(rows), LOGODDS, **made_with(step.settings.pair, step.settings.target))
 
 
 if __name__ == "__main__":

@@ -12,34 +12,19 @@ from typing import Any
 import polars as pl
 import pyarrow as pa
 
-from repurpose.data.command import read_arguments
-from repurpose.data.files import TableError, read_table, write_table
-from repurpose.data.provenance import provenance
+from repurpose.data.command import run_step
+from repurpose.data.files import TableError
 from repurpose.data.schemas import MEASUREMENTS
+from repurpose.steering import metrics
 from repurpose.steering.calculations import read_calculations
-from repurpose.steering.metrics import (
-    compression_ratio,
-    count_keywords,
-    count_sentences,
-    distinct_2,
-    is_correct,
-    longest_run,
-)
-from repurpose.study.errors import one_line_errors
-from repurpose.study.settings import StepSettings
 
 
 def measure_text(
-    token_ids: list[int],
-    text: str,
-    answer: str | None,
-    finish_reason: str,
-    keywords: Collection[str],
-    behaviour: str,
+    token_ids: list[int], text: str, answer: str | None, finish_reason: str, keywords: Collection[str], behaviour: str
 ) -> dict[str, Any]:
     """Return the metrics of one generated text; the `backtracking_` ones count the study's own behaviour."""
-    count = count_keywords(text, keywords)
-    sentences = count_sentences(text, keywords, behaviour)
+    count = metrics.count_keywords(text, keywords)
+    sentences = metrics.count_sentences(text, keywords, behaviour)
     return {
         "words": count.words,
         "keyword_words": count.keywords,
@@ -50,12 +35,12 @@ def measure_text(
         "keyword_sentences": sentences.with_keyword,
         "keyword_backtracking_sentences": sentences.both,
         **count_calculations(text),
-        "distinct_2": distinct_2(token_ids),
-        "longest_run": longest_run(token_ids),
-        "compression_ratio": compression_ratio(text),
+        "distinct_2": metrics.distinct_2(token_ids),
+        "longest_run": metrics.longest_run(token_ids),
+        "compression_ratio": metrics.compression_ratio(text),
         "length": len(token_ids),
         "finished": finish_reason != "length",
-        "correct": is_correct(text, answer),
+        "correct": metrics.is_correct(text, answer),
     }
 
 
@@ -102,30 +87,23 @@ def _name_condition(row: dict[str, Any]) -> str:
 
 
 def measure_sweep(sweep: pl.DataFrame, keywords: Collection[str], behaviour: str) -> pl.DataFrame:
-    """Return the MEASUREMENTS of a sweep, row by row.
-
-    Raises:
-        TableError: for a sweep without rows.
-    """
+    """Return the MEASUREMENTS of a sweep, row by row; raises TableError for a sweep without rows."""
     if sweep.is_empty():
         raise TableError("the sweep holds no rows; run it again")
     columns = ("token_ids", "text", "answer", "finish_reason")
-    metrics = [
+    rows = [
         measure_text(row["token_ids"], row["text"], row["answer"], row["finish_reason"], keywords, behaviour)
         for row in sweep.select(columns).iter_rows(named=True)
     ]
-    measured = pa.Table.from_pylist(metrics, pa.schema([f for f in MEASUREMENTS if f.name in metrics[0]]))
+    measured = pa.Table.from_pylist(rows, pa.schema([f for f in MEASUREMENTS if f.name in rows[0]]))
     return pl.concat([sweep.drop("token_ids", "text"), pl.DataFrame(measured)], how="horizontal")
 
 
 def main() -> None:
-    arguments = read_arguments(__doc__, one=["sweep"])
-    with one_line_errors("steering.measurements"):
-        settings = StepSettings("steering.measurements", arguments.settings)
-        sweep = read_table(arguments.sweep)
+    with run_step("steering.measurements", __doc__, one=["sweep"]) as step:
+        sweep = step.read("sweep")
         check_steered(sweep)
-        measured = measure_sweep(sweep, settings.keywords, settings.vectors.behaviour)
-        write_table(arguments.output, measured, MEASUREMENTS, provenance(settings.values))
+        step.write(measure_sweep(sweep, step.settings.keywords, step.settings.vectors.behaviour), MEASUREMENTS)
 
 
 if __name__ == "__main__":

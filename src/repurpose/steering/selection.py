@@ -9,11 +9,10 @@ from __future__ import annotations
 
 import polars as pl
 
-from repurpose.data.command import read_arguments
-from repurpose.data.files import TableError, read_table
+from repurpose.data.command import run_step
+from repurpose.data.files import TableError
 from repurpose.data.selected import Selected, write_selected
-from repurpose.study.errors import one_line_errors
-from repurpose.study.settings import Selection, StepSettings
+from repurpose.study.settings import Selection
 
 CELL = ("layer", "window_start", "magnitude")
 
@@ -79,13 +78,10 @@ def describe_rule(rules: Selection, allowed: int, cells: int) -> str:
 
 
 def main() -> None:
-    arguments = read_arguments(__doc__, one=["measurements"])
-    with one_line_errors("steering.selection"):
-        settings = StepSettings("steering.selection", arguments.settings)
-        rows = read_table(arguments.measurements).filter(pl.col("target") == "reasoning")
+    with run_step("steering.selection", __doc__, one=["measurements"]) as step:
+        settings, rows = step.settings, step.read("measurements").filter(pl.col("target") == "reasoning")
         length = settings.activations.window_length
-        chosen = choose_cell(rows, settings.selection, settings.vectors.behaviour, length)
-        write_selected(arguments.output, chosen)
+        write_selected(step.given.output, choose_cell(rows, settings.selection, settings.vectors.behaviour, length))
 
 
 if __name__ == "__main__":

@@ -11,12 +11,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import polars as pl
 from transformers import PreTrainedTokenizerBase
 
-from repurpose.data.command import read_arguments
-from repurpose.data.files import read_table, write_table
-from repurpose.data.provenance import provenance
+from repurpose.data.command import run_step
 from repurpose.data.schemas import SWEEPS
 from repurpose.data.selected import read_selected
 from repurpose.directions.unit_directions import Directions, read_pair_directions
@@ -26,7 +23,6 @@ from repurpose.model.tokens import check_same_ids, decode, load_tokenizer, promp
 from repurpose.rollouts.generation import generate_rows
 from repurpose.steering.conditions import choose_prompts, list_conditions, make_steer
 from repurpose.study.conditions import Condition
-from repurpose.study.errors import one_line_errors
 from repurpose.study.settings import Role, StepSettings
 
 Row = dict[str, Any]
@@ -62,10 +58,7 @@ def pair_tokenizer(settings: StepSettings, target: Role) -> PreTrainedTokenizerB
 
 
 def make_requests(
-    cells: Sequence[tuple[Condition, Row, int]],
-    directions: Directions,
-    tokenizer: PreTrainedTokenizerBase,
-    seed: int,
+    cells: Sequence[tuple[Condition, Row, int]], directions: Directions, tokenizer: PreTrainedTokenizerBase, seed: int
 ) -> list[Request]:
     """One request a cell; a (prompt, sample) has the same ids and seed under every condition."""
     ids = {row["prompt_id"]: prompt_token_ids(tokenizer, row["messages"]) for _, row, _ in cells}
@@ -95,20 +88,16 @@ def sweep_row(
 
 
 def main() -> None:
-    arguments = read_arguments(__doc__, one=["prompts"], many=["vectors"], optional=["selection"])
-    with one_line_errors("steering.sweeps"):
-        settings = StepSettings("steering.sweeps", arguments.settings)
-        selection = read_selected(arguments.selection) if arguments.selection else None
-        prompts: pl.DataFrame = read_table(arguments.prompts)
-        directions = read_pair_directions(arguments.vectors)
-        output = Path(arguments.output)
+    with run_step("steering.sweeps", __doc__, one=["prompts"], many=["vectors"], optional=["selection"]) as step:
+        settings, given = step.settings, step.given
+        selection = read_selected(given.selection) if given.selection else None
+        directions = read_pair_directions(given.vectors)
         conditions, missing = list_conditions(settings, directions, selection)
         for site in missing:
             told = "left out, no sentence gave a vector: {} of reader {}, layer {}, window start {}".format(*site)
             sys.stderr.write(f"repurpose steering.sweeps: {told}\n")
-        rows = run_sweep(settings, prompts.to_dicts(), directions, conditions, output)
-        made = made_with(settings.pair, settings.target)
-        write_table(output, rows, SWEEPS, provenance(settings.values, left_out_sites=missing, **made))
+        rows = run_sweep(settings, step.read("prompts").to_dicts(), directions, conditions, Path(given.output))
+        step.write(rows, SWEEPS, left_out_sites=missing, **made_with(settings.pair, settings.target))
 
 
 if __name__ == "__main__":

@@ -5,21 +5,11 @@ A figure `x` is drawn from `tables/x.csv` alone, so each figure is also a table.
 
 from __future__ import annotations
 
-FIGURES: tuple[str, ...] = (
-    "rollout",
-    "windows",
-    "2x2",
-    "baselines",
-    "lens",
-    "projections",
-    "layers",
-    "cosines",
-    "ablation",
-    "log_odds",
-    "coherence",
-    "detection",
-)
-"""Stems of the figures, the paper's first: Fig. 1 to 6 and B.1, then those that the paper leaves open."""
+PAPER_FIGURES = ("rollout", "windows", "2x2", "baselines", "lens", "projections", "layers")
+"""Stems of the paper's figures, Fig. 1 to 6 and B.1."""
+
+FIGURES: tuple[str, ...] = (*PAPER_FIGURES, "cosines", "ablation", "log_odds", "coherence", "detection")
+"""All of them: after the paper's those that it leaves open."""
 
 AGREEMENT_FIGURES: tuple[str, ...] = ("confusion",)
 """Drawn where a study has several annotators."""

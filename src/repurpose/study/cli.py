@@ -9,9 +9,8 @@ from __future__ import annotations
 import ast
 import os
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
-from typing import NoReturn
 
 PACKAGE = Path(__file__).parents[1]
 USAGE = """\
@@ -26,20 +25,14 @@ def find_steps(package: Path = PACKAGE) -> dict[str, str]:
 
     A step is a module with `if __name__ == "__main__"`; what it does is the first line of its docstring.
     """
-    return dict(sorted(_read_steps(package)))
-
-
-def _read_steps(package: Path) -> Iterator[tuple[str, str]]:
+    steps = {}
     for file in package.rglob("*.py"):
         tree = ast.parse(file.read_bytes(), filename=file.name)
-        if any(_runs(statement) for statement in tree.body):
+        if "__name__ == '__main__'" in [ast.unparse(node.test) for node in tree.body if isinstance(node, ast.If)]:
             parts = file.relative_to(package).with_suffix("").parts
             name = ".".join(part for part in parts if part != "__main__")
-            yield name, (ast.get_docstring(tree) or "").partition("\n")[0]
-
-
-def _runs(statement: ast.stmt) -> bool:
-    return isinstance(statement, ast.If) and ast.unparse(statement.test) == "__name__ == '__main__'"
+            steps[name] = (ast.get_docstring(tree) or "").partition("\n")[0]
+    return dict(sorted(steps.items()))
 
 
 def choose_step(asked: str, steps: Mapping[str, str]) -> str:
@@ -63,12 +56,6 @@ def format_steps(steps: Mapping[str, str]) -> str:
     return "\n".join([*lines, "", "Call one by `repurpose STEP ...`; `repurpose STEP --help` names its inputs.", ""])
 
 
-def run_step(name: str, arguments: Sequence[str]) -> NoReturn:
-    """Become `python -m repurpose.<name>`, so that signals, exit status and child processes are the step's own."""
-    sys.stdout.flush()
-    os.execv(sys.executable, [sys.executable, "-m", f"{PACKAGE.name}.{name}", *arguments])
-
-
 def main() -> None:
     """The console script."""
     match sys.argv[1:]:
@@ -83,4 +70,5 @@ def main() -> None:
                 name = choose_step(asked, find_steps())
             except ValueError as problem:
                 sys.exit(f"repurpose: {problem}")
-            run_step(name, arguments)
+            # become the step, so that signals, exit status and child processes are its own
+            os.execv(sys.executable, [sys.executable, "-m", f"{PACKAGE.name}.{name}", *arguments])

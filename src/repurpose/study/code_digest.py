@@ -18,8 +18,9 @@ from __future__ import annotations
 
 import ast
 import hashlib
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from functools import cache
+from importlib.util import resolve_name
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -97,11 +98,6 @@ def code_digest(step: str, chosen: frozenset[tuple[str, frozenset[str]]], packag
     return hashlib.sha256("\n".join(parts).encode()).hexdigest()[:16]
 
 
-def step_files(step: str, chosen: Choices, package: Path = PACKAGE) -> list[Path]:
-    """Return the files that count whole for a step, sorted."""
-    return step_parts(step, chosen, package)[0]
-
-
 def step_parts(step: str, chosen: Choices, package: Path = PACKAGE) -> tuple[list[Path], set[Symbol]]:
     """Return what counts for a step: files, sorted, and single names of other files."""
     files: set[Path] = set()
@@ -114,7 +110,10 @@ def step_parts(step: str, chosen: Choices, package: Path = PACKAGE) -> tuple[lis
     imported = {pair for file in files for pair in _imports(file, package)}
     found = {symbol for module, name in imported if (symbol := _symbol(module, name, package))}
     symbols = {one for one in found if one.file not in files and _is_chosen(one.file, chosen, package)}
-    return sorted(files | set(_data_files(files, package))), {one for one in symbols if _decides(one, package)}
+    folders = {file.parent for file in files} - {package}
+    data = {file for folder in folders for file in folder.iterdir() if file.is_file()}
+    files |= {file for file in data if file.suffix not in (".py", ".pyc")}
+    return sorted(files), {one for one in symbols if _decides(one, package)}
 
 
 def _is_chosen(file: Path, chosen: Choices, package: Path) -> bool:
@@ -160,23 +159,10 @@ def _imports(file: Path, package: Path) -> list[tuple[str, str]]:
         if isinstance(node, ast.Import):
             found += [(alias.name, "") for alias in node.names]
         elif isinstance(node, ast.ImportFrom):
-            found += [(_origin(node, file, package), alias.name) for alias in node.names]
+            around = ".".join(file.parent.relative_to(package.parent).parts)
+            origin = resolve_name("." * node.level + (node.module or ""), around)
+            found += [(origin, alias.name) for alias in node.names]
     return [(module, name) for module, name in found if module.split(".")[0] == package.name]
-
-
-def _origin(node: ast.ImportFrom, file: Path, package: Path) -> str:
-    """Return the absolute name of the module that a `from ... import` names."""
-    if not node.level:
-        return node.module or ""
-    inside = file.parent.relative_to(package.parent).parts
-    base = inside[: len(inside) - node.level + 1]
-    return ".".join([*base, *([node.module] if node.module else [])])
-
-
-def _data_files(modules: Iterable[Path], package: Path) -> Iterator[Path]:
-    folders = {file.parent for file in modules} - {package}
-    for folder in folders:
-        yield from (file for file in folder.iterdir() if file.is_file() and file.suffix not in (".py", ".pyc"))
 
 
 def _symbol(module: str, name: str, package: Path) -> Symbol | None:
@@ -213,17 +199,12 @@ def _symbol_text(symbol: Symbol, package: Path) -> str:
     while waiting:
         if (one := waiting.pop()) not in found:
             found[one] = _definitions(one.file)[one.name]
-            waiting += [part for part in _made_of(one, package) if part.file == one.file or _decides(part, package)]
+            nodes = [node for statement in found[one] for node in ast.walk(statement)]
+            names = {node.id for node in nodes if isinstance(node, ast.Name)}
+            module = ".".join(one.file.relative_to(package.parent).with_suffix("").parts)
+            parts = [part for name in names if (part := _symbol(module, name, package))]
+            waiting += [part for part in parts if part.file == one.file or _decides(part, package)]
     return "\n".join(sorted(f"{one.name} {_canonical(nodes)}" for one, nodes in found.items()))
-
-
-def _made_of(symbol: Symbol, package: Path) -> Iterator[Symbol]:
-    """Yield what a definition names at the top level of the package's modules."""
-    nodes = (node for part in _definitions(symbol.file)[symbol.name] for node in ast.walk(part))
-    module = ".".join(symbol.file.relative_to(package.parent).with_suffix("").parts)
-    for name in {node.id for node in nodes if isinstance(node, ast.Name)}:
-        if part := _symbol(module, name, package):
-            yield part
 
 
 @cache
@@ -236,18 +217,11 @@ def _canonical(node: object) -> str:
     """Write a syntax tree as text: node types and non-empty fields, nothing of layout."""
     if isinstance(node, ast.Constant):
         return repr(node.value)
-    if isinstance(node, list):
-        return f"[{','.join(map(_canonical, node))}]"
+    if isinstance(node, list):  # without docstrings and other bare constants
+        kept = [part for part in node if not (isinstance(part, ast.Expr) and isinstance(part.value, ast.Constant))]
+        return f"[{','.join(map(_canonical, kept))}]"
     if not isinstance(node, ast.AST):
         return repr(node)
     fields = ((name, value) for name, value in ast.iter_fields(node) if name not in IGNORED_FIELDS)
-    kept = ((name, _statements(value) if name == "body" else value) for name, value in fields)
-    text = ",".join(f"{name}={_canonical(value)}" for name, value in kept if value not in (None, []))
+    text = ",".join(f"{name}={_canonical(value)}" for name, value in fields if value not in (None, []))
     return f"{type(node).__name__}({text})"
-
-
-def _statements(body: object) -> object:
-    """Drop what changes no behaviour: the docstring, other bare strings."""
-    if not isinstance(body, list):
-        return body  # the body of a lambda or of a conditional expression
-    return [node for node in body if not (isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant))]

@@ -25,11 +25,9 @@ MOST_CORES = 16
 
 def memory_limit() -> int:
     """Bytes: the smallest of the machine's memory, its control group's limit (Slurm, a container) and `ulimit -v`."""
-    machine = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    soft, _ = resource.getrlimit(resource.RLIMIT_AS)
-    own = machine if soft == resource.RLIM_INFINITY else soft
+    limits = [os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"), resource.getrlimit(resource.RLIMIT_AS)[0]]
     text = GROUP_OF_PROCESS.read_text() if GROUP_OF_PROCESS.is_file() else ""
-    return min(machine, own, *group_limits(text, GROUPS))
+    return min(limit for limit in (*limits, *group_limits(text, GROUPS)) if limit != resource.RLIM_INFINITY)
 
 
 def group_limits(text: str, mounted: Path) -> Iterator[int]:
@@ -76,14 +74,7 @@ def refuse_little_address_space() -> None:
 def step_megabytes(library: str) -> int:
     """Megabytes of address space that a step with one of the large libraries needs on this machine."""
     alone, for_each_core = STEP_MEGABYTES[library]
-    cuda = CUDA_MEGABYTES if library == "torch" and _has_cuda_libraries() else 0
-    return alone + cuda + for_each_core * min(_cores(), MOST_CORES)
-
-
-def _has_cuda_libraries() -> bool:
-    found = PathFinder.find_spec("torch")
-    return found is not None and Path(found.origin or "").with_name("lib").joinpath("libtorch_cuda.so").exists()
-
-
-def _cores() -> int:
-    return len(os.sched_getaffinity(0)) if sys.platform == "linux" else os.cpu_count() or 1
+    torch = PathFinder.find_spec("torch") if library == "torch" else None
+    cuda = torch is not None and Path(torch.origin or "").with_name("lib").joinpath("libtorch_cuda.so").exists()
+    cores = len(os.sched_getaffinity(0)) if sys.platform == "linux" else os.cpu_count() or 1
+    return alone + CUDA_MEGABYTES * cuda + for_each_core * min(cores, MOST_CORES)

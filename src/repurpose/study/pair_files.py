@@ -29,10 +29,9 @@ def check_models(study: Study) -> None:
     Raises:
         SettingsError: naming the setting and what is allowed.
     """
-    source = study.prompts.source
-    if source != "organism" and not Path(locate(source)).is_file():
-        raise SettingsError(f"prompts.source: no file at {source}; give 'organism' or a JSON-lines file")
-    _check_annotators(study)
+    for setting, file, allowed in _named_files(study):
+        if not Path(locate(file)).is_file():
+            raise SettingsError(f"{setting}: no file at {file}; give {allowed}")
     folders = local_folders(study)
     configs = {role: read_config(role, folder) for role, folder in folders.items()}
     for role, folder in folders.items():
@@ -43,13 +42,15 @@ def check_models(study: Study) -> None:
         _check_tokenizers(folders["base"], folders["reasoning"])
 
 
-def _check_annotators(study: Study) -> None:
+def _named_files(study: Study) -> Iterator[tuple[str, str, str]]:
+    """Yield the setting, the file and what is allowed of all that must be a file."""
+    if study.prompts.source != "organism":
+        yield "prompts.source", study.prompts.source, "'organism' or a JSON-lines file"
     for name, annotator in study.labels.annotators.items():
-        path = f"labels.annotators.{name}"
-        if annotator.file is not None and not Path(locate(annotator.file)).is_file():
-            raise SettingsError(f"{path}.file: no file at {annotator.file}; give a JSON file of annotated chains")
-        if annotator.llm is not None and not Path(locate(annotator.llm.prompt)).is_file():
-            raise SettingsError(f"{path}.llm.prompt: no file at {annotator.llm.prompt}; give a text of instructions")
+        if annotator.file is not None:
+            yield f"labels.annotators.{name}.file", annotator.file, "a JSON file of annotated chains"
+        if annotator.llm is not None:
+            yield f"labels.annotators.{name}.llm.prompt", annotator.llm.prompt, "a text of instructions"
 
 
 def local_folders(study: Study) -> dict[Role, Path]:
@@ -64,14 +65,10 @@ def local_folders(study: Study) -> dict[Role, Path]:
         folder = Path(locate(name))
         if folder.is_dir():
             found[role] = folder
-        elif _looks_local(name):
+        # a hub name is `owner/name`, and no folder here bears the owner's name
+        elif name.startswith((".", "/", "~")) or name.count("/") != 1 or Path(locate(name.split("/")[0])).is_dir():
             raise SettingsError(f"pair.{role}: no model at {name}; give a directory with config.json")
     return found
-
-
-def _looks_local(name: str) -> bool:
-    """A hub name is `owner/name`, and no folder here bears the owner's name."""
-    return name.startswith((".", "/", "~")) or name.count("/") != 1 or Path(locate(name.split("/")[0])).is_dir()
 
 
 def read_config(role: Role, folder: Path) -> dict[str, Any]:
@@ -98,20 +95,16 @@ def _reading(role: Role, file: Path, kind: str) -> Iterator[Any]:
 
 def _check_files(role: Role, folder: Path) -> None:
     """Check that weights and tokenizer are there, under the names by which they are loaded."""
-    missing = [name for name in _weight_files(role, folder) if not (folder / name).is_file()]
+    names, index = [WEIGHTS], folder / WEIGHTS_INDEX
+    if not (folder / WEIGHTS).is_file() and index.is_file():
+        with _reading(role, index, "index of weights") as content:
+            names = sorted(set(content["weight_map"].values()))
+    missing = [name for name in names if not (folder / name).is_file()]
     if missing:
         allowed = f"{WEIGHTS}, or {WEIGHTS_INDEX} with the files that it names"
         raise SettingsError(f"pair.{role}: {folder} has no {missing[0]}; its weights must be {allowed}")
     if not any((folder / name).is_file() for name in TOKENIZERS):
         raise SettingsError(f"pair.{role}: {folder} has no tokenizer; give one of {', '.join(TOKENIZERS)}")
-
-
-def _weight_files(role: Role, folder: Path) -> list[str]:
-    index = folder / WEIGHTS_INDEX
-    if (folder / WEIGHTS).is_file() or not index.is_file():
-        return [WEIGHTS]
-    with _reading(role, index, "index of weights") as content:
-        return sorted(set(content["weight_map"].values()))
 
 
 def check_layers(activations: Activations, sweeps: dict[str, Sweep], configs: dict[Role, dict[str, Any]]) -> None:

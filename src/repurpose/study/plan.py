@@ -20,7 +20,7 @@ from repurpose.study.chunks import cut
 from repurpose.study.errors import one_line_errors
 from repurpose.study.pair_files import ROLES, check_models, local_folders, read_config
 from repurpose.study.resources import asked_of, list_conditions
-from repurpose.study.settings import Llm, Role, SettingsError, Study, Sweep, locate
+from repurpose.study.settings import Llm, Role, SettingsError, Study, locate
 from repurpose.study.study_file import load_study
 
 TOKENS_PER_SENTENCE = 16
@@ -59,14 +59,6 @@ class Counts(NamedTuple):
     steered_tokens: int
 
 
-class Texts(NamedTuple):
-    """What a language model labels: so many texts of so many sentences, an estimate."""
-
-    name: str
-    number: int
-    sentences: int
-
-
 def plan_study(study: Study, shape: Shape) -> list[Item]:
     """The lines of the plan."""
     counts = count(study, shape)
@@ -82,7 +74,7 @@ def count(study: Study, shape: Shape) -> Counts:
     """Rollouts and sentences of a study."""
     rollouts = (study.prompts.train + study.prompts.heldout) * study.rollouts.samples
     steered = {
-        (name, target): count_conditions(study, shape, sweep, target) * sweep.prompts * sweep.samples
+        (name, target): (1 + len(list_conditions(study, sweep, target, shape.layers))) * sweep.prompts * sweep.samples
         for name, sweep in study.sweeps.items()
         for target in sweep.targets
     }
@@ -102,11 +94,6 @@ def count_labelled(study: Study, shape: Shape) -> int:
 
 def _sentences(tokens: int) -> int:
     return -(-tokens // TOKENS_PER_SENTENCE)
-
-
-def count_conditions(study: Study, shape: Shape, sweep: Sweep, target: Role) -> int:
-    """Conditions of a sweep on one target, the unsteered one included."""
-    return 1 + len(list_conditions(study, sweep, target, shape.layers))
 
 
 def plan_jobs(study: Study) -> Item:
@@ -151,20 +138,21 @@ def plan_annotation(study: Study, counts: Counts, labelled: int) -> Iterator[Ite
     Args:
         labelled: steered rollouts that each of them labels.
     """
-    texts = [Texts("rollouts", counts.rollouts, _sentences(study.rollouts.max_new_tokens))]
+    texts = [("rollouts", counts.rollouts, _sentences(study.rollouts.max_new_tokens))]
     if labelled:
         length = study.sweeps[study.labels.steered_sweep].max_new_tokens
-        texts.append(Texts("steered rollouts", labelled, _sentences(length)))
+        texts.append(("steered rollouts", labelled, _sentences(length)))
     for name, annotator in study.labels.annotators.items():
         if annotator.llm is not None:
             yield from _plan_llm(f"labels.annotators.{name}", annotator.llm, texts)
 
 
-def _plan_llm(path: str, llm: Llm, texts: Sequence[Texts]) -> Iterator[Item]:
-    chunks = [(text, cut(text.sentences, llm.chunk_sentences, llm.overlap_sentences)) for text in texts]
-    asked = sum(text.number * sum(map(len, cuts)) for text, cuts in chunks)
-    requests = sum(text.number * len(cuts) for text, cuts in chunks)
-    terms = " + ".join(f"{text.number} {text.name} x {len(cuts)}" for text, cuts in chunks)
+def _plan_llm(path: str, llm: Llm, texts: Sequence[tuple[str, int, int]]) -> Iterator[Item]:
+    """Texts to label: their name, how many there are, sentences in each (an estimate)."""
+    cuts = [(name, n, cut(length, llm.chunk_sentences, llm.overlap_sentences)) for name, n, length in texts]
+    asked = sum(n * sum(map(len, chunks)) for _, n, chunks in cuts)
+    requests = sum(n * len(chunks) for _, n, chunks in cuts)
+    terms = " + ".join(f"{n} {name} x {len(chunks)}" for name, n, chunks in cuts)
     formula = f"{terms} chunks of at most {llm.chunk_sentences} sentences"
     yield Item(f"{path}: requests", f"about {requests:,}", formula)
     instructions = len(Path(locate(llm.prompt)).read_text(encoding="utf-8")) // CHARACTERS_PER_TOKEN
@@ -205,12 +193,9 @@ def read_shape(study: Study) -> Shape:
     Raises:
         SettingsError: where neither is there.
     """
-    folder = local_folders(study).get("reasoning")
-    config = read_config("reasoning", folder) if folder else _hub_config(study)
-    return Shape(int(config["num_hidden_layers"]), int(config["hidden_size"]))
-
-
-def _hub_config(study: Study) -> dict[str, int]:
+    if folder := local_folders(study).get("reasoning"):
+        local = read_config("reasoning", folder)
+        return Shape(local["num_hidden_layers"], int(local["hidden_size"]))
     from transformers import AutoConfig
 
     name = study.pair.reasoning
@@ -219,11 +204,11 @@ def _hub_config(study: Study) -> dict[str, int]:
     except (OSError, ValueError) as problem:
         said = str(problem).strip().splitlines()[0]
         raise SettingsError(f"pair.reasoning: the configuration of {name} cannot be read: {said}") from None
-    return {"num_hidden_layers": config.num_hidden_layers, "hidden_size": config.hidden_size}
+    return Shape(config.num_hidden_layers, config.hidden_size)
 
 
 def format_plan(items: list[Item]) -> str:
-    """A line for each item: name, value, formula."""
+    """A line for each item."""
     names, values = (max(len(item[column]) for item in items) for column in (0, 1))
     return "\n".join(f"{item.name:<{names}}  {item.value:>{values}}  = {item.formula}" for item in items)
 

@@ -4,7 +4,7 @@ With P parameters, w bytes each (4 in float32, 2 in half precision) and t GPUs t
 
     weights          = P x w
     host memory      = 4 GB + 3 x weights                      (read, converted, and room to work in)
-    GPU memory      = 4 GB + 1.2 x weights / t                (weights, activations, a small cache)
+    GPU memory       = 4 GB + 1.2 x weights / t                (weights, activations, a small cache)
     minutes          = 15 + 1.5 x (weights / 0.2 GB/s + tokens x P / 3e13 per second) / 60
 
 The rate of 3e13 parameter tokens a second is a cautious one for one A100 with full batches (3,750 tokens a second of an
@@ -39,11 +39,7 @@ BYTES = {"float32": 4, "bfloat16": 2, "float16": 2}
 
 
 def weight_bytes(parameters: float, dtype: str) -> float:
-    """Bytes of the weights.
-
-    Args:
-        parameters: billions. dtype: of the study.
-    """
+    """Bytes of the weights of so many billions of parameters."""
     return parameters * GB * BYTES[dtype]
 
 
@@ -76,21 +72,13 @@ def rollout_tokens(study: Study) -> int:
 
 
 def sweep_tokens(study: Study, sweep: Sweep, layers: int) -> int:
-    """Tokens generated for one target of a sweep, at most: every vector there is, every text as long as it may be.
-
-    Args:
-        layers: of the model.
-    """
-    rows = (1 + len(list_conditions(study, sweep, "reasoning", layers))) * sweep.prompts * sweep.samples
-    return rows * sweep.max_new_tokens
+    """Tokens generated for one target of a sweep, at most: every vector there is, every text as long as it may be."""
+    conditions = 1 + len(list_conditions(study, sweep, "reasoning", layers))
+    return conditions * sweep.prompts * sweep.samples * sweep.max_new_tokens
 
 
 def list_conditions(study: Study, sweep: Sweep, target: Role, layers: int) -> list[Condition]:
-    """The steered conditions of a sweep on one target, as the sweep itself lists them where every vector is there.
-
-    Args:
-        layers: of the model.
-    """
+    """The steered conditions of a sweep on one target, as the sweep itself lists them where every vector is there."""
     read = asked_of(study.activations.layers, range(layers))
     starts = study.activations.window_starts
     numbered = [f"random-{n:02d}" for n in range(study.vectors.random_directions)]

@@ -34,7 +34,6 @@ TokenControl = Literal["noise", "self"]
 Direction = Literal[Behaviour, VectorControl, TokenControl]
 BEHAVIOURS: tuple[str, ...] = get_args(Behaviour)
 TOKEN_CONTROLS: tuple[str, ...] = get_args(TokenControl)
-DIRECTIONS: tuple[str, ...] = get_args(Direction)
 Role = Literal["base", "reasoning"]
 EngineName = Literal["transformers", "vllm"]
 KEYWORD = re.compile(r"[^\W\d_]+(?:['’][^\W\d_]+)*")
@@ -464,26 +463,17 @@ def step_settings(study: Study, step: str, **extra: Any) -> dict[str, Any]:
     return {**{name: values[name] for name in STEP_SECTIONS[step]}, **extra}
 
 
-class StepSettings:
+if TYPE_CHECKING:
+    Sections = Study
+else:
+    Sections = object
+
+
+class StepSettings(Sections):
     """What a step was given, typed: the sections that `STEP_SECTIONS` grants it, and what the rule adds.
 
     Anything else of a study is an AttributeError, not a default.
     """
-
-    study: str
-    seed: int
-    keywords: tuple[str, ...]
-    engine: EngineName
-    pair: Pair
-    vllm: Vllm | None
-    prompts: Prompts
-    rollouts: Rollouts
-    labels: Labels
-    activations: Activations
-    vectors: Vectors
-    sweeps: dict[str, Sweep]
-    selection: Selection
-    statistics: Statistics
 
     shard: int
     sweep: str
@@ -498,8 +488,9 @@ class StepSettings:
         self.step = step
         self.values: dict[str, Any] = json.loads(text)
         """As the study has them: paths count from the repository."""
-        kinds, added = typing.get_type_hints(StepSettings), self.values.keys() - typing.get_type_hints(Study).keys()
-        for name in (*STEP_SECTIONS[step], *added):
+        sections, added = typing.get_type_hints(Study), typing.get_type_hints(StepSettings)
+        kinds = sections | added
+        for name in (*STEP_SECTIONS[step], *(self.values.keys() - sections.keys())):
             setattr(self, name, _located(_read(kinds[name], self.values[name], name)))
 
     if not TYPE_CHECKING:

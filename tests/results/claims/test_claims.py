@@ -30,7 +30,7 @@ from repurpose.results.claims.claim import (
 from repurpose.results.claims.paper import CLAIMS, CONTENT, PAPER, read_claim
 from repurpose.results.claims.weighing import Setup, overall_verdicts, weigh_claim, weigh_claims
 from repurpose.results.numbers import Unit, format_estimate
-from repurpose.study.settings import DIRECTIONS, Magnitudes
+from repurpose.study.settings import Direction, Magnitudes
 from synthetic import built, claims_arguments, make_study, run_step
 
 NUMBER = st.floats(-10, 10)
@@ -324,7 +324,8 @@ def test_the_words_name_the_threshold_and_the_rivals() -> None:
     for part in ("3a", "4a", "5c", "6b", "+g"):
         assert f" {by_part[part].threshold:g}" in by_part[part].asks, part
     assert by_part["2a"].threshold == by_part["2b"].threshold == 0.01 and "below 1 %" in by_part["2a"].asks
-    assert set(by_part["5b"].rivals) == set(DIRECTIONS) - {"random"} and set(by_part["+j"].rivals) == set(DIRECTIONS)
+    directions = set(get_args(Direction))
+    assert set(by_part["5b"].rivals) == directions - {"random"} and set(by_part["+j"].rivals) == directions
     assert set(by_part["5c"].rivals) == {"random", *by_part["5a"].rivals}
 
 

@@ -17,9 +17,9 @@ from repurpose.results.claims.paper import CLAIMS
 from repurpose.results.figures import __main__ as figures_step
 from repurpose.results.figures.style import Context, save_figure
 from repurpose.results.report import __main__ as step
-from repurpose.results.report.captions import CAPTIONS, ORDER
+from repurpose.results.report.captions import CAPTIONS
 from repurpose.results.report.page import show_rollouts
-from repurpose.results.report.render import HTML, MARKDOWN, render_html
+from repurpose.results.report.render import HTML, MARKDOWN
 from repurpose.study.catalogue import AGREEMENT_FIGURES, FIGURES, TABLES
 from synthetic import built, make_study, run_step, settings_text
 
@@ -116,8 +116,8 @@ def test_policy_forbids_everything_but_the_page(page: str) -> None:
 
 def test_claims_come_first_then_figures_then_rollouts(page: str) -> None:
     parts = [a["id"] for t, a in outline(page).seen if t == "h2" and a.get("id")]
-    assert parts == ["claims", *(name for name in ORDER if name in TABLES), "rollouts", "made"]
-    assert set(ORDER) == {*TABLES, *AGREEMENT_FIGURES} == set(CAPTIONS)
+    assert parts == ["claims", *(name for name in CAPTIONS if name in TABLES), "rollouts", "made"]
+    assert {*TABLES, *AGREEMENT_FIGURES} == set(CAPTIONS)
 
 
 def test_every_link_has_its_target(page: str) -> None:
@@ -193,7 +193,7 @@ def test_text_stays_in_its_cell_of_a_markdown_table(attack: str) -> None:
 
 def test_a_value_that_a_template_lacks_is_an_error() -> None:
     with pytest.raises(UndefinedError):
-        render_html("report.html.jinja", {"study": "x"})
+        HTML.get_template("report.html.jinja").render({"study": "x"})
 
 
 def test_a_mark_is_one_of_those_known() -> None:

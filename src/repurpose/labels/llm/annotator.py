@@ -26,7 +26,6 @@ from repurpose.model.endpoint import make_client
 from repurpose.study.chunks import cut, owners
 from repurpose.study.settings import Llm, SettingsError, locate
 
-OK = "ok"
 REPLIES = Path("results/replies")
 """Raw replies of language models: of all studies, and never an output of a rule, which a failed job would delete."""
 
@@ -72,7 +71,10 @@ def label_passages(passages: Sequence[Sequence[str]], llm: Llm, replies_folder: 
         StorageError: a reply cannot be kept; nothing more is asked.
         AnnotationError: more sentences than `max_invalid_share` have no valid label.
     """
-    prompt = _read_instructions(llm)
+    try:
+        prompt = Path(locate(llm.prompt)).read_text(encoding="utf-8")
+    except OSError as problem:
+        raise SettingsError(f"prompt: {llm.prompt} cannot be read: {problem.strerror}") from None
     chunks = [list(_open_chunks(number, sentences, llm, prompt)) for number, sentences in enumerate(passages)]
     with Replies.open(replies_folder, llm.endpoint) as replies:
         ledger = Ledger(len(passages), llm, account, replies)
@@ -81,13 +83,6 @@ def label_passages(passages: Sequence[Sequence[str]], llm: Llm, replies_folder: 
     _check_share(outcomes, llm, replies.path)
     twice = [pair for row in chunks for pair in _labelled_twice(row)]
     return Labelled(outcomes, ledger.usages, len(twice), sum(one == other for one, other in twice))
-
-
-def _read_instructions(llm: Llm) -> str:
-    try:
-        return Path(locate(llm.prompt)).read_text(encoding="utf-8")
-    except OSError as problem:
-        raise SettingsError(f"prompt: {llm.prompt} cannot be read: {problem.strerror}") from None
 
 
 def _open_chunks(passage: int, sentences: Sequence[str], llm: Llm, prompt: str) -> Iterator[Conversation]:
@@ -115,24 +110,23 @@ def _outcome(chunks: list[Conversation], sentence: int) -> Outcome:
     owner = next(chunk for chunk in chunks if sentence in chunk.owned)
     labels = (chunk.label(sentence) for chunk in (owner, *chunks))
     label = next((label for label in labels if label), None)
-    return Outcome(label, OK) if label else Outcome(None, *owner.fault(sentence))
+    return Outcome(label, "ok") if label else Outcome(None, *owner.fault(sentence))
 
 
 def _labelled_twice(chunks: list[Conversation]) -> Iterator[tuple[str, str]]:
     """Both labels of each sentence that neighbouring chunks labelled."""
     for one, other in pairwise(chunks):
         for sentence in one.chunk:
-            first, second = one.label(sentence), other.label(sentence)
-            if first and second:
+            if (first := one.label(sentence)) and (second := other.label(sentence)):
                 yield first, second
 
 
 def _check_share(outcomes: list[list[Outcome]], llm: Llm, path: Path) -> None:
     statuses = Counter(outcome.status for row in outcomes for outcome in row)
-    total, invalid = statuses.total(), statuses.total() - statuses[OK]
+    total, invalid = statuses.total(), statuses.total() - statuses["ok"]
     if invalid <= llm.max_invalid_share * total:
         return
-    counts = ", ".join(f"{count} {status}" for status, count in statuses.most_common() if status != OK)
+    counts = ", ".join(f"{count} {status}" for status, count in statuses.most_common() if status != "ok")
     raise AnnotationError(
         f"{llm.endpoint.model}: {invalid} of {total} sentences have no valid label ({counts}), more than "
         f"max_invalid_share ({llm.max_invalid_share:g}) allows; every reply is kept in {path}"

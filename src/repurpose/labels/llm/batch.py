@@ -49,12 +49,7 @@ class Batches:
         self._fault = "it was left out of the batch's files"
 
     async def complete(self, conversations: Sequence[Conversation], progress: Callable[[int], object]) -> None:
-        """Carry on all conversations until each is done; `progress` is told how many sentences are settled.
-
-        Raises:
-            EndpointError, CostError: the run cannot go on; what arrived is kept, and which batches are under way.
-            StorageError: a reply cannot be kept.
-        """
+        """As `Direct.complete`; which batches are under way is kept too."""
         try:
             while waiting := [conversation for conversation in conversations if not conversation.done]:
                 await self._fetch_replies(waiting)
@@ -67,7 +62,12 @@ class Batches:
         """See to it that each conversation's request has its reply."""
         requests = {conversation.request.key: conversation.request for conversation in conversations}
         while missing := {key: request for key, request in requests.items() if key not in self._replies}:
-            self._check_fruitless(missing)
+            worst = max(self._fruitless[key] for key in missing)
+            if worst >= self._llm.attempts:  # the next batch will hardly bring it either
+                raise EndpointError(
+                    f"{address(self._endpoint)}: {worst} batches in a row did not bring {len(missing)} requests "
+                    f"(endpoint.model {self._endpoint.model!r}): {self._fault}"
+                )
             under_way = {key: batch for key in missing if (batch := self._replies.batch_of(key))}
             chosen = self._choose({key: request for key, request in missing.items() if key not in under_way})
             if not chosen and not under_way:
@@ -75,18 +75,6 @@ class Batches:
             new = [await self._upload(lines, chosen) for lines in _slices(chosen)]
             for batch in dict.fromkeys([*under_way.values(), *new]):
                 await self._collect(batch, requests)
-
-    def _check_fruitless(self, missing: Requests) -> None:
-        """
-        Raises:
-            EndpointError: where batches have not brought one request so often that the next will hardly do.
-        """
-        worst = max(self._fruitless[key] for key in missing)
-        if worst >= self._llm.attempts:
-            raise EndpointError(
-                f"{address(self._endpoint)}: {worst} batches in a row did not bring {len(missing)} requests "
-                f"(endpoint.model {self._endpoint.model!r}): {self._fault}"
-            )
 
     def _choose(self, requests: Requests) -> Requests:
         """What fits into `max_cost` beside what is in a batch already: all of it is under way at once."""
@@ -151,20 +139,17 @@ class Batches:
 
     async def _ended(self, name: str) -> Batch | None:
         """The batch once it has ended; None where the server knows it no more."""
-        while True:
-            try:
-                batch = await self._client.batches.retrieve(name)
-            except openai.NotFoundError:
-                return None
-            if batch.status in ENDED:
-                return batch
-            await asyncio.sleep(self._llm.batch_poll)
+        try:
+            while (batch := await self._client.batches.retrieve(name)).status not in ENDED:
+                await asyncio.sleep(self._llm.batch_poll)
+        except openai.NotFoundError:
+            return None
+        return batch
 
 
 def _slices(requests: Requests) -> Iterator[dict[str, str]]:
     """Files of requests that a server will take: their lines by key."""
-    lines: dict[str, str] = {}
-    size = 0
+    lines, size = dict[str, str](), 0
     for key, request in requests.items():
         line = json.dumps({"custom_id": key, "method": "POST", "url": PATH, "body": request.body}) + "\n"
         if lines and (len(lines) == MOST_REQUESTS or size + len(line) > MOST_BYTES):

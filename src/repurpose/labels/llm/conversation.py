@@ -100,10 +100,7 @@ class Conversation:
 
 def response_format(numbers: list[int]) -> Json:
     """The JSON schema of a reply: as many entries as sentences are asked for, with their numbers and our labels."""
-    fields = {
-        "sentence": {"type": "integer", "enum": numbers},
-        "label": {"type": "string", "enum": list(BEHAVIOURS)},
-    }
+    fields = {"sentence": {"type": "integer", "enum": numbers}, "label": {"type": "string", "enum": list(BEHAVIOURS)}}
     entries = {"type": "array", "items": _record(fields), "minItems": len(numbers), "maxItems": len(numbers)}
     schema = _record({"labels": entries})
     return {"type": "json_schema", "json_schema": {"name": "labels", "strict": True, "schema": schema}}

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections import defaultdict
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 
 import openai
 from openai import AsyncOpenAI
@@ -37,12 +38,10 @@ class Direct:
             StorageError: a reply cannot be kept.
         """
         self._conversations = conversations
-        try:
+        with suppress(TimeoutError):  # not all that was under way at the stop has arrived
             async with self._limit, asyncio.TaskGroup() as group:
                 for conversation in conversations:
                     group.create_task(self._converse(conversation, progress))
-        except TimeoutError:  # not all that was under way at the stop has arrived
-            pass
         if self._stop:
             raise self._stop
 

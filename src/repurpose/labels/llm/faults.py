@@ -85,8 +85,6 @@ def _entries(content: str, cut_off: bool) -> list[tuple[int, Any]] | None:
 
 def follow_up(faults: dict[int, str]) -> str:
     """The message that asks again: the numbers by what was wrong with them."""
-    numbers: dict[str, list[int]] = {}
-    for number, fault in faults.items():
-        numbers.setdefault(fault, []).append(number)
-    told = [{"sentences": wrong, "fault": FAULTS[fault]} for fault, wrong in numbers.items()]
+    wrong = {fault: [number for number, its in faults.items() if its == fault] for fault in faults.values()}
+    told = [{"sentences": numbers, "fault": FAULTS[fault]} for fault, numbers in wrong.items()]
     return json.dumps({"asked_again": sorted(faults), "faults": told})

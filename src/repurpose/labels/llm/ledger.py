@@ -14,8 +14,6 @@ from repurpose.labels.llm.conversation import Conversation, Request
 from repurpose.labels.llm.replies import Replies, Reply, Tokens
 from repurpose.study.settings import Llm
 
-MILLION = 1_000_000
-
 
 class CostError(RuntimeError):
     """The next request might pass `max_cost`; one line with what was spent."""
@@ -50,10 +48,9 @@ class Ledger:
         """Paid for replies in this run."""
         self.under_way: list[float] = []
         """The most that each request under way can cost. A list, because a running difference never comes back to 0."""
-        self._llm = llm
-        self._bought: set[str] = set()
+        self._llm, self._counted = llm, set[str]()
+        self._bought = set[str]()
         """The keys of replies of this run."""
-        self._counted: set[str] = set()
         self.earlier = sum(self._charge(reply) for reply in replies.bought_by(account))
         """Paid by this account before, for whatever text."""
         self.in_batches = 0.0
@@ -62,8 +59,7 @@ class Ledger:
 
     def refresh_batches(self) -> None:
         """Add up what is in batches now, those of a killed run included."""
-        bounds = self.replies.in_batches(self.account)
-        self.in_batches = sum(self._price(bound, batch=True) for bound in bounds)
+        self.in_batches = sum(self._price(bound, batch=True) for bound in self.replies.in_batches(self.account))
 
     def fits(self, cost: float) -> bool:
         """Whether a request that can cost so much may be sent beside those under way."""
@@ -109,7 +105,7 @@ class Ledger:
     def _price(self, tokens: Tokens, batch: bool) -> float:
         endpoint = self._llm.endpoint
         price = tokens[0] * endpoint.input_price + tokens[1] * endpoint.output_price
-        return price / MILLION * (self._llm.batch_price if batch else 1.0)
+        return price / 1_000_000 * (self._llm.batch_price if batch else 1.0)
 
     def _charge(self, reply: Reply) -> float:
         return self._price(reply.charged or (0, 0), reply.batch)

@@ -194,10 +194,7 @@ class Replies:
         return f"batch/{batch}" in self._journal
 
     def _request(self, key: str) -> Record:
-        name = f"request/{key}"
-        if name not in self._journal:
-            return {}
-        return self._journal[name]
+        return self._journal[name] if (name := f"request/{key}") in self._journal else {}
 
     def _write(self, records: Mapping[str, Record]) -> None:
         try:

@@ -71,13 +71,8 @@ class Folded(NamedTuple):
 def fold(text: str) -> Folded:
     """Fold a text for comparison."""
     blanked = NO_TEXT.sub(lambda found: " " * len(found[0]), text)
-    pieces, origin = [], []
-    for number, character in enumerate(blanked):
-        if not character.isspace():
-            folded = character.translate(FOLDS)
-            pieces.append(folded)
-            origin += [number] * len(folded)
-    return Folded("".join(pieces), origin)
+    pieces = ["" if character.isspace() else character.translate(FOLDS) for character in blanked]
+    return Folded("".join(pieces), [number for number, piece in enumerate(pieces) for _ in piece])
 
 
 def place_pieces(text: str, pieces: Sequence[str]) -> list[Span | None]:
@@ -114,7 +109,7 @@ def _place_each(hay: Folded, needles: list[str]) -> list[Place | None]:
 
 def _make_finder(hay: Folded) -> Callable[[str], list[Place]]:
     """Return a function that finds all exact places of a piece; an empty one has none."""
-    starts: dict[str, list[int]] = defaultdict(list)
+    starts = defaultdict[str, list[int]](list)
     for start in range(len(hay.text) - GRAM + 1):
         starts[hay.text[start : start + GRAM]].append(start)
 
@@ -131,24 +126,21 @@ def _make_finder(hay: Folded) -> Callable[[str], list[Place]]:
 
 
 def _fits(hay: Folded, start: int, end: int) -> bool:
-    if not (hay.is_whole(start) and hay.is_whole(end)):
-        return False
-    return end - start >= SHORT or (hay.is_word_border(start) and hay.is_word_border(end))
+    of_words = end - start >= SHORT or (hay.is_word_border(start) and hay.is_word_border(end))
+    return of_words and hay.is_whole(start) and hay.is_whole(end)
 
 
 def _choose(candidates: list[list[Place]], needles: list[str], length: int) -> list[Place | None]:
     """Take the place of each piece that every best way of placing all of them takes."""
     best = _best_places(candidates, [len(needle) for needle in needles], length)
-    last_end = list(accumulate((max((e for _, e in places), default=0) for places in best), max, initial=0))
-    first_start = list(
-        accumulate((min((s for s, _ in places), default=length) for places in reversed(best)), min, initial=length)
-    )[::-1]
-    chosen: list[Place | None] = []
-    for number, places in enumerate(best):
-        # A place that is left out by some best way collides with a place of that way, or it could be added to it.
-        agreed = len(places) == 1 and last_end[number] <= places[0][0] and places[0][1] <= first_start[number + 1]
-        chosen.append(places[0] if agreed else None)
-    return chosen
+    ends = accumulate((max((e for _, e in places), default=0) for places in best), max, initial=0)
+    starts = (min((s for s, _ in places), default=length) for places in reversed(best))
+    later = list(accumulate(starts, min, initial=length))[-2::-1]
+    # A place that is left out by some best way collides with a place of that way, or it could be added to it.
+    return [
+        places[0] if len(places) == 1 and end <= places[0][0] and places[0][1] <= start else None
+        for places, end, start in zip(best, ends, later, strict=False)
+    ]
 
 
 def _best_places(candidates: list[list[Place]], lengths: list[int], length: int) -> list[list[Place]]:
@@ -174,10 +166,8 @@ def _score(candidates: list[list[Place]], weights: list[int]) -> list[list[int]]
     exactly_at = {0: 0}
     scores = []
     for places, weight in zip(candidates, weights, strict=True):
-        row = []
-        for start, _ in places:
-            apart = bests[bisect.bisect_right(ends, start) - 1]
-            row.append(weight + max(apart, exactly_at.get(start, -1) + 1))
+        apart = [bests[bisect.bisect_right(ends, start) - 1] for start, _ in places]
+        row = [weight + max(a, exactly_at.get(s, -1) + 1) for (s, _), a in zip(places, apart, strict=True)]
         for (_, end), score in zip(places, row, strict=True):
             exactly_at[end] = max(score, exactly_at.get(end, -1))
             _raise(ends, bests, end, score)
@@ -199,10 +189,9 @@ def _fill_gaps(
 ) -> list[list[Place]]:
     """Places of the pieces that are not fixed, each between its fixed neighbours: exact ones, or near ones."""
     copied = list(accumulate(map(len, needles), initial=0))  # where each piece stands in the copy
-    size = len(hay.text)
+    size, filled = len(hay.text), list[list[Place]]()
     shifts = [(place, place[0] - at) for place, at in zip(fixed, copied, strict=False) if place]
     shifts = [((0, 0), 0), *shifts, ((size, size), size - copied[-1])]
-    filled: list[list[Place]] = []
     for needle, places, place, at in zip(needles, exact, fixed, copied, strict=False):
         if place:
             filled.append([place])
@@ -230,15 +219,10 @@ def _find_near(hay: Folded, needle: str, gap: Place, expected: tuple[int, int]) 
 
 def _search(hay: Folded, needle: str, low: int, high: int) -> list[tuple[int, Place]]:
     """Distances and places of a piece in [low, high) of the text, best first, apart from one another."""
-    if high <= low:
-        return []
-    most = len(needle) // TOLERANCE
-    scores = _distances(needle, hay.text[low:high], anchored=False)
-    likely = sorted(
-        (score, not hay.is_word_border(low + end), end) for end, score in enumerate(scores, 1) if score <= most
-    )
-    taken: list[int] = []
-    found = []
+    scores = enumerate(_distances(needle, hay.text[low : max(low, high)], anchored=False), 1)
+    near = [(end, score) for end, score in scores if score <= len(needle) // TOLERANCE]
+    likely = sorted((score, not hay.is_word_border(low + end), end) for end, score in near)
+    taken, found = list[int](), []
     for score, _, end in likely:
         if any(abs(end - other) < len(needle) // 2 for other in taken):
             continue

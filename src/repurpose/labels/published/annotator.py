@@ -39,8 +39,7 @@ def annotate_from_file(rows: Sequence[Row], texts: Mapping[RolloutKey, str], fil
     chains = match_rollouts(read_chains(locate(file)), wanted)
     if not any(chains):
         raise TableError(f"{file}: none of its chains is the text of one of {len(wanted)} rollouts")
-    report = Report()
-    outcomes: list[Outcome] = []
+    report, outcomes = Report(), list[Outcome]()
     for text, (_, group), chain in zip(wanted, groups, chains, strict=True):
         spans = [Span(row["char_start"], row["char_end"]) for row in group]
         outcomes += label_rollout(text, spans, chain, report) if chain else [Outcome(None, "no-chain")] * len(spans)
@@ -114,10 +113,8 @@ class Report:
             self.between += 1
             return
         self.sections += 1
-        if section.fault:
-            self.faults[section.fault] += 1
-        if section.fault == UNKNOWN:
-            self.unknown_labels[str(section.label)] += 1
+        self.faults.update([section.fault] if section.fault else [])
+        self.unknown_labels.update([str(section.label)] if section.fault == UNKNOWN else [])
         if place is None:
             self.unmatched.append(section.text)
         elif fold(text[slice(*place)]).text == fold(section.text).text:
@@ -127,10 +124,8 @@ class Report:
 
     def as_dict(self) -> dict[str, Any]:
         """Return the counts as plain values."""
-        return {
-            name: dict(sorted(value.items())) if isinstance(value, Counter) else value
-            for name, value in vars(self).items()
-        }
+        counts = {name: dict(sorted(value.items())) for name, value in vars(self).items() if isinstance(value, Counter)}
+        return vars(self) | counts
 
     def lines(self, most: int = 10) -> list[str]:
         """Return the report as lines, with at most so many unmatched texts."""

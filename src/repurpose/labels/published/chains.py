@@ -36,8 +36,7 @@ def read_chains(path: Path | str) -> list[Chain]:
     Raises:
         TableError: in one line with file, record and fault, where the file is not in one of the formats.
     """
-    name = Path(path).name
-    chains = []
+    name, chains = Path(path).name, []
     for number, record in enumerate(_read_records(Path(path)), start=1):
         try:
             chains.append(_read_chain(record))
@@ -105,10 +104,9 @@ def _read_thinking(record: dict[str, Any]) -> str:
         return _read_text(record, "thinking_process")
     if "full_response" not in record:
         raise ValueError("field thinking_process is missing, and there is no full_response to take it from")
-    found = THINKING.search(_read_text(record, "full_response"))
-    if found is None:
-        raise ValueError("field thinking_process is missing, and full_response has no <think>")
-    return found[1]
+    if found := THINKING.search(_read_text(record, "full_response")):
+        return found[1]
+    raise ValueError("field thinking_process is missing, and full_response has no <think>")
 
 
 def _read_annotation(record: dict[str, Any], key: str) -> str | None:

@@ -40,9 +40,7 @@ def read_sections(copy: str | None, text: str = "") -> list[Section]:
     An unknown tag that the text itself holds (a list in a program) is text, not a tag.
     """
     copy = copy or ""
-    found: list[Section] = []
-    labels: list[str] = []
-    cursor = 0
+    found, labels, cursor = list[Section](), list[str](), 0
     for label, start, end in _read_tags(copy, text):
         body, cursor = copy[cursor:start], end
         if labels and label not in ENDS and not body.strip():
@@ -62,17 +60,13 @@ def _read_tags(copy: str, text: str) -> Iterator[tuple[str, int, int]]:
 
 
 def _close(labels: list[str], body: str, fault: str | None) -> Iterator[Section]:
-    body = body.strip()
-    if not labels:
-        if body:
-            yield Section(None, body, NO_LABEL)
-        return
-    label = labels[0] if len(set(labels)) == 1 else None
+    label, body = labels[0] if len(set(labels)) == 1 else None, body.strip()
     if not body:
         fault = EMPTY
     elif label not in BEHAVIOURS:
-        fault = SEVERAL if label is None else UNKNOWN
-    yield Section(label, body, fault)
+        fault = NO_LABEL if not labels else SEVERAL if label is None else UNKNOWN
+    if labels or body:
+        yield Section(label, body, fault)
 
 
 def align_sections(text: str, sections: Sequence[Section]) -> list[Span | None]:
@@ -115,4 +109,4 @@ def _decide(covered: Counter[str | None], size: int) -> Outcome:
     label, most = covered.most_common(1)[0]
     if label is None or 2 * most <= size:
         return Outcome(None, "mixed")
-    return Outcome(label, "ok") if label in BEHAVIOURS else Outcome(None, "unknown-label")
+    return Outcome(label, "ok") if label in BEHAVIOURS else Outcome(None, UNKNOWN)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -10,18 +10,13 @@ import yaml
 
 from repurpose.results.claims import rules
 from repurpose.results.claims.claim import Claim
-from repurpose.results.names import Measure, bounded
-
-
-def read_measure(written: str | Sequence[str]) -> Measure:
-    """Return the columns of an estimate: as they are written, or those named after it."""
-    name, low, high = bounded(written) if isinstance(written, str) else written
-    return name, low, high
+from repurpose.results.names import bounded
 
 
 def read_claim(entry: Mapping[str, Any]) -> Claim:
     """Return an entry typed; a key or a rule that does not exist is an error."""
-    measures = {name: read_measure(entry[name]) for name in ("measure", "instead") if name in entry}
+    written = {name: entry[name] for name in ("measure", "instead") if name in entry}
+    measures = {name: bounded(value) if isinstance(value, str) else tuple(value) for name, value in written.items()}
     return Claim(**{**entry, **measures, "rule": getattr(rules, entry["rule"])})
 
 

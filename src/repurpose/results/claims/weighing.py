@@ -11,7 +11,7 @@ from typing import Any
 import polars as pl
 
 from repurpose.data.files import TableError
-from repurpose.data.statistics import UNDEFINED, defined
+from repurpose.data.statistics import UNDEFINED, defined, spread
 from repurpose.results.claims.cells import Cells
 from repurpose.results.claims.claim import NOT_MEASURED, OWN, Claim, Finding, Verdict, judge, judge_all
 from repurpose.results.claims.paper import CLAIMS, PAPER
@@ -61,12 +61,11 @@ def weigh_claim(claim: Claim, tables: Mapping[str, pl.DataFrame], setup: Setup) 
     """Return a claim's row of the claims table."""
     reason = why_not_measured(claim, setup)
     finding = Finding(UNDEFINED, math.nan, reason) if reason else find(claim, tables, setup.behaviour)
-    numbers = dict(zip(("estimate", "low", "high"), finding.estimate, strict=True))
     return {
         "claim": claim.paper,
         "part": claim.part,
         "text": claim.text,
-        **{name: defined(value) for name, value in numbers.items()},
+        **spread("estimate", finding.estimate, ""),
         "unit": claim.unit,
         "interval": claim.interval.format(level=f"{100 * setup.level:g} %"),
         "threshold": defined(finding.threshold),

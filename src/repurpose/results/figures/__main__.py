@@ -9,38 +9,25 @@ from matplotlib.figure import Figure
 
 from repurpose.data.command import read_arguments
 from repurpose.data.csv_tables import read_csv
-from repurpose.results.figures import (
-    ablation,
-    baselines,
-    coherence,
-    confusion,
-    cosines,
-    detection,
-    grid,
-    lens,
-    log_odds,
-    projections,
-    rollout,
-    two_by_two,
-)
+from repurpose.results.figures import confusion, directions, reading, steering
 from repurpose.results.figures.style import Context, empty_figure, save_figure
 from repurpose.study.catalogue import AGREEMENT_FIGURES, FIGURES
 from repurpose.study.errors import one_line_errors
 from repurpose.study.settings import SettingsError, StepSettings
 
 DRAW: dict[str, Callable[[pl.DataFrame, Context], Figure]] = {
-    "rollout": rollout.draw,
-    "windows": grid.draw_windows,
-    "2x2": two_by_two.draw,
-    "baselines": baselines.draw,
-    "lens": lens.draw,
-    "projections": projections.draw,
-    "layers": grid.draw_layers,
-    "cosines": cosines.draw,
-    "ablation": ablation.draw,
-    "log_odds": log_odds.draw,
-    "coherence": coherence.draw,
-    "detection": detection.draw,
+    "rollout": reading.draw_rollout,
+    "windows": steering.draw_windows,
+    "2x2": steering.draw_two_by_two,
+    "baselines": steering.draw_baselines,
+    "lens": directions.draw_lens,
+    "projections": reading.draw_projections,
+    "layers": steering.draw_layers,
+    "cosines": directions.draw_cosines,
+    "ablation": steering.draw_ablation,
+    "log_odds": directions.draw_log_odds,
+    "coherence": steering.draw_coherence,
+    "detection": reading.draw_detection,
     "confusion": confusion.draw,
 }
 assert set(DRAW) == {*FIGURES, *AGREEMENT_FIGURES}

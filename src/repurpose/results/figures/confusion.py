@@ -41,9 +41,7 @@ def _draw_pair(axes: Axes, pair: pl.DataFrame) -> None:
     names = [name.replace("-", "-\n", 1) for name in CATEGORIES]
     axes.set_xticks(range(len(names)), names, rotation=45, ha="right")
     axes.set_yticks(range(len(names)), names)
-    axes.set_ylabel(printable(pair["one"][0]))
-    axes.set_xlabel(printable(pair["other"][0]))
-    axes.set_title(_describe(pair), fontweight="normal")
+    axes.set(ylabel=printable(pair["one"][0]), xlabel=printable(pair["other"][0]), title=_describe(pair))
 
 
 def _describe(pair: pl.DataFrame) -> str:

@@ -121,17 +121,13 @@ def label_lines(axes: Axes, labels: Sequence[Label], size: float = 7.5, filled: 
     Call it when the limits of the axes are final; `filled` is about how much of a panel's height the axes take.
     """
     (low, high), coords = axes.get_ylim(), ("axes fraction", "data")
-    step = (high - low) * (size * 1.3 / 72) / (_inches(axes) * filled)
-    for (y, text, color), place in zip(sorted(labels), _push_apart(sorted(labels), step), strict=True):
-        ends = (1.0, min(max(y, low), high)), (1.025, place)
-        annotate(axes, text, *ends, xycoords=coords, textcoords=coords, va="center", color=color, fontsize=size)
-
-
-def _inches(axes: Axes) -> float:
-    """Return how high a panel is; the exact layout of the axes in it is known only when the figure is drawn."""
     place, figure = axes.get_subplotspec(), axes.get_figure(root=True)
     assert place is not None and isinstance(figure, Figure)
-    return float(figure.get_size_inches()[1]) / place.get_gridspec().nrows
+    inches = figure.get_size_inches()[1] / place.get_gridspec().nrows  # exact only when the figure is drawn
+    step = (high - low) * (size * 1.3 / 72) / (inches * filled)
+    for (y, text, color), height in zip(sorted(labels), _push_apart(sorted(labels), step), strict=True):
+        ends = (1.0, min(max(y, low), high)), (1.025, height)
+        annotate(axes, text, *ends, xycoords=coords, textcoords=coords, va="center", color=color, fontsize=size)
 
 
 def _push_apart(labels: Sequence[Label], step: float) -> list[float]:

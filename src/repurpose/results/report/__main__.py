@@ -12,9 +12,9 @@ from repurpose.data.command import read_arguments
 from repurpose.data.csv_tables import read_csv
 from repurpose.data.files import read_provenance, read_table, write_text
 from repurpose.data.selected import read_selected
-from repurpose.results.report.captions import ORDER
+from repurpose.results.report.captions import CAPTIONS
 from repurpose.results.report.page import POLICY, show_claims, show_provenance, show_rollouts, show_section
-from repurpose.results.report.render import render_html, render_markdown
+from repurpose.results.report.render import HTML, MARKDOWN
 from repurpose.study.catalogue import AGREEMENT_FIGURES
 from repurpose.study.errors import one_line_errors
 from repurpose.study.settings import StepSettings
@@ -24,7 +24,7 @@ def prepare_page(settings: StepSettings, paths: Mapping[str, Any]) -> dict[str, 
     """Return everything that the templates show; annotators are compared only where there are several."""
     tables = {Path(path).stem: read_csv(path) for path in paths["tables"]}
     figures = {Path(path).stem: Path(path) for path in paths["figures"] if Path(path).suffix == ".svg"}
-    shown = [name for name in ORDER if name not in AGREEMENT_FIGURES or name in tables]
+    shown = [name for name in CAPTIONS if name not in AGREEMENT_FIGURES or name in tables]
     files = {f"{kind}/{Path(path).name}": path for kind in ("rollouts", "labels") for path in paths[kind]}
     return {
         "policy": POLICY,
@@ -61,8 +61,8 @@ def main() -> None:
         settings = StepSettings("results.report", arguments.settings)
         values = prepare_page(settings, vars(arguments))
         page, claims = arguments.output
-        write_text(page, render_html("report.html.jinja", values))
-        write_text(claims, render_markdown("claims.md.jinja", values))
+        write_text(page, HTML.get_template("report.html.jinja").render(values))
+        write_text(claims, MARKDOWN.get_template("claims.md.jinja").render(values))
 
 
 if __name__ == "__main__":

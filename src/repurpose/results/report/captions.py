@@ -11,7 +11,7 @@ import yaml
 
 SELECTED = pl.col("selected") | (pl.col("direction") == "none")
 NOT_RANDOM = ~pl.col("direction").str.starts_with("random-")
-ROWS: dict[str, pl.Expr] = {
+QUOTED: dict[str, pl.Expr] = {
     "all": pl.lit(True),
     "selected": SELECTED,
     "selected reasoning": SELECTED & (pl.col("target") == "reasoning"),
@@ -35,14 +35,9 @@ class Caption:
     caveat: str
     columns: Sequence[str]
     rows: str = "all"
-
-    @property
-    def keep(self) -> pl.Expr:
-        """Which rows of the table are quoted."""
-        return ROWS[self.rows]
+    """Which rows of the table are quoted, a name in QUOTED."""
 
 
 FILE = Path(__file__).with_name("captions.yaml")
 CAPTIONS = {name: Caption(**entry) for name, entry in yaml.safe_load(FILE.read_text(encoding="utf-8")).items()}
-ORDER = tuple(CAPTIONS)
-"""The order on the page."""
+"""In the order on the page."""

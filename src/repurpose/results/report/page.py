@@ -14,7 +14,7 @@ import polars as pl
 from repurpose.results.claims.paper import PAPER
 from repurpose.results.claims.weighing import overall_verdicts
 from repurpose.results.numbers import format_estimate, format_number
-from repurpose.results.report.captions import CAPTIONS, Caption
+from repurpose.results.report.captions import CAPTIONS, QUOTED, Caption
 
 POLICY = "default-src 'none'; img-src data:; style-src 'unsafe-inline'; base-uri 'none'; form-action 'none'"
 """The page may show images that it holds and use its own styles; it may run and load nothing."""
@@ -83,7 +83,7 @@ def _show_part(row: Mapping[str, Any]) -> dict[str, str]:
 def show_section(name: str, table: pl.DataFrame, figure: Path | None) -> Section:
     """Return a figure's part of the page."""
     caption = CAPTIONS[name]
-    kept = table if table.is_empty() else table.filter(caption.keep)
+    kept = table if table.is_empty() else table.filter(QUOTED[caption.rows])
     kept = kept.select(column for column in caption.columns if column in kept.columns)
     rows = [[format_cell(value) for value in row] for row in kept.head(ROWS).iter_rows()]
     image = base64.b64encode(figure.read_bytes()).decode("ascii") if figure else ""

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import unicodedata
-from collections.abc import Callable, Mapping
-from typing import Any
+from collections.abc import Callable
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
@@ -39,13 +38,3 @@ def environment(finalize: Callable[[object], object], autoescape: bool) -> Envir
 
 HTML = environment(visible, autoescape=True)
 MARKDOWN = environment(escape_markdown, autoescape=False)
-
-
-def render_html(template: str, values: Mapping[str, Any]) -> str:
-    """Return a page of HTML; values are escaped."""
-    return HTML.get_template(template).render(values)
-
-
-def render_markdown(template: str, values: Mapping[str, Any]) -> str:
-    """Return a page of Markdown; values are escaped."""
-    return MARKDOWN.get_template(template).render(values)

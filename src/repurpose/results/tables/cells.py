@@ -161,19 +161,15 @@ def summarise_effects(rows: pl.DataFrame, resampling: Resampling, rules: Selecti
         found = [describe_effect(cell, unsteered, resampling) for cell in split_cells(target, CONDITION)]
         table = pl.DataFrame(found, schema={k: v for k, v in EFFECT_COLUMNS.items() if k in found[0]})
         reference = unsteered["distinct_2"].mean()
+        steered = table.filter(pl.col("magnitude") > 0)["magnitude"]
+        nearest = min(steered, key=lambda value: abs(value - magnitude), default=magnitude)
         tables.append(
             table.with_columns(
                 coherent=is_coherent(rules, reference if isinstance(reference, float) else 0.0),
-                selected=_is_nearest(table, magnitude),
+                selected=is_near(nearest),
             ).select(list(EFFECT_COLUMNS))
         )
     return pl.concat(tables)
-
-
-def _is_nearest(table: pl.DataFrame, magnitude: float) -> pl.Expr:
-    steered = table.filter(pl.col("magnitude") > 0)["magnitude"].to_list()
-    nearest = min(steered, key=lambda value: abs(value - magnitude), default=magnitude)
-    return is_near(nearest)
 
 
 def is_near(magnitude: float) -> pl.Expr:

@@ -11,7 +11,7 @@ from repurpose.data.files import TableError, read_table
 from repurpose.data.schemas import LABELS, STEERED_LABELS
 from repurpose.data.selected import Selected, read_selected
 from repurpose.results.tables.cells import Resampling
-from repurpose.study.settings import StepSettings, Sweep
+from repurpose.study.settings import StepSettings
 
 
 @dataclass(frozen=True)
@@ -38,19 +38,9 @@ class StudyData:
         """The study's own behaviour."""
         return str(self.settings.vectors.behaviour)
 
-    @property
-    def window_length(self) -> int:
-        """Tokens in a window."""
-        return int(self.settings.activations.window_length)
-
     def sweep_rows(self, name: str) -> pl.DataFrame:
         """Return the measurements of one sweep; none where the study has no such sweep."""
         return self.measurements.filter(pl.col("sweep") == name)
-
-    def has_sweep(self, name: str) -> bool:
-        """Say whether the study has a sweep of this name."""
-        sweeps: dict[str, Sweep] = self.settings.sweeps
-        return name in sweeps
 
     def resampling(self, rows: pl.DataFrame) -> Resampling:
         """Return the resampling of the prompts in some rows."""

@@ -33,7 +33,7 @@ LENS_COLUMNS: dict[str, Any] = {
     **{f"other_{column}_{end}": pl.Float64 for column in ("score", "rank") for end in ("low", "high")},
     "selected": pl.Boolean,
 }
-BASE_ZERO_COLUMNS: dict[str, Any] = {
+LOG_ODDS_COLUMNS: dict[str, Any] = {
     **dict.fromkeys(("target", "context", "direction", "family", "reader"), pl.String),
     **dict.fromkeys(("multiple", "magnitude", "dose"), pl.Float64),
     "selected": pl.Boolean,
@@ -127,7 +127,7 @@ def make_log_odds(data: StudyData) -> pl.DataFrame:
     """
     rows = data.logodds.filter(pl.col("direction") != "none")
     if rows.is_empty():
-        return pl.DataFrame(schema=BASE_ZERO_COLUMNS)
+        return pl.DataFrame(schema=LOG_ODDS_COLUMNS)
     found = [
         _describe_change(cell, context, resampling)
         for context in split_cells(rows, ["context"])
@@ -135,7 +135,7 @@ def make_log_odds(data: StudyData) -> pl.DataFrame:
         for cell in split_cells(context, ["target", "direction", "reader", "multiple"])
     ]
     table = with_family(pl.DataFrame(found, infer_schema_length=None), data.behaviour)
-    return conform(table.with_columns(selected=is_near(data.selection.magnitude)), BASE_ZERO_COLUMNS)
+    return conform(table.with_columns(selected=is_near(data.selection.magnitude)), LOG_ODDS_COLUMNS)
 
 
 def _weighed(cell: pl.DataFrame, column: str, resampling: Resampling) -> tuple[Array, Array]:

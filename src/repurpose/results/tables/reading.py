@@ -11,7 +11,7 @@ import polars as pl
 
 from repurpose.data.categories import by_category, deal
 from repurpose.data.statistics import UNDEFINED, Array, Estimate, estimate_auroc, interval, spread
-from repurpose.results.tables.cells import Resampling, split_cells
+from repurpose.results.tables.cells import Resampling, conform, split_cells
 from repurpose.results.tables.data import StudyData
 
 EXAMPLES = 4
@@ -81,23 +81,15 @@ def _tokens_of(data: StudyData, number: int, example: dict[str, Any]) -> pl.Data
     labelled = data.sentences.filter(*same, pl.col("label") == data.behaviour, pl.col("token_start") < start + TAIL)
     starts = labelled["token_start"].to_list()  # a window whose sentence is not shown would only puzzle
     marks = [_mark(row, starts, data) for row in shown.iter_rows(named=True)]
-    return shown.select(
-        example=pl.lit(number, pl.Int64),
-        prompt_id="prompt_id",
-        sample="sample",
-        category=pl.lit(example["category"], pl.String),
-        position="position",
-        token="token",
-        sentence="sentence",
-        label="label",
-        mark=pl.Series(marks, dtype=pl.String),
-    )
+    constants = {"example": pl.lit(number), "category": pl.lit(example["category"])}
+    marked = shown.with_columns(pl.Series("mark", marks, dtype=pl.String), **constants)
+    return conform(marked, ROLLOUT_COLUMNS)
 
 
 def _mark(token: dict[str, Any], starts: list[int], data: StudyData) -> str:
     first = data.selection.window_start
     offsets = [token["position"] - start for start in starts]
-    if any(first <= offset < first + data.window_length for offset in offsets):
+    if any(first <= offset < first + data.selection.window_length for offset in offsets):
         return "window"
     if 0 in offsets:
         return "start"

@@ -101,16 +101,12 @@ def make_layers(data: StudyData) -> pl.DataFrame:
 
 def _along(data: StudyData, name: str, along: str, fixed: str) -> pl.DataFrame:
     """Effects along one axis of a grid, at what was selected on the other axis, or at the nearest that there is."""
-    rows = data.sweep_rows(name if data.has_sweep(name) else data.settings.selection.sweep)
+    rows = data.sweep_rows(name if name in data.settings.sweeps else data.settings.selection.sweep)
     here = pl.col(fixed) == _nearest(rows[fixed], getattr(data.selection, fixed))
     effects = summarise_sweep(data, rows, here)
-    at = _is_selected(data) & (pl.col(along) == getattr(data.selection, along))
+    chosen = is_near(data.selection.magnitude) & (pl.col("reader") == "base")
+    at = chosen & (pl.col(along) == getattr(data.selection, along))
     return effects.with_columns(selected=at.fill_null(False))
-
-
-def _is_selected(data: StudyData) -> pl.Expr:
-    """The base-derived cells at the magnitude that was chosen."""
-    return is_near(data.selection.magnitude) & (pl.col("reader") == "base")
 
 
 def make_two_by_two(data: StudyData) -> pl.DataFrame:
@@ -231,10 +227,8 @@ def _steered_sentences(data: StudyData) -> list[pl.DataFrame]:
 def _count_sentences(sentences: pl.DataFrame, data: StudyData) -> pl.DataFrame:
     """Labelled sentences as rows of counts, as the measurements have them for rollouts."""
     labelled = sentences.filter(pl.col("label").is_not_null())
-    texts = labelled["text"]
-    has_keyword = pl.Series(
-        [count_keywords(text, data.settings.keywords).keywords > 0 for text in texts], dtype=pl.Boolean
-    )
+    counts = [count_keywords(text, data.settings.keywords).keywords for text in labelled["text"]]
+    has_keyword = pl.Series(counts, dtype=pl.Int64) > 0
     is_behaviour = labelled["label"] == data.behaviour
     return labelled.with_columns(
         sentences=pl.lit(1),

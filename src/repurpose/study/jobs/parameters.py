@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from repurpose.study.code_digest import step_code
-from repurpose.study.environments import Environments
+from repurpose.study.jobs.environments import EnvironmentName, Environments
 from repurpose.study.pair_files import ROLES, local_folders
 from repurpose.study.settings import Study, canonical_json, step_settings
 
@@ -53,7 +53,7 @@ class Checks:
         """Ask each annotator's server or read its file, where there are any."""
         if not any(one.llm or one.file for one in self.study.labels.annotators.values()):
             return ""
-        return self._command(self.environments.python("main"), "labels.check_annotators")
+        return self._command("main", "labels.check_annotators")
 
     def models(self, prompts: str) -> str:
         """Load what of the pair the plan has not read: from the hub, on GPUs, in vLLM."""
@@ -61,15 +61,12 @@ class Checks:
         options = ["--prompts", prompts, *(["--machine"] if samples_here else [])]
         checks = []
         if self.gpus or len(local_folders(self.study)) < len(ROLES):
-            checks.append(self._command(self.environments.python("main"), "rollouts.check_models", *options))
-        # conda shows a job its own environment only
-        if self.environments.steering == "vllm" and (
-            self.environments.sampling == "vllm" or not self.environments.conda
-        ):
-            vllm = self.environments.python("vllm")
-            checks.append(self._command(vllm, "rollouts.check_models", *options, "--engine"))
+            checks.append(self._command("main", "rollouts.check_models", *options))
+        in_sight = self.environments.sampling == "vllm" or not self.environments.conda  # conda shows a job only its own
+        if self.environments.steering == "vllm" and in_sight:
+            checks.append(self._command("vllm", "rollouts.check_models", *options, "--engine"))
         return " ".join(checks)
 
-    def _command(self, python: str, step: str, *options: str) -> str:
-        settings = canonical_json(step_settings(self.study, step))
+    def _command(self, environment: EnvironmentName, step: str, *options: str) -> str:
+        python, settings = self.environments.python(environment), canonical_json(step_settings(self.study, step))
         return f"{shlex.join([python, '-m', f'repurpose.{step}', '--settings', settings, *options])} &&"

@@ -11,7 +11,7 @@ import pytest
 from tests.tiny import from_source
 from tqdm import tqdm
 
-from repurpose.study.job_log import Filter, job_name
+from repurpose.study.jobs.job_log import Filter, job_name
 
 
 class Clock:
@@ -103,7 +103,7 @@ def test_the_log_holds_all_that_was_said_also_after_the_user_s_ctrl_c(tmp_path: 
     log, said = tmp_path / "logs" / "a b.log", "one\r\n 10%|#   | 1/10 [00:01<00:09, 1it/s]\rtwo, "
     log.parent.mkdir()
     (tmp_path / "job.py").write_text(INTERRUPTED.format(said=said))
-    command = '"$1" "$2" 2>&1 | "$1" -m repurpose.study.job_log "$3"'
+    command = '"$1" "$2" 2>&1 | "$1" -m repurpose.study.jobs.job_log "$3"'
     words = ["bash", "-c", f"trap : INT; {command}", "bash", sys.executable, str(tmp_path / "job.py"), str(log)]
     done = subprocess.run(words, env=from_source(), capture_output=True, text=True, start_new_session=True)
     assert log.read_bytes().decode() == f"{said}last words\n"

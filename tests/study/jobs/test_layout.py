@@ -9,10 +9,10 @@ from typing import Any
 
 import pytest
 
-from repurpose.study.layout import Layout, of_both, one_of
+from repurpose.study.jobs.layout import Layout, of_both, one_of
 from repurpose.study.settings import read_study
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 ENDPOINT = {"model": "m", "base_url": "http://127.0.0.1:9/v1"}
 ANNOTATORS = {
     "lexicon": {"kind": "lexicon"},
@@ -46,8 +46,8 @@ ALONE = layout()
 
 
 def test_each_shard_has_its_files() -> None:
-    assert ALONE.rollouts == ["results/mine/rollouts/0.parquet", "results/mine/rollouts/1.parquet"]
-    assert ALONE.activations_of("base")[1] == "results/mine/activations/base/1.parquet"
+    assert ALONE.parts("rollouts") == ["results/mine/rollouts/0.parquet", "results/mine/rollouts/1.parquet"]
+    assert ALONE.parts("activations/base")[1] == "results/mine/activations/base/1.parquet"
 
 
 def test_a_run_stands_on_the_labels_of_its_annotator() -> None:

@@ -6,11 +6,10 @@ Standard library only, because the Snakefile imports it.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from pathlib import Path
-from typing import NamedTuple
 
-from repurpose.study.job_log import BAR
+from repurpose.study.jobs.job_log import BAR
 
 EVENT = re.compile(
     r"^Error in (?:rule|checkpoint) (?P<rule>\w+):\n(?P<body>(?: .*\n?)*)|^Finished jobid: (?P<finished>\d+)",
@@ -23,33 +22,21 @@ OWN_LINE = re.compile(r"^repurpose [\w.]+: ")
 LAST_LINES = 3
 
 
-class Failure(NamedTuple):
-    """A job that failed, at its last attempt."""
-
-    rule: str
-    log: str
-    """Its log file, or empty."""
-
-
 def explain_failures(run_logs: Iterable[str]) -> str:
-    """Return two lines or a few for each job that failed in a run.
-
-    Args:
-        run_logs: Snakemake's own log files of the run.
-    """
+    """Return two lines or a few for each job that failed in a run, from Snakemake's own log files of it."""
     text = "".join(Path(file).read_text(encoding="utf-8", errors="replace") for file in run_logs)
-    return "".join(f"\n{failure.rule} failed{_say(failure.log)}\n" for failure in find_failures(text))
+    return "".join(f"\n{rule} failed{_say(log)}\n" for rule, log in find_failures(text))
 
 
-def find_failures(run_log: str) -> list[Failure]:
-    """The jobs that failed and did not succeed at another attempt, in their order."""
-    failed: dict[str, Failure] = {}
+def find_failures(run_log: str) -> list[tuple[str, str]]:
+    """Rule and log file (or empty) of each job that failed and did not succeed at another attempt, in their order."""
+    failed: dict[str, tuple[str, str]] = {}
     for event in EVENT.finditer(run_log):
         if event["finished"]:
             failed.pop(event["finished"], None)
         elif job := JOB.search(event["body"]):
             log = LOG.search(event["body"])
-            failed[job[1]] = Failure(event["rule"], log[1] if log else "")
+            failed[job[1]] = event["rule"], log[1] if log else ""
     return list(failed.values())
 
 
@@ -60,8 +47,8 @@ def _say(log: str) -> str:
     return "\n".join([f"; {log} ends with:", *last_words(text)])
 
 
-def last_words(log: str) -> Iterator[str]:
+def last_words(log: str) -> list[str]:
     """The step's own line of a job's log, or the last lines where it has none."""
     lines = [line for line in log.splitlines() if line.strip() and not BAR.match(line)]
     own = [line for line in lines if OWN_LINE.match(line)]
-    yield from own[-1:] or lines[-LAST_LINES:]
+    return own[-1:] or lines[-LAST_LINES:]

@@ -1,6 +1,6 @@
 """Ends each job's pipe: all that the job says goes to its log file, and to the terminal what is worth reading there.
 
-    command 2>&1 | python -m repurpose.study.job_log results/organism/logs/rollouts/0.log
+    command 2>&1 | python -m repurpose.study.jobs.job_log results/organism/logs/rollouts/0.log
 
 Jobs run side by side, so no progress bar is drawn on the terminal: a job says a line of its own now and then, such as
 `rollouts/0: 40 % done, 02:10 to go`. Other lines pass, each whole and with the job's name before it.

@@ -15,6 +15,7 @@ from __future__ import annotations
 import fcntl
 import shutil
 import socket
+from contextlib import suppress
 from pathlib import Path
 from typing import IO
 
@@ -27,25 +28,17 @@ def enter_directory(state: Path = STATE) -> None:
     """Say that a process of a run lives in this directory; the first one to do so removes what a killed run left."""
     if state.resolve() in _HELD:
         return
-    try:
+    with suppress(OSError):  # a file system without locks, or not to be written: Snakemake's own marks, `--unlock`
         state.mkdir(exist_ok=True)
         file = _HELD[state.resolve()] = (state / "repurpose.run").open("a+")
-        if _lock_alone(file) and _machines(file) == {socket.gethostname()}:
-            shutil.rmtree(state / "locks", ignore_errors=True)
+        with suppress(BlockingIOError):  # a process of another run lives
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            if _machines(file) == {socket.gethostname()}:
+                shutil.rmtree(state / "locks", ignore_errors=True)
         fcntl.flock(file, fcntl.LOCK_SH)
         if socket.gethostname() not in _machines(file):
             file.write(f"{socket.gethostname()}\n")
             file.flush()
-    except OSError:  # a file system without locks, or not to be written: Snakemake's own marks remain, and `--unlock`
-        return
-
-
-def _lock_alone(file: IO[str]) -> bool:
-    try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return False
-    return True
 
 
 def _machines(file: IO[str]) -> set[str]:

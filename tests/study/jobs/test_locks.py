@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 from tests.tiny import from_source
 
-ENTER = "from pathlib import Path; from repurpose.study.locks import enter_directory; enter_directory(Path({!r}))"
+ENTER = "from pathlib import Path; from repurpose.study.jobs.locks import enter_directory; enter_directory(Path({!r}))"
 
 
 @pytest.fixture

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from repurpose.study.failures import Failure, explain_failures, find_failures, last_words
+from repurpose.study.jobs.failures import explain_failures, find_failures, last_words
 
 FAILED = """[Mon Jan  1 00:00:00 2024]
 Error in rule sample_rollouts:
@@ -25,17 +25,17 @@ OTHER = FAILED.replace("jobid: 3", "jobid: 33").replace("sample_rollouts", "make
 
 def test_each_failed_job_is_named_once_whatever_its_attempts() -> None:
     text = "Building DAG of jobs...\n" + FAILED.format(log="a.log") * 2 + OTHER.format(log="b.log")
-    assert find_failures(text) == [Failure("sample_rollouts", "a.log"), Failure("make_tables", "b.log")]
+    assert find_failures(text) == [("sample_rollouts", "a.log"), ("make_tables", "b.log")]
 
 
 def test_a_job_that_succeeds_at_another_attempt_did_not_fail() -> None:
     assert find_failures(FAILED.format(log="a.log") + FINISHED) == []
-    assert find_failures(OTHER.format(log="b.log") + FINISHED) == [Failure("make_tables", "b.log")]
+    assert find_failures(OTHER.format(log="b.log") + FINISHED) == [("make_tables", "b.log")]
 
 
 def test_a_job_without_a_log_is_named() -> None:
     text = "Error in rule all:\n    jobid: 0\n\n"
-    assert find_failures(text) == [Failure("all", "")]
+    assert find_failures(text) == [("all", "")]
 
 
 @pytest.mark.parametrize(
@@ -49,7 +49,7 @@ def test_a_job_without_a_log_is_named() -> None:
     ],
 )
 def test_a_log_s_last_words(log: str, expected: list[str]) -> None:
-    assert list(last_words(log)) == expected
+    assert last_words(log) == expected
 
 
 def test_what_is_said_of_a_run(tmp_path: Path) -> None:

@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
-from repurpose.study.environments import Environments
-from repurpose.study.parameters import Checks
+from repurpose.study.jobs.environments import Environments
+from repurpose.study.jobs.parameters import Checks
 from repurpose.study.settings import SettingsError, read_study
 
 SERVED = {"engine": "openai", "endpoint": {"model": "m"}}

@@ -64,6 +64,10 @@ class Layout:
         """A file for each shard of the rollouts; `pattern` is a path with {shard}."""
         return [pattern.replace("{shard}", str(shard)) for shard in range(self.study.rollouts.shards)]
 
+    def parts(self, table: str) -> list[str]:
+        """The files of a table that all runs share: `rollouts`, `sentences`, `labels/lexicon`, `activations/base`."""
+        return self.shards(f"results/{self.study.study}/{table}/{{shard}}.parquet")
+
     def model(self, role: str) -> list[str]:
         """The files of a local model, so that other weights replan what was made with these; none for a hub name."""
         folder = Path(locate(getattr(self.study.pair, role)))
@@ -80,46 +84,27 @@ class Layout:
         return f"results/{self.study.study}/prompts.parquet"
 
     @property
-    def rollouts(self) -> list[str]:
-        return self.shards(f"results/{self.study.study}/rollouts/{{shard}}.parquet")
-
-    @property
-    def sentences(self) -> list[str]:
-        return self.shards(f"results/{self.study.study}/sentences/{{shard}}.parquet")
-
-    def labels_by(self, annotator: str) -> list[str]:
-        """One annotator's labels."""
-        return self.shards(f"results/{self.study.study}/labels/{annotator}/{{shard}}.parquet")
-
-    @property
     def all_labels(self) -> list[str]:
-        return [path for name in self.study.labels.annotators for path in self.labels_by(name)]
+        return [path for name in self.study.labels.annotators for path in self.parts(f"labels/{name}")]
 
     def run_labels(self, wildcards: Wildcards) -> list[str]:
         """The labels that a run stands on."""
         _, _, other = wildcards.run.partition("/with/")
-        return self.labels_by(other or self.study.labels.annotator)
+        return self.parts(f"labels/{other or self.study.labels.annotator}")
 
     def other_labels(self, wildcards: Wildcards) -> list[str]:
         """The labels of all annotators but the run's own."""
         return [path for path in self.all_labels if path not in self.run_labels(wildcards)]
 
-    def published_file(self, wildcards: Wildcards) -> list[str]:
-        """An annotator's published annotations, where it has some."""
-        file = self.study.labels.annotators[wildcards.annotator].file
+    def annotator_file(self, wildcards: Wildcards) -> list[str]:
+        """A language model's instructions, or published annotations; none of the lexicon."""
+        annotator = self.study.labels.annotators[wildcards.annotator]
+        file = annotator.llm.prompt if annotator.llm else annotator.file
         return [locate(file)] if file else []
-
-    def instructions_file(self, wildcards: Wildcards) -> list[str]:
-        """The instructions of an annotator that is a language model."""
-        llm = self.study.labels.annotators[wildcards.annotator].llm
-        return [locate(llm.prompt)] if llm else []
 
     @property
     def steered_labels(self) -> list[str]:
         return [f"{RUN}/steered_labels/{name}.parquet" for name in self.models_that_label]
-
-    def activations_of(self, reader: str) -> list[str]:
-        return self.shards(f"results/{self.study.study}/activations/{reader}/{{shard}}.parquet")
 
     @property
     def parity(self) -> list[str]:

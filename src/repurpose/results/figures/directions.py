@@ -1,0 +1,158 @@
+"""Figures of the directions themselves: cosines, logit lens, log-odds."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import polars as pl
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from repurpose.results.figures import style
+from repurpose.results.figures.forest import draw_forest, name_axis, order_rows, with_names
+from repurpose.results.figures.style import BASE, RANDOM, READER, UNSTEERED, Context, Label, printable
+
+ORDER = {"behaviour": 0, "other label": 1, "same-offset": 2, "mean": 3, "shuffle": 4}
+DASHES = ("-", (0, (4, 2)), (0, (1, 1.5)), (0, (5, 1, 1, 1)))
+TOP, LONGEST = 10, 18
+"""Best tokens that are shown, and the characters of each at most."""
+IS_TOP = pl.col("word").str.starts_with("top:")
+LOG_ODDS = (
+    ("keyword", "reasoning", "keyword, reasoning model"),
+    ("keyword", "base", "keyword, base model"),
+    ("mark", "base", "“mistake”, base model"),
+)
+
+
+def draw_cosines(table: pl.DataFrame, context: Context) -> Figure:
+    """Draw the cosine between readers of every vector, and of every base-derived vector with the behaviour's.
+
+    Do the two readers give the same direction? Every label, read on disjoint halves, beside the level of chance.
+    """
+    ordered = table.with_columns(order=pl.col("family").replace_strict(ORDER, default=9)).sort(
+        ["order", "cross_half"], descending=[True, False]
+    )
+    figure, (left, right) = style.panels(2, 0.19 * ordered.height + 1.35, sharey=True)
+    _draw_between(left, ordered, context)
+    _draw_within(right, ordered, context)
+    style.name_rows(left, ordered["name"].to_list())
+    note = "Selected site, each reader on another half of the prompts; grey band: 95 % of random pairs"
+    style.add_title(figure, "Are base- and reasoning-derived vectors the same? Every label and control", note)
+    return figure
+
+
+def _draw_between(axes: Axes, table: pl.DataFrame, context: Context) -> None:
+    _draw_chance(axes, table)
+    for place, row in enumerate(table.iter_rows(named=True)):
+        color = BASE if row["name"] == context.behaviour else UNSTEERED
+        axes.plot(row["cosine"], place, "|", color=RANDOM, markersize=7, markeredgewidth=1.2)
+        if row["cross_half"] is not None:
+            axes.plot(row["cross_half"], place, "o", color=color, markersize=5, markerfacecolor="white")
+        if row["disattenuated"] is not None:
+            axes.plot([row["disattenuated_low"], row["disattenuated_high"]], [place, place], color=color)
+            axes.plot(row["disattenuated"], place, "o", color=color, markersize=5)
+    columns = ("cosine", "cross_half", "disattenuated_low", "disattenuated_high")
+    seen = [value for column in columns for value in table[column].drop_nulls()]
+    axes.set_xlim(min([-0.3, *(value - 0.05 for value in seen)]), max([1.03, *(value + 0.03 for value in seen)]))
+    axes.set(xlabel="cosine: \u25cb halves, \u25cf noise taken out, | same text", title="base with reasoning")
+
+
+def _draw_within(axes: Axes, table: pl.DataFrame, context: Context) -> None:
+    _draw_chance(axes, table)
+    for place, row in enumerate(table.iter_rows(named=True)):
+        if row["cosine_with_behaviour"] is not None and row["name"] != context.behaviour:
+            axes.plot(row["cosine_with_behaviour"], place, "o", color=UNSTEERED, markersize=5)
+    label = f"cosine with {context.behaviour}"
+    axes.set(xlim=(-1.03, 1.03), xlabel=label, title=f"base-derived, with {context.behaviour}")
+
+
+def _draw_chance(axes: Axes, table: pl.DataFrame) -> None:
+    level = table["random_high"][0]
+    axes.axvspan(-level, level, color=RANDOM, alpha=0.35, linewidth=0)
+    style.annotate(axes, "random", (0, 1), (0, -2), ha="center", fontsize=7, color=UNSTEERED)
+
+
+def draw_lens(table: pl.DataFrame, context: Context) -> Figure:
+    """Fig. 5: the mean logit of each keyword by layer, a panel per unembedding; below, the ten best tokens."""
+    del context
+    figure, axes = style.panels(2, 3.5, sharey=True)
+    for panel, unembedding in zip(axes, ("base", "reasoning"), strict=True):
+        here = table.filter(pl.col("unembedding") == unembedding)
+        words, best = here.filter(~IS_TOP), here.filter(IS_TOP, "selected")
+        _draw_others(panel, words)
+        labels = [*_draw_words(panel, words)]
+        panel.axhline(0, color="#CCCCCC", linewidth=0.7, zorder=0)
+        panel.set_xticks(sorted(words["layer"].unique()))
+        lines = ["layer (resid_post)\n", *(_best_tokens(best, reader) for reader in READER)]
+        panel.set_xlabel("\n".join(lines), loc="left")
+        panel.set_title(f"unembedding of the {unembedding} model")
+        style.label_lines(panel, labels, filled=0.5)
+    axes[0].set_ylabel("mean logit of its entries")
+    note = "Grey: range of all other directions (any word); best tokens at the selected layer"
+    style.add_title(figure, "Logit lens of the unit direction: does it decode to the keywords?", note)
+    return figure
+
+
+def _draw_words(axes: Axes, table: pl.DataFrame) -> Iterator[Label]:
+    for number, word in enumerate(sorted(table["word"].unique())):
+        for reader, color in READER.items():
+            line = table.filter(pl.col("word") == word, pl.col("reader") == reader).sort("layer")
+            if line.height:
+                dashes = DASHES[number % len(DASHES)]
+                axes.plot(line["layer"], line["score"], color=color, linestyle=dashes, marker="o")
+                yield line["score"][-1], f"{printable(word)}, {reader}-derived", color
+
+
+def _draw_others(axes: Axes, table: pl.DataFrame) -> None:
+    """One band for all words: the widest."""
+    low, high = pl.col("other_score_low").min(), pl.col("other_score_high").max()
+    band = table.drop_nulls("other_score_low").group_by("layer").agg(low, high).sort("layer")
+    layers, lows, highs = band.get_columns()
+    axes.fill_between(layers, lows, highs, color=RANDOM, alpha=0.4, linewidth=0)
+
+
+def _best_tokens(table: pl.DataFrame, reader: str) -> str:
+    best = table.filter(pl.col("reader") == reader).sort("score", descending=True)
+    words = [printable(word.removeprefix("top:")).strip() or "␣" for word in best["word"][:TOP]]
+    return f"{reader}-derived, best tokens: {_wrap(words) if words else 'not stored'}"
+
+
+def _wrap(words: list[str], length: int = 52) -> str:
+    lines = [""]
+    for word in words:
+        short = word if len(word) <= LONGEST else f"{word[: LONGEST - 1]}…"
+        if len(lines[-1]) + len(short) > length:
+            lines.append("   ")
+        lines[-1] += f"{short}  "
+    return "\n".join(["", *("   " + line.strip() for line in lines)])
+
+
+def draw_log_odds(table: pl.DataFrame, context: Context) -> Figure:
+    """Draw the change of log-odds on the same text, at the selected magnitude; the keywords' panels share their scale.
+
+    The base model's zero, deconfounded: log-odds of keywords on the same rollouts, and of marks.
+    """
+    del context
+    cells = with_names(table.filter("selected"))
+    names = order_rows(cells)
+    figure, axes = style.panels(3, 0.27 * len(names) + 1.5, sharey=True)
+    for panel, (kind, target, title) in zip(axes, LOG_ODDS, strict=True):
+        _draw_changes(panel, cells.filter(pl.col("context") == kind, pl.col("target") == target), names, title)
+    name_axis(axes[0], names)
+    limits = [panel.get_xlim() for panel in axes[:2]]
+    for panel in axes[:2]:
+        panel.set_xlim(min(low for low, _ in limits), max(high for _, high in limits))
+    note = (
+        "Keywords at sentence starts of the reasoning model's rollouts; the mark “mistake” after steps of homework; "
+        "bars: intervals"
+    )
+    style.add_title(figure, "What steering does to log-odds on the same text, at the selected magnitude", note)
+    return figure
+
+
+def _draw_changes(axes: Axes, cells: pl.DataFrame, names: list[str], title: str) -> None:
+    draw_forest(axes, cells, names, ("change", "low", "high"))
+    axes.axvline(0, color="#BBBBBB", linewidth=0.8, zorder=0)
+    axes.set(xlabel="change of log-odds (nats)", title=title)
+    if cells.is_empty():
+        axes.text(0.5, 0.5, "not measured", transform=axes.transAxes, ha="center", color="#777777")

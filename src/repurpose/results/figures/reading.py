@@ -1,0 +1,110 @@
+"""Figures of what is read on rollouts: examples, projections on tokens, detection of open mistakes."""
+
+from __future__ import annotations
+
+import polars as pl
+from matplotlib import colormaps
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from repurpose.results.figures import style
+from repurpose.results.figures.style import READER, UNSTEERED, WIDTH, Context, Label
+from repurpose.results.figures.token_text import Shaded, count_lines, draw_tokens
+
+SHOWN = 3
+COLORS = {"window": style.WINDOW, "start": "#E8684A", "behaviour": style.START}
+LINE_INCHES, PROFILE_INCHES = 0.165, 2.3
+EXTREME = 2.5
+"""Standard deviations at which the shading is full."""
+TITLES = {"all": "all tokens before a backtracking", "unhedged": "without hedging sentences"}
+
+
+def draw_rollout(table: pl.DataFrame, context: Context) -> Figure:
+    """Fig. 1: some held-out rollouts as text, what is read (green) before the sentences that backtrack (red)."""
+    examples = [
+        ([Shaded(row["token"] or "", COLORS.get(row["mark"])) for row in group.iter_rows(named=True)], group)
+        for group in table.partition_by("example", maintain_order=True)[:SHOWN]
+    ]
+    lines = [count_lines(tokens) for tokens, _ in examples]
+    height = sum(lines) * LINE_INCHES + 0.32 * len(lines) + 0.35
+    figure, axes = style.panels(1, height, len(lines), gridspec_kw={"height_ratios": lines})
+    for panel, (tokens, group) in zip(axes, examples, strict=True):
+        draw_tokens(panel, tokens)
+        first = "… " if group["position"][0] else ""
+        panel.set_title(f"{first}{group['prompt_id'][0]}", fontsize=8, color="#666666")
+    read = f"{context.window_length} tokens are read (green) before a {context.behaviour} sentence (red)"
+    style.add_title(figure, read, "Held-out rollouts of the reasoning model; dark red: the sentence's first token")
+    return figure
+
+
+def draw_projections(table: pl.DataFrame, context: Context) -> Figure:
+    """Fig. 6: one rollout shaded by each reader, and the mean projection around sentence starts."""
+    texts = [_shade(table, reader) for reader in READER]
+    lines = [count_lines(text) for text in texts]
+    height = sum(lines) * LINE_INCHES + PROFILE_INCHES + 1.2
+    figure = Figure(figsize=(WIDTH, height))
+    parts = figure.add_gridspec(3, 2, height_ratios=[*(n * LINE_INCHES for n in lines), PROFILE_INCHES])
+    for row, (reader, text) in enumerate(zip(READER, texts, strict=True)):
+        axes = figure.add_subplot(parts[row, :])
+        draw_tokens(axes, text, size=6.5)
+        axes.set_title(f"{reader} model reads (blue: below, red: above average)")
+    shared = None
+    for column, reader in enumerate(READER):
+        shared = figure.add_subplot(parts[2, column], sharey=shared)
+        _draw_profile(shared, table.filter(pl.col("reader") == reader), reader, context)
+    note = "Held-out rollouts, each reader's own direction; centred, in standard deviations; bands: intervals"
+    style.add_title(figure, f"Projection of tokens on the {context.behaviour} direction", note)
+    return figure
+
+
+def _shade(table: pl.DataFrame, reader: str) -> list[Shaded]:
+    tokens = table.filter(pl.col("part") == "token", pl.col("reader") == reader)
+    first = tokens.filter(pl.col("group") == pl.col("group").first()).sort("position")
+    shade = colormaps["RdBu_r"]
+    values = (first["value"] / EXTREME).clip(-1.0, 1.0)
+    return [Shaded(text or "", shade(0.5 + 0.32 * value)) for text, value in zip(first["token"], values, strict=True)]
+
+
+def _draw_profile(axes: Axes, table: pl.DataFrame, reader: str, context: Context) -> None:
+    profile = table.filter(pl.col("part") == "profile")
+    axes.axhline(0, color="#CCCCCC", linewidth=0.7, zorder=0)
+    axes.axvline(0, color="#888888", linewidth=0.8, zorder=0)
+    labels: list[Label] = []
+    groups = (("other", UNSTEERED, "other\nsentences"), ("behaviour", READER[reader], context.behaviour))
+    for group, color, text in groups:
+        line = profile.filter(pl.col("group") == group).sort("position")
+        if line.height:
+            style.draw_band(axes, line, "position", "value", ("low", "high"), color, markersize=2)
+            labels.append((line["value"][-1], text, color))
+    axes.set(xlabel="token from the sentence's start", ylabel="projection (s.d.)")
+    axes.set_title(f"{reader} model, mean around sentence starts")
+    style.label_lines(axes, labels)
+
+
+def draw_detection(table: pl.DataFrame, context: Context) -> Figure:
+    """Draw AUROC of the projection for an open mistake by tokens since the last calculation, a panel per choice."""
+    del context
+    overall = (pl.col("since_low") == 0) & pl.col("since_high").is_null()
+    figure, axes = style.panels(2, 2.9, sharey=True)
+    for panel, (tokens, title) in zip(axes, TITLES.items(), strict=True):
+        _draw_bins(panel, table.filter(~overall, pl.col("tokens") == tokens))
+        panel.set(title=title, xlabel="tokens since the last calculation ended")
+    axes[0].set_ylabel("AUROC for an open mistake")
+    note = "Held-out rollouts, each reader's own direction; tokens of backtracking sentences left out; bars: intervals"
+    style.add_title(figure, "How well a token's projection tells that a mistake is open", note)
+    return figure
+
+
+def _draw_bins(axes: Axes, table: pl.DataFrame) -> None:
+    bins = sorted(table["since_low"].unique())
+    labels: list[Label] = []
+    for shift, (reader, color) in zip((-0.06, 0.06), READER.items(), strict=True):
+        line = table.filter(pl.col("reader") == reader).drop_nulls("auroc").sort("since_low")
+        places = [bins.index(low) + shift for low in line["since_low"]]
+        axes.plot(places, line["auroc"], color=color, marker="o")
+        axes.vlines(places, line["low"], line["high"], color=color, linewidth=1.3)
+        if line.height:
+            labels.append((line["auroc"][-1], f"{reader} model", color))
+    ranges = table.unique("since_low").sort("since_low").select("since_low", "since_high").iter_rows()
+    axes.set_xticks(range(len(bins)), [f"{low}+" if high is None else f"{low}–{high}" for low, high in ranges])
+    style.label_lines(axes, [*labels, *style.draw_reference(axes, [0.5], "chance")])

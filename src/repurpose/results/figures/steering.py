@@ -1,0 +1,231 @@
+"""Figures of steered text: windows, layers, vector x target, baselines, ablation, coherence."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+
+import polars as pl
+from matplotlib import colormaps
+from matplotlib.axes import Axes
+from matplotlib.colors import to_hex
+from matplotlib.figure import Figure
+
+from repurpose.results.figures import style
+from repurpose.results.figures.forest import color_row, draw_forest, name_axis, order_rows, with_names
+from repurpose.results.figures.style import BASE, BEST_RANDOM, CONTROL, RANDOM, READER, UNSTEERED_ROW, Context, Label
+
+GRID_NOTE = "Reasoning model, training prompts; bands: intervals; {unit}; × incoherent"
+UNITS = {"dose": "dose: magnitude over residual norm", "L2": "L2: norm that is added"}
+MOST_TICKS = 14
+"""More values than this are ticked at round numbers."""
+SHADES = {"base": "Blues", "reasoning": "Oranges"}
+SHARE = "share", "low", "high"
+LABELLED = ("backtracking_share", "backtracking_low", "backtracking_high"), "sentences labelled backtracking (%)"
+AFTER_WRONG = ("after_wrong", "after_wrong_low", "after_wrong_high"), "wrong calculations that are backtracked from (%)"
+METRICS = (
+    ("distinct_2", "distinct token pairs (share)", 1.0),
+    ("longest_run", "longest run of one token", 1.0),
+    ("compression_ratio", "compression ratio (zlib)", 1.0),
+    ("length", "length (tokens)", 1.0),
+    ("finished", "texts that end (%)", 100.0),
+    ("correct", "right answers, all texts (%)", 100.0),
+)
+NAMED_BESIDE = "compression_ratio"
+"""The panel beside which the lines are named."""
+
+
+def draw_windows(table: pl.DataFrame, context: Context) -> Figure:
+    """Fig. 2: the share by where the vector is read, a panel per reader, a shade per dose."""
+    title = f"Keyword share by where the vector is read (windows of {context.window_length} tokens)"
+    label = "window start (tokens from the sentence's start)"
+    return _draw_grid(table, "window_start", label, title, context, lambda axes: _mark_inside(axes, context))
+
+
+def draw_layers(table: pl.DataFrame, context: Context) -> Figure:
+    """Fig. B.1: the share by layer."""
+    title = "Keyword share by the layer at which the vector is read and added"
+    return _draw_grid(table, "layer", "layer (resid_post, 0-based)", title, context)
+
+
+def _draw_grid(
+    table: pl.DataFrame, axis: str, label: str, title: str, context: Context, mark: Callable[[Axes], None] | None = None
+) -> Figure:
+    """Draw the share along a column; `mark` adds to each panel."""
+    shares = style.percent(table)
+    steered = shares.filter(pl.col("direction") == context.behaviour, pl.col("multiple") > 0)
+    unsteered = shares.filter(UNSTEERED_ROW)["share"]
+    figure, axes = style.panels(2, 2.9, sharey=True)
+    for panel, reader in zip(axes, READER, strict=True):
+        style.limit_to_coherent(panel, steered)
+        labels = [*_draw_doses(panel, steered.filter(pl.col("reader") == reader), axis, reader)]
+        labels += style.draw_reference(panel, unsteered, "unsteered")
+        panel.set(xlabel=label, title=f"{reader}-derived vector")
+        style.label_lines(panel, labels)
+        if mark:
+            mark(panel)
+    axes[0].set_ylabel(context.share_label)
+    style.add_title(figure, title, GRID_NOTE.format(unit=UNITS[_unit(steered)]))
+    return figure
+
+
+def _unit(steered: pl.DataFrame) -> str:
+    """What stays the same along a line: the norm added, where a study gives norms, otherwise the dose."""
+    as_given = (steered["magnitude"] - steered["multiple"]).abs() <= 1e-6 * steered["multiple"]
+    return "L2" if steered.height and as_given.all() else "dose"
+
+
+def _draw_doses(axes: Axes, cells: pl.DataFrame, axis: str, reader: str) -> Iterator[Label]:
+    multiples, unit = sorted(cells["multiple"].unique()), _unit(cells)
+    for number, multiple in enumerate(multiples):
+        color = to_hex(colormaps[SHADES[reader]](0.45 + 0.5 * number / max(1, len(multiples) - 1)))
+        line = cells.filter(pl.col("multiple") == multiple).sort(axis)
+        last = style.draw_cell_line(axes, line, axis, color)
+        _ring_selected(axes, line, axis)
+        if last is not None:
+            value = multiple if unit == "L2" else line["dose"][0]
+            yield last, f"{unit} {value:.2g}", color
+    ticks = sorted(cells[axis].unique())
+    if len(ticks) <= MOST_TICKS:
+        axes.set_xticks(ticks)
+
+
+def _ring_selected(axes: Axes, line: pl.DataFrame, axis: str) -> None:
+    for row in line.filter("selected").iter_rows(named=True):
+        point = row[axis], row["share"]
+        axes.plot(*point, marker="o", markersize=10, fillstyle="none", color=style.INK, zorder=5)
+        size = {"fontsize": 7.5, "color": style.INK, "ha": "center", "va": "baseline"}
+        style.annotate(axes, "selected", point, (0, 8), xycoords="data", **size)
+
+
+def _mark_inside(axes: Axes, context: Context) -> None:
+    """Shade the windows that reach into the sentence itself."""
+    first, right = 0.5 - context.window_length, axes.get_xlim()[1]
+    if right > first:
+        axes.axvspan(first, right, color="#EEEEEE", zorder=0)
+        axes.set_xlim(right=right)
+        style.annotate(axes, "reads into\nthe sentence", (first, 1.0), (2, -2), fontsize=7, color=style.UNSTEERED)
+
+
+def draw_two_by_two(table: pl.DataFrame, context: Context) -> Figure:
+    """Fig. 3: the share by magnitude, a panel per target, a line per reader; × marks incoherent cells."""
+    shares = style.percent(table)
+    figure, axes = style.panels(2, 3.0, sharey=True)
+    style.limit_to_coherent(axes[0], shares)
+    for panel, target in zip(axes, ("reasoning", "base"), strict=True):
+        cells = shares.filter(pl.col("target") == target)
+        labels = [*_draw_readers(panel, cells, context.behaviour)]
+        labels += style.draw_reference(panel, cells.filter(UNSTEERED_ROW)["share"], "unsteered")
+        panel.axvline(0, color="#DDDDDD", linewidth=0.8, zorder=0)
+        panel.set(xlabel="L2 norm added at every position", title=f"{target} model steered")
+        style.label_lines(panel, labels)
+    axes[0].set_ylabel(context.share_label)
+    note = "Held-out prompts; bands: intervals; ring: selected on training prompts; × incoherent, cut off at the top"
+    style.add_title(figure, "Which vector moves which model: keyword share by vector, target and magnitude", note)
+    return figure
+
+
+def _draw_readers(axes: Axes, cells: pl.DataFrame, behaviour: str) -> Iterator[Label]:
+    for reader, color, line in style.lines_by_reader(cells, behaviour):
+        last = style.draw_cell_line(axes, line, "magnitude", color)
+        selected = line.filter("selected")
+        axes.plot(selected["magnitude"], selected["share"], "o", markersize=9, fillstyle="none", color=style.INK)
+        if last is not None:
+            yield last, f"{reader}-derived", color
+
+
+def draw_baselines(table: pl.DataFrame, context: Context) -> Figure:
+    """Fig. 4: the behaviour's vector against every control at the same L2 norm.
+
+    Lines by magnitude (left) and every control with its interval at the selected one (right).
+    """
+    shares = style.percent(table)
+    figure, (left, right) = style.panels(2, 4.4, gridspec_kw={"width_ratios": [1.0, 0.95]})
+    style.limit_to_coherent(left, shares)
+    _draw_controls(left, shares, context)
+    _draw_at_selected(right, shares.filter(pl.col("selected") | UNSTEERED_ROW), context)
+    _draw_limit(right, shares.filter(pl.col("family") == "random", "coherent"))
+    note = "Reasoning model, held-out prompts; bands, bars: intervals; thin grey: each random direction; × incoherent"
+    style.add_title(figure, "The vector against every control at the same L2 norm", note)
+    return figure
+
+
+def _draw_controls(axes: Axes, shares: pl.DataFrame, context: Context) -> None:
+    unsteered = shares.filter(UNSTEERED_ROW)
+    labels: list[Label] = []
+    for line in shares.filter(pl.col("family") == "random").partition_by("direction", maintain_order=True):
+        kept = pl.concat([unsteered, line]).sort("magnitude")
+        axes.plot(kept["magnitude"], kept["share"], color=RANDOM, linewidth=0.6, zorder=1)
+    for name, color, text in (
+        (pl.col("best_random"), BEST_RANDOM, "best random"),
+        *((pl.col("direction") == control, color, control) for control, color in CONTROL.items()),
+        (pl.col("direction") == context.behaviour, BASE, context.behaviour),
+    ):
+        line = shares.filter(name)
+        if line.height:
+            last = style.draw_cell_line(axes, pl.concat([unsteered, line]), "magnitude", color)
+            labels += [] if last is None else [(last, text, color)]
+    labels += style.draw_reference(axes, unsteered["share"], "unsteered")
+    axes.set(xlabel="L2 norm added at every position", ylabel=context.share_label, title="by magnitude")
+    style.label_lines(axes, labels)
+
+
+def _draw_at_selected(axes: Axes, cells: pl.DataFrame, context: Context) -> None:
+    is_random, is_own = pl.col("family") == "random", pl.col("direction") == context.behaviour
+    ordered = cells.sort(is_own, ~is_random, "share", maintain_order=True)
+    for place, row in enumerate(ordered.iter_rows(named=True)):
+        color = BEST_RANDOM if row["best_random"] else color_row(row)
+        line = "-" if row["coherent"] else (0, (1, 1.5))
+        axes.plot([row["low"], row["high"]], [place, place], color=color, linewidth=1.3, linestyle=line)
+        axes.plot(row["share"], place, "o" if row["coherent"] else "x", color=color, markersize=3.2)
+    names = ["unsteered" if name == "none" else name for name in ordered["direction"]]
+    style.name_rows(axes, names, size=6.3)
+    limits = {"xlim": (0, None), "ylim": (-0.8, len(names) - 0.2)}
+    axes.set(xlabel="share of words (%)", title="at the selected magnitude", **limits)
+
+
+def _draw_limit(axes: Axes, random: pl.DataFrame) -> None:
+    """Draw the highest upper end of a random direction, at whatever magnitude it is coherent."""
+    best = random["high"].max() if random.height else None
+    if isinstance(best, float):
+        axes.axvline(best, color=BEST_RANDOM, linewidth=0.8, linestyle=(0, (2, 2)))
+        text, size = "highest upper end\nof a random direction", 6.5
+        style.annotate(axes, text, (best, 0.35), (4, 0), fontsize=size, color=BEST_RANDOM)
+
+
+def draw_ablation(table: pl.DataFrame, context: Context) -> Figure:
+    """Draw natural backtracking (of wrong calculations, where the truth is known) and keywords under ablation."""
+    natural = AFTER_WRONG if table["after_wrong"].is_not_null().any() else LABELLED
+    cells = with_names(style.percent(table, (*SHARE, *natural[0])))
+    names = order_rows(cells)
+    figure, axes = style.panels(2, 0.3 * len(names) + 1.5, sharey=True)
+    for panel, (measure, label) in zip(axes, (natural, (SHARE, context.share_label)), strict=True):
+        draw_forest(panel, cells, names, measure)
+        for unsteered in cells.filter(UNSTEERED_ROW)[measure[0]].head(1):
+            panel.axvline(unsteered, color=style.UNSTEERED, linestyle=style.DASHED, linewidth=1, zorder=0)
+        panel.set(xlabel=label, xlim=(0, None))
+    name_axis(axes[0], names)
+    note = "Reasoning model, held-out prompts; bars: intervals; dashed: unsteered"
+    style.add_title(figure, "Natural backtracking with a direction removed at every position", note)
+    return figure
+
+
+def draw_coherence(table: pl.DataFrame, context: Context) -> Figure:
+    """Draw coherence and correctness by magnitude in the reasoning model."""
+    figure, axes = style.panels(3, 4.4, rows=2, sharex=True)
+    for panel, (metric, title, scale) in zip(axes, METRICS, strict=True):
+        cells = table.filter(pl.col("target") == "reasoning", pl.col("metric") == metric).drop_nulls("estimate")
+        labels = [*_draw_costs(panel, cells.with_columns(pl.col("estimate", "low", "high") * scale), context.behaviour)]
+        style.label_lines(panel, labels if metric == NAMED_BESIDE else [], size=7)
+        panel.set_title(title, fontsize=8.5)
+    for panel in axes[3:]:
+        panel.set_xlabel("L2 norm added")
+    note = "Reasoning model, held-out prompts; bands: intervals; dashed: unsteered; blue: base-derived"
+    style.add_title(figure, "What steering costs: coherence, length and correctness by magnitude", note)
+    return figure
+
+
+def _draw_costs(axes: Axes, cells: pl.DataFrame, behaviour: str) -> Iterator[Label]:
+    for reader, color, line in style.lines_by_reader(cells, behaviour):
+        style.draw_band(axes, line, "magnitude", "estimate", ("low", "high"), color)
+        yield line["estimate"][-1], f"{reader}-derived", color
+    style.draw_reference(axes, cells.filter(UNSTEERED_ROW)["estimate"], width=0.9, zorder=0)
