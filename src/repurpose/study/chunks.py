@@ -27,10 +27,7 @@ def cut(count: int, size: int, overlap: int) -> list[range]:
 
 def owners(chunks: list[range], count: int) -> list[int]:
     """For each sentence the chunk that shows most around it; the earlier one of equals."""
-    holders: list[list[int]] = [[] for _ in range(count)]
-    for number, chunk in enumerate(chunks):
-        for sentence in chunk:
-            holders[sentence].append(number)
+    holders = [[number for number, chunk in enumerate(chunks) if sentence in chunk] for sentence in range(count)]
     return [max(numbers, key=lambda n: _shown(s, chunks[n], count)) for s, numbers in enumerate(holders)]
 
 
