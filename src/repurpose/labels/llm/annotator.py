@@ -114,8 +114,7 @@ async def _answer(conversations: list[Conversation], llm: Llm, ledger: Ledger) -
 def _outcome(chunks: list[Conversation], sentence: int) -> Outcome:
     """A sentence has its owner's label; where the owner got none, a neighbour's."""
     owner = next(chunk for chunk in chunks if sentence in chunk.owned)
-    labels = (chunk.label(sentence) for chunk in (owner, *chunks))
-    label = next((label for label in labels if label), None)
+    label = next(filter(None, (chunk.label(sentence) for chunk in (owner, *chunks))), None)
     return Outcome(label, "ok") if label else Outcome(None, *owner.fault(sentence))
 
 
