@@ -27,7 +27,11 @@ def generate_rows(
     output: Path,
     steered: bool = True,
 ) -> list[Generated]:
-    """Generate with a model of the pair what the output's journal lacks; return the outcomes of all requests."""
+    """Generate with a model of the pair what the output's journal lacks; return the outcomes of all requests.
+
+    Args:
+        steered: whether any row of the job is.
+    """
 
     def generate(missing: list[int], finished: Finished) -> None:
         asked = [requests[index] for index in missing]
@@ -37,25 +41,28 @@ def generate_rows(
         with open_engine(settings.engine, settings.pair, role, *options) as engine:
             engine.generate(asked, sampling, finished)
 
-    return generate_once(output, request_keys(settings, role, sampling, requests), generate)
+    return generate_once(output, request_keys(fingerprint(settings, role, sampling), requests), generate)
 
 
 def generate_once(
     output: Path, keys: Sequence[str], generate: Callable[[list[int], Finished], object]
 ) -> list[Generated]:
-    """Return the outcome of each key (what decides a row), from the output's journal.
+    """Return the outcome of each key.
 
-    `generate` is called once with the positions of the keys that the journal lacks, if any, and with what keeps a batch
-    of outcomes, numbered by their places among those.
+    Args:
+        output: the file whose journal is used.
+        keys: what decides each row.
+        generate: called once with the positions of the keys that the journal lacks, if any, and with what keeps a batch
+            of outcomes, numbered by their places among those.
     """
     with Journal(journal_path(output)) as journal:
         missing = list(journal.missing(keys))
-        done_before = len(keys) - len(missing)
-        # The delay: no bar before the first batch is done, so that a model that cannot be loaded is one line.
-        with tqdm(total=len(keys), initial=done_before, unit="rollout", delay=1e-3) as bar:
+        done = len(keys) - len(missing)
+        # the delay shows no bar before the first batch: where a model is refused, its one line stands alone
+        with tqdm(total=len(keys), initial=done, unit="rollout", delay=1e-3) as bar:
 
             def finished(batch: Sequence[tuple[int, Generated]]) -> None:
-                journal.add({keys[missing[index]]: vars(done) for index, done in batch})
+                journal.add({keys[missing[index]]: vars(outcome) for index, outcome in batch})
                 bar.update(len(batch))
 
             if missing:
@@ -63,12 +70,15 @@ def generate_once(
         return [Generated(**journal[key]) for key in keys]
 
 
-def request_keys(settings: StepSettings, role: Role, sampling: Sampling, requests: Sequence[Request]) -> list[str]:
-    """Journal keys: all that decides a row's tokens, from code, weights and sampling to the bytes of its direction."""
+def fingerprint(settings: StepSettings, role: Role, sampling: Sampling) -> list[Any]:
+    """What all rows of a job have in common and what changes them: code, weights, dtype, sampling."""
     # Tokens do not depend on how many will follow, but where a row is cut does; so the length is part of it.
     maker = [settings.code, model_digest(settings.pair, role), settings.pair.dtype, vars(sampling)]
-    if settings.engine != "transformers":
-        maker.append(settings.engine)
+    return maker if settings.engine == "transformers" else [*maker, settings.engine]
+
+
+def request_keys(maker: Sequence[Any], requests: Sequence[Request]) -> list[str]:
+    """Journal keys: everything that decides a row's tokens, the bytes of its direction included."""
     steers = {id(request.steer): request.steer for request in requests}
     plans = {number: _plan(steer) for number, steer in steers.items()}
     return [record_key(maker, r.prompt_ids, r.seed, plans[id(r.steer)]) for r in requests]
