@@ -42,13 +42,10 @@ def follow_calculations(sentences: Sequence[dict[str, Any]], length: int) -> lis
     """
     state: list[tuple[bool | None, int | None]] = [(None, None)] * length
     for sentence in sentences:
-        calculation = read_calculation(sentence["text"])
-        if calculation is None:
-            continue
-        value, change, result = calculation
-        end = sentence["token_end"]
-        for position in range(end, length):
-            state[position] = (change.apply(value) == result, position - end)
+        if (calculation := read_calculation(sentence["text"])) is not None:
+            value, change, result = calculation
+            for position in range(end := sentence["token_end"], length):
+                state[position] = (change.apply(value) == result, position - end)
     return state
 
 

@@ -105,8 +105,7 @@ def median_norm(notes: Sequence[dict[str, Any]], layer: int) -> float:
     values, mass = np.concatenate(points), np.concatenate(weights)
     values, mass = values[np.isfinite(values)], mass[np.isfinite(values)]
     order = np.argsort(values)
-    middle = np.searchsorted(np.cumsum(mass[order]), mass.sum() / 2)
-    return float(values[order][middle])
+    return float(values[order][np.searchsorted(np.cumsum(mass[order]), mass.sum() / 2)])
 
 
 @dataclass(frozen=True)
@@ -202,8 +201,7 @@ def make_vectors(settings: StepSettings, sentences: pl.DataFrame, paths: Sequenc
         for site in read_sites(paths, layer, labels, reading.window_starts):
             found = compute_vectors(site, chosen, settings.seed, labels["prompt"].n_unique())
             rows += [{**row, **shared} for row in found]
-    dropped = [note["dropped_windows"] for note in notes]
-    return rows, {"left_out_sentences": left_out, "dropped_windows": dropped}
+    return rows, {"left_out_sentences": left_out, "dropped_windows": [note["dropped_windows"] for note in notes]}
 
 
 def read_sites(paths: Sequence[str], layer: int, labels: pl.DataFrame, window_starts: Sequence[int]) -> Iterator[Site]:

@@ -65,8 +65,7 @@ def report_lexicon(sentences: Sequence[Spoken]) -> list[str]:
     """Return the table of `lexicon` as lines."""
     truth, labels = [s.label for s in sentences], [lexicon.label_sentence(s.text) for s in sentences]
     lines = [f"{'label':<24}{'support':>8}{'precision':>11}{'recall':>8}{'F1':>8}"]
-    for row in score_labels(truth, labels):
-        lines.append(f"{row.label:<24}{row.support:>8}{row.precision:>11.3f}{row.recall:>8.3f}{row.f1:>8.3f}")
+    lines += ["{:<24}{:>8}{:>11.3f}{:>8.3f}{:>8.3f}".format(*row) for row in score_labels(truth, labels)]
     ambiguous = count_ambiguous(sentences)
     share = 100 * ambiguous.total() / len(sentences)
     lines.append(f"{ambiguous.total()} of {len(sentences)} sentences ({share:.2f} %) match patterns of several labels")

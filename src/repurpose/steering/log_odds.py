@@ -9,7 +9,7 @@ in homework: what does the base model use the direction for?
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -18,7 +18,7 @@ import polars as pl
 import torch
 from torch import Tensor
 from tqdm import tqdm
-from transformers import PreTrainedModel, PreTrainedTokenizerBase
+from transformers import PreTrainedTokenizerBase
 
 from repurpose.data.categories import by_category, deal
 from repurpose.data.command import run_step
@@ -111,24 +111,10 @@ def treatments(directions: Directions, behaviour: str, layer: int, start: int, m
     return made
 
 
-def measure(
-    model: PreTrainedModel,
-    passages: Sequence[Passage],
-    plan: Sequence[Treatment],
-    score: Callable[[Tensor], Tensor],
-    description: str,
-) -> Iterator[tuple[Treatment, Passage, Read, Tensor]]:
-    """Yield each treatment's scores (positions,) on each passage; the unsteered treatment comes first."""
-    for treatment in tqdm(plan, desc=description, mininterval=2):
-        rows = [ForcedRow(p.token_ids, p.positions, treatment.steer) for p in passages]
-        for index, read in read_logits(model, rows):
-            yield treatment, passages[index], read, score(read.logits)
-
-
 def make_rows(
-    measured: Iterator[tuple[Treatment, Passage, Read, Tensor]], common: dict[str, Any], norm: float
+    measured: Iterable[tuple[Treatment, Passage, Read, Tensor]], common: dict[str, Any], norm: float
 ) -> Iterator[dict[str, Any]]:
-    """Turn scores into LOGODDS rows, each with its change against the unsteered reading of the same passage."""
+    """Turn scores (positions,) into LOGODDS rows, with their changes against the passage's unsteered reading."""
     unsteered: dict[tuple[str, int], float] = {}
     for treatment, passage, read, scores in measured:
         value = float(scores.mean())
@@ -137,12 +123,9 @@ def make_rows(
         magnitude = treatment.steer.magnitude if treatment.steer else 0.0
         yield {
             **common,
-            "direction": treatment.direction,
-            "kind": treatment.kind,
-            "reader": treatment.reader,
+            **{name: getattr(treatment, name) for name in ("direction", "kind", "reader", "multiple")},
             "magnitude": magnitude,
             "dose": magnitude / norm,
-            "multiple": treatment.multiple,
             "prompt_id": passage.prompt_id,
             "positions": len(passage.positions),
             "steered_positions": read.steered_positions,
@@ -166,7 +149,13 @@ def make_log_odds(
         mark = partial(log_odds, ids=[mistake], others=[correct])
         contexts["mark"] = (list(homework_passages(tokenizer, settings.seed)), mark)
     for context, (passages, score) in contexts.items():
-        measured = measure(model, passages, plan, score, f"{context}, {target}")
+        measured = (
+            (treatment, passages[index], read, score(read.logits))
+            for treatment in tqdm(plan, desc=f"{context}, {target}", mininterval=2)  # the unsteered one comes first
+            for index, read in read_logits(
+                model, [ForcedRow(p.token_ids, p.positions, treatment.steer) for p in passages]
+            )
+        )
         common = {"target": target, "context": context, "layer": layer, "window_start": start}
         yield from make_rows(measured, common, directions.norms[target, layer])
 

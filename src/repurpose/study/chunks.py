@@ -27,12 +27,12 @@ def cut(count: int, size: int, overlap: int) -> list[range]:
 
 def owners(chunks: list[range], count: int) -> list[int]:
     """For each sentence the chunk that shows most around it; the earlier one of equals."""
-    numbers = range(len(chunks))
-    return [max(numbers, key=lambda n: _shown(sentence, chunks[n], count)) for sentence in range(count)]
+    holders = [[number for number, chunk in enumerate(chunks) if sentence in chunk] for sentence in range(count)]
+    return [max(numbers, key=lambda n: _shown(s, chunks[n], count)) for s, numbers in enumerate(holders)]
 
 
 def _shown(sentence: int, chunk: range, count: int) -> int:
-    """Sentences between this one and the nearer cut, below 0 outside the chunk; the text's ends cut nothing off."""
+    """Sentences between this one and the nearer cut; the text's own start and end cut nothing off."""
     before = sentence - chunk.start if chunk.start else count
     after = chunk.stop - 1 - sentence if chunk.stop < count else count
     return min(before, after)

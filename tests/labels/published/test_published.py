@@ -16,16 +16,20 @@ from hypothesis import strategies as st
 
 from repurpose.data.files import TableError
 from repurpose.labels.annotation import Outcome
-from repurpose.labels.published.alignment import fold
+from repurpose.labels.published.alignment import fold, place_pieces
 from repurpose.labels.published.annotator import Report, label_rollout, match_rollouts
 from repurpose.labels.published.chains import Chain, read_chains
-from repurpose.labels.published.sections import Section, align_sections, label_sentences, read_sections
+from repurpose.labels.published.sections import Section, label_sentences, read_sections
 from repurpose.rollouts.sentences import Span, split_sentences
 
 FILES = Path(__file__).parent
 TASKS = [record["task_id"] for record in json.loads((FILES / "ward.json").read_text())]
 WARD = dict(zip(TASKS, read_chains(FILES / "ward.json"), strict=True))
 VENHOFF = read_chains(FILES / "venhoff.json")
+
+
+def align_sections(text: str, sections: list[Section]) -> list[Span | None]:
+    return place_pieces(text, [section.text for section in sections])
 
 
 def label(chain: Chain) -> list[tuple[str, str | None, str]]:

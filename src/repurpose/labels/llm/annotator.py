@@ -81,8 +81,14 @@ def label_passages(passages: Sequence[Sequence[str]], llm: Llm, replies_folder: 
         asyncio.run(_answer([chunk for row in chunks for chunk in row], llm, ledger))
     outcomes = [[_outcome(row, number) for number in range(len(p))] for row, p in zip(chunks, passages, strict=True)]
     _check_share(outcomes, llm, replies.path)
-    twice = [pair for row in chunks for pair in _labelled_twice(row)]
-    return Labelled(outcomes, ledger.usages, len(twice), sum(one == other for one, other in twice))
+    twice = [
+        (first, second)
+        for row in chunks
+        for one, other in pairwise(row)
+        for sentence in one.chunk
+        if (first := one.label(sentence)) and (second := other.label(sentence))
+    ]
+    return Labelled(outcomes, ledger.usages, len(twice), sum(first == second for first, second in twice))
 
 
 def _open_chunks(passage: int, sentences: Sequence[str], llm: Llm, prompt: str) -> Iterator[Conversation]:
@@ -108,17 +114,8 @@ async def _answer(conversations: list[Conversation], llm: Llm, ledger: Ledger) -
 def _outcome(chunks: list[Conversation], sentence: int) -> Outcome:
     """A sentence has its owner's label; where the owner got none, a neighbour's."""
     owner = next(chunk for chunk in chunks if sentence in chunk.owned)
-    labels = (chunk.label(sentence) for chunk in (owner, *chunks))
-    label = next((label for label in labels if label), None)
+    label = next(filter(None, (chunk.label(sentence) for chunk in (owner, *chunks))), None)
     return Outcome(label, "ok") if label else Outcome(None, *owner.fault(sentence))
-
-
-def _labelled_twice(chunks: list[Conversation]) -> Iterator[tuple[str, str]]:
-    """Both labels of each sentence that neighbouring chunks labelled."""
-    for one, other in pairwise(chunks):
-        for sentence in one.chunk:
-            if (first := one.label(sentence)) and (second := other.label(sentence)):
-                yield first, second
 
 
 def _check_share(outcomes: list[list[Outcome]], llm: Llm, path: Path) -> None:

@@ -71,7 +71,7 @@ class Batches:
             under_way = {key: batch for key in missing if (batch := self._replies.batch_of(key))}
             chosen = self._choose({key: request for key, request in missing.items() if key not in under_way})
             if not chosen and not under_way:
-                raise self._ledger.cost_error(sum(conversation.unsettled for conversation in conversations))
+                raise self._ledger.cost_error(conversations)
             new = [await self._upload(lines, chosen) for lines in _slices(chosen)]
             for batch in dict.fromkeys([*under_way.values(), *new]):
                 await self._collect(batch, requests)
@@ -104,9 +104,8 @@ class Batches:
 
     async def _create(self, lines: Mapping[str, str], mark: str) -> Batch:
         """Never repeated blindly, as the SDK would: a batch whose creation went unanswered is paid for all the same."""
-        file = await self._client.files.create(
-            file=("requests.jsonl", "".join(lines.values()).encode()), purpose="batch"
-        )
+        content = "".join(lines.values()).encode()
+        file = await self._client.files.create(file=("requests.jsonl", content), purpose="batch")
         once = self._client.with_options(max_retries=0)
         for attempt in range(self._endpoint.retries + 1):
             try:

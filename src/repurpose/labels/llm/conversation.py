@@ -19,7 +19,6 @@ ENTRY_TOKENS = 32
 FRAME_TOKENS = 64
 MESSAGE_TOKENS = 64
 """Tokens that a server's template may add to a message."""
-NO_REPLY = "(no reply)"
 
 
 @dataclass(frozen=True)
@@ -83,7 +82,7 @@ class Conversation:
         again = {n: fault for n, fault in judgement.faults.items() if self._sentence(n) in self.owned}
         self._asked, self._attempt = sorted(again), self._attempt + 1
         # The answer stands between, because some chat templates refuse two messages of one side in a row.
-        answer = {"role": "assistant", "content": reply.content or reply.refusal or NO_REPLY}
+        answer = {"role": "assistant", "content": reply.content or reply.refusal or "(no reply)"}
         if not self.done:
             self.request = self._ask([*self._opening, answer, {"role": "user", "content": follow_up(again)}])
 

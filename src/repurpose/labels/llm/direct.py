@@ -82,8 +82,7 @@ class Direct:
         async with self._changed:
             await self._changed.wait_for(lambda: self._stop or self._ledger.fits(highest) or not self._ledger.under_way)
             if not self._stop and not self._ledger.fits(highest):
-                missing = sum(conversation.unsettled for conversation in self._conversations)
-                self._end(self._ledger.cost_error(missing), self._endpoint.timeout)
+                self._end(self._ledger.cost_error(self._conversations), self._endpoint.timeout)
             if self._stop:
                 return False
             self._ledger.under_way.append(highest)

@@ -7,7 +7,7 @@ request whose connection broke leaves no reply: should the server bill it, no cl
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from repurpose.labels.llm.conversation import Conversation, Request
@@ -93,8 +93,9 @@ class Ledger:
         conversation.receive(reply)
         return before - conversation.unsettled
 
-    def cost_error(self, missing: int) -> CostError:
+    def cost_error(self, conversations: Iterable[Conversation]) -> CostError:
         """The error that ends a run, with how many sentences have no label yet."""
+        missing = sum(conversation.unsettled for conversation in conversations)
         waiting = f" and up to {self.in_batches:.6g} lies with batches" if self.in_batches else ""
         return CostError(
             f"max_cost: the next request might pass {self._llm.max_cost:g}; {self.spent:.6g} was spent in this run, "

@@ -158,15 +158,12 @@ class Replies:
 
     def bought_by(self, account: str) -> Iterator[Reply]:
         """All replies that an account has paid for, whatever job asked for them."""
-        for key, record in self._journal.items():
-            if "/" not in key and record.get("account") == account:
-                yield self[key]
+        return (self[k] for k, record in self._journal.items() if "/" not in k and record.get("account") == account)
 
     def add_batch(self, batch: str, bounds: Mapping[str, Tokens], account: str) -> None:
         """Write down that these requests are in a batch, for whom, and how much each can use at most."""
-        requests = {
-            f"request/{key}": {"batch": batch, "account": account, "bound": bound} for key, bound in bounds.items()
-        }
+        given = {"batch": batch, "account": account}
+        requests = {f"request/{key}": {**given, "bound": bound} for key, bound in bounds.items()}
         self._write({f"batch/{batch}": {}} | requests)
 
     def close_batch(self, keys: list[str]) -> None:
@@ -200,9 +197,8 @@ class Replies:
         try:
             self._journal.add(records)
         except OSError as problem:
-            raise StorageError(
-                f"{self.path}: what was paid for cannot be kept ({problem.strerror}); nothing more is asked"
-            ) from None
+            fault = f"what was paid for cannot be kept ({problem.strerror}); nothing more is asked"
+            raise StorageError(f"{self.path}: {fault}") from None
 
     @classmethod
     @contextmanager

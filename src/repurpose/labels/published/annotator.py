@@ -14,16 +14,9 @@ from typing import Any
 
 from repurpose.data.files import TableError
 from repurpose.labels.annotation import Annotation, Outcome, RolloutKey, Row, by_rollout
-from repurpose.labels.published.alignment import fold
+from repurpose.labels.published.alignment import fold, place_pieces
 from repurpose.labels.published.chains import Chain, read_chains
-from repurpose.labels.published.sections import (
-    NO_LABEL,
-    UNKNOWN,
-    Section,
-    align_sections,
-    label_sentences,
-    read_sections,
-)
+from repurpose.labels.published.sections import NO_LABEL, UNKNOWN, Section, label_sentences, read_sections
 from repurpose.rollouts.sentences import Span
 from repurpose.study.settings import locate
 
@@ -54,7 +47,7 @@ def label_rollout(text: str, spans: Sequence[Span], chain: Chain, report: Report
         report.unannotated += 1
         return [Outcome(None, "no-annotation")] * len(spans)
     sections = read_sections(chain.annotated, chain.text)
-    aligned = align_sections(text, sections)
+    aligned = place_pieces(text, [section.text for section in sections])
     outcomes = label_sentences(text, spans, sections, aligned)
     for section, place in zip(sections, aligned, strict=True):
         report.count(text, section, place)

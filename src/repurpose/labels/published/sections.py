@@ -9,7 +9,6 @@ from itertools import accumulate
 from typing import NamedTuple
 
 from repurpose.labels.annotation import Outcome
-from repurpose.labels.published.alignment import place_pieces
 from repurpose.rollouts.sentences import Span
 from repurpose.study.settings import BEHAVIOURS
 
@@ -41,22 +40,18 @@ def read_sections(copy: str | None, text: str = "") -> list[Section]:
     """
     copy = copy or ""
     found, labels, cursor = list[Section](), list[str](), 0
-    for label, start, end in _read_tags(copy, text):
-        body, cursor = copy[cursor:start], end
+    own = {tag[0] for tag in TAG.finditer(text)}
+    for tag in TAG.finditer(copy):
+        label = re.sub(r"[\s_]+", "-", tag[1].strip().lower())
+        if label not in (*BEHAVIOURS, *ENDS) and tag[0] in own:
+            continue
+        body, cursor = copy[cursor : tag.start()], tag.end()
         if labels and label not in ENDS and not body.strip():
             labels.append(label)  # several labels on one section
             continue
         found += _close(labels, body, None if label in ENDS else NO_END)
         labels = [] if label in ENDS else [label]
     return [*found, *_close(labels, CUT_TAG.sub("", copy[cursor:]), CUT_OFF)]
-
-
-def _read_tags(copy: str, text: str) -> Iterator[tuple[str, int, int]]:
-    own = {found[0] for found in TAG.finditer(text)}
-    for found in TAG.finditer(copy):
-        label = re.sub(r"[\s_]+", "-", found[1].strip().lower())
-        if label in (*BEHAVIOURS, *ENDS) or found[0] not in own:
-            yield label, found.start(), found.end()
 
 
 def _close(labels: list[str], body: str, fault: str | None) -> Iterator[Section]:
@@ -67,11 +62,6 @@ def _close(labels: list[str], body: str, fault: str | None) -> Iterator[Section]
         fault = NO_LABEL if not labels else SEVERAL if label is None else UNKNOWN
     if labels or body:
         yield Section(label, body, fault)
-
-
-def align_sections(text: str, sections: Sequence[Section]) -> list[Span | None]:
-    """Find the characters of the chain that each section copies; None where there are none, or two equal choices."""
-    return place_pieces(text, [section.text for section in sections])
 
 
 def label_sentences(

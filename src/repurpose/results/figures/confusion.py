@@ -14,9 +14,8 @@ DARK = 0.55
 """Shares from which on the number in a cell is white."""
 
 
-def draw(table: pl.DataFrame, context: Context) -> Figure:
+def draw(table: pl.DataFrame, _: Context) -> Figure:
     """Draw one matrix per pair of annotators: rows sum to one, counts in the cells."""
-    del context
     pairs = table.partition_by("one", "other", maintain_order=True)
     columns = min(len(pairs), 2)
     rows = -(-len(pairs) // columns)
@@ -26,8 +25,7 @@ def draw(table: pl.DataFrame, context: Context) -> Figure:
     for panel, pair in zip(axes, pairs, strict=False):
         _draw_pair(panel, pair)
     note = "Colour: share of the row; numbers: sentences; “none”: no valid label"
-    add_title(figure, "Do the annotators mean the same?", note)
-    return figure
+    return add_title(figure, "Do the annotators mean the same?", note)
 
 
 def _draw_pair(axes: Axes, pair: pl.DataFrame) -> None:

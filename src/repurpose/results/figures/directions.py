@@ -29,16 +29,14 @@ def draw_cosines(table: pl.DataFrame, context: Context) -> Figure:
 
     Do the two readers give the same direction? Every label, read on disjoint halves, beside the level of chance.
     """
-    ordered = table.with_columns(order=pl.col("family").replace_strict(ORDER, default=9)).sort(
-        ["order", "cross_half"], descending=[True, False]
-    )
+    order = pl.col("family").replace_strict(ORDER, default=9)
+    ordered = table.sort(order, "cross_half", descending=[True, False])
     figure, (left, right) = style.panels(2, 0.19 * ordered.height + 1.35, sharey=True)
     _draw_between(left, ordered, context)
     _draw_within(right, ordered, context)
     style.name_rows(left, ordered["name"].to_list())
     note = "Selected site, each reader on another half of the prompts; grey band: 95 % of random pairs"
-    style.add_title(figure, "Are base- and reasoning-derived vectors the same? Every label and control", note)
-    return figure
+    return style.add_title(figure, "Are base- and reasoning-derived vectors the same? Every label and control", note)
 
 
 def _draw_between(axes: Axes, table: pl.DataFrame, context: Context) -> None:
@@ -72,9 +70,8 @@ def _draw_chance(axes: Axes, table: pl.DataFrame) -> None:
     style.annotate(axes, "random", (0, 1), (0, -2), ha="center", fontsize=7, color=UNSTEERED)
 
 
-def draw_lens(table: pl.DataFrame, context: Context) -> Figure:
+def draw_lens(table: pl.DataFrame, _: Context) -> Figure:
     """Fig. 5: the mean logit of each keyword by layer, a panel per unembedding; below, the ten best tokens."""
-    del context
     figure, axes = style.panels(2, 3.5, sharey=True)
     for panel, unembedding in zip(axes, ("base", "reasoning"), strict=True):
         here = table.filter(pl.col("unembedding") == unembedding)
@@ -82,15 +79,13 @@ def draw_lens(table: pl.DataFrame, context: Context) -> Figure:
         _draw_others(panel, words)
         labels = [*_draw_words(panel, words)]
         panel.axhline(0, color="#CCCCCC", linewidth=0.7, zorder=0)
-        panel.set_xticks(sorted(words["layer"].unique()))
         lines = ["layer (resid_post)\n", *(_best_tokens(best, reader) for reader in READER)]
         panel.set_xlabel("\n".join(lines), loc="left")
-        panel.set_title(f"unembedding of the {unembedding} model")
+        panel.set(xticks=sorted(words["layer"].unique()), title=f"unembedding of the {unembedding} model")
         style.label_lines(panel, labels, filled=0.5)
     axes[0].set_ylabel("mean logit of its entries")
     note = "Grey: range of all other directions (any word); best tokens at the selected layer"
-    style.add_title(figure, "Logit lens of the unit direction: does it decode to the keywords?", note)
-    return figure
+    return style.add_title(figure, "Logit lens of the unit direction: does it decode to the keywords?", note)
 
 
 def _draw_words(axes: Axes, table: pl.DataFrame) -> Iterator[Label]:
@@ -127,12 +122,11 @@ def _wrap(words: list[str], length: int = 52) -> str:
     return "\n".join(["", *("   " + line.strip() for line in lines)])
 
 
-def draw_log_odds(table: pl.DataFrame, context: Context) -> Figure:
+def draw_log_odds(table: pl.DataFrame, _: Context) -> Figure:
     """Draw the change of log-odds on the same text, at the selected magnitude; the keywords' panels share their scale.
 
     The base model's zero, deconfounded: log-odds of keywords on the same rollouts, and of marks.
     """
-    del context
     cells = with_names(table.filter("selected"))
     names = order_rows(cells)
     figure, axes = style.panels(3, 0.27 * len(names) + 1.5, sharey=True)
@@ -146,8 +140,7 @@ def draw_log_odds(table: pl.DataFrame, context: Context) -> Figure:
         "Keywords at sentence starts of the reasoning model's rollouts; the mark “mistake” after steps of homework; "
         "bars: intervals"
     )
-    style.add_title(figure, "What steering does to log-odds on the same text, at the selected magnitude", note)
-    return figure
+    return style.add_title(figure, "What steering does to log-odds on the same text, at the selected magnitude", note)
 
 
 def _draw_changes(axes: Axes, cells: pl.DataFrame, names: list[str], title: str) -> None:

@@ -33,8 +33,8 @@ def draw_rollout(table: pl.DataFrame, context: Context) -> Figure:
         first = "… " if group["position"][0] else ""
         panel.set_title(f"{first}{group['prompt_id'][0]}", fontsize=8, color="#666666")
     read = f"{context.window_length} tokens are read (green) before a {context.behaviour} sentence (red)"
-    style.add_title(figure, read, "Held-out rollouts of the reasoning model; dark red: the sentence's first token")
-    return figure
+    note = "Held-out rollouts of the reasoning model; dark red: the sentence's first token"
+    return style.add_title(figure, read, note)
 
 
 def draw_projections(table: pl.DataFrame, context: Context) -> Figure:
@@ -53,8 +53,7 @@ def draw_projections(table: pl.DataFrame, context: Context) -> Figure:
         shared = figure.add_subplot(parts[2, column], sharey=shared)
         _draw_profile(shared, table.filter(pl.col("reader") == reader), reader, context)
     note = "Held-out rollouts, each reader's own direction; centred, in standard deviations; bands: intervals"
-    style.add_title(figure, f"Projection of tokens on the {context.behaviour} direction", note)
-    return figure
+    return style.add_title(figure, f"Projection of tokens on the {context.behaviour} direction", note)
 
 
 def _shade(table: pl.DataFrame, reader: str) -> list[Shaded]:
@@ -81,9 +80,8 @@ def _draw_profile(axes: Axes, table: pl.DataFrame, reader: str, context: Context
     style.label_lines(axes, labels)
 
 
-def draw_detection(table: pl.DataFrame, context: Context) -> Figure:
+def draw_detection(table: pl.DataFrame, _: Context) -> Figure:
     """Draw AUROC of the projection for an open mistake by tokens since the last calculation, a panel per choice."""
-    del context
     overall = (pl.col("since_low") == 0) & pl.col("since_high").is_null()
     figure, axes = style.panels(2, 2.9, sharey=True)
     for panel, (tokens, title) in zip(axes, TITLES.items(), strict=True):
@@ -91,8 +89,7 @@ def draw_detection(table: pl.DataFrame, context: Context) -> Figure:
         panel.set(title=title, xlabel="tokens since the last calculation ended")
     axes[0].set_ylabel("AUROC for an open mistake")
     note = "Held-out rollouts, each reader's own direction; tokens of backtracking sentences left out; bars: intervals"
-    style.add_title(figure, "How well a token's projection tells that a mistake is open", note)
-    return figure
+    return style.add_title(figure, "How well a token's projection tells that a mistake is open", note)
 
 
 def _draw_bins(axes: Axes, table: pl.DataFrame) -> None:

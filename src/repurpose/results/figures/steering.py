@@ -64,8 +64,7 @@ def _draw_grid(
         if mark:
             mark(panel)
     axes[0].set_ylabel(context.share_label)
-    style.add_title(figure, title, GRID_NOTE.format(unit=UNITS[_unit(steered)]))
-    return figure
+    return style.add_title(figure, title, GRID_NOTE.format(unit=UNITS[_unit(steered)]))
 
 
 def _unit(steered: pl.DataFrame) -> str:
@@ -120,8 +119,8 @@ def draw_two_by_two(table: pl.DataFrame, context: Context) -> Figure:
         style.label_lines(panel, labels)
     axes[0].set_ylabel(context.share_label)
     note = "Held-out prompts; bands: intervals; ring: selected on training prompts; × incoherent, cut off at the top"
-    style.add_title(figure, "Which vector moves which model: keyword share by vector, target and magnitude", note)
-    return figure
+    head = "Which vector moves which model: keyword share by vector, target and magnitude"
+    return style.add_title(figure, head, note)
 
 
 def _draw_readers(axes: Axes, cells: pl.DataFrame, behaviour: str) -> Iterator[Label]:
@@ -145,8 +144,7 @@ def draw_baselines(table: pl.DataFrame, context: Context) -> Figure:
     _draw_at_selected(right, shares.filter(pl.col("selected") | UNSTEERED_ROW), context)
     _draw_limit(right, shares.filter(pl.col("family") == "random", "coherent"))
     note = "Reasoning model, held-out prompts; bands, bars: intervals; thin grey: each random direction; × incoherent"
-    style.add_title(figure, "The vector against every control at the same L2 norm", note)
-    return figure
+    return style.add_title(figure, "The vector against every control at the same L2 norm", note)
 
 
 def _draw_controls(axes: Axes, shares: pl.DataFrame, context: Context) -> None:
@@ -205,8 +203,7 @@ def draw_ablation(table: pl.DataFrame, context: Context) -> Figure:
         panel.set(xlabel=label, xlim=(0, None))
     name_axis(axes[0], names)
     note = "Reasoning model, held-out prompts; bars: intervals; dashed: unsteered"
-    style.add_title(figure, "Natural backtracking with a direction removed at every position", note)
-    return figure
+    return style.add_title(figure, "Natural backtracking with a direction removed at every position", note)
 
 
 def draw_coherence(table: pl.DataFrame, context: Context) -> Figure:
@@ -220,8 +217,7 @@ def draw_coherence(table: pl.DataFrame, context: Context) -> Figure:
     for panel in axes[3:]:
         panel.set_xlabel("L2 norm added")
     note = "Reasoning model, held-out prompts; bands: intervals; dashed: unsteered; blue: base-derived"
-    style.add_title(figure, "What steering costs: coherence, length and correctness by magnitude", note)
-    return figure
+    return style.add_title(figure, "What steering costs: coherence, length and correctness by magnitude", note)
 
 
 def _draw_costs(axes: Axes, cells: pl.DataFrame, behaviour: str) -> Iterator[Label]:

@@ -142,11 +142,11 @@ def _push_apart(labels: Sequence[Label], step: float) -> list[float]:
     return places
 
 
-def add_title(figure: Figure, head: str, note: str = "") -> None:
-    """Write what is shown above the panels, and below them how to read it."""
+def add_title(figure: Figure, head: str, note: str) -> Figure:
+    """Write what is shown above the panels, and below them how to read it; return the figure."""
     figure.suptitle(head, fontsize=9.5, fontweight="bold", x=0.01, ha="left")
-    if note:
-        figure.supxlabel(note, fontsize=7.5, color="#666666", x=0.01, ha="left")
+    figure.supxlabel(note, fontsize=7.5, color="#666666", x=0.01, ha="left")
+    return figure
 
 
 def percent(table: pl.DataFrame, names: Sequence[str] = ("share", "low", "high")) -> pl.DataFrame:

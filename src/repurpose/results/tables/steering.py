@@ -214,8 +214,8 @@ def _natural_sentences(data: StudyData) -> list[pl.DataFrame]:
         "multiple": pl.lit(None, pl.Float64),
         "magnitude": pl.lit(0.0),
     }
-    heldout = [table.filter(pl.col("split") == "heldout").with_columns(**condition) for table in tables]
-    return [_count_sentences(table, data) for table in heldout]
+    heldout = pl.col("split") == "heldout"
+    return [_count_sentences(table.filter(heldout).with_columns(**condition), data) for table in tables]
 
 
 def _steered_sentences(data: StudyData) -> list[pl.DataFrame]:
