@@ -45,7 +45,7 @@ lint: $(VENV)/test.stamp
 	$(BIN)/snakemake --lint
 
 fast: $(VENV)/test.stamp
-	$(BIN)/python -m pytest -m "not slow" $(SPREAD) -o faulthandler_timeout=400
+	$(BIN)/python -m pytest -m "not slow" $(SPREAD)
 
 slow: $(VENV)/test.stamp
 	$(BIN)/python -m pytest -m "slow and not vllm" $(SPREAD)
