@@ -299,7 +299,7 @@ def test_of_two_calls_after_a_killed_run_no_two_do_the_same_work(project: Projec
     said = [process.communicate()[1] for process in both]
     succeeded = [process.returncode == 0 for process in both]
     assert any(succeeded), said
-    # The other one is refused before any job: by the lock, or while it plans, because the first one's files change then.
+    # The other one is refused before any job: by the lock, or while it plans, as the first one's files change then.
     assert all(good or "Select jobs to execute" not in text for good, text in zip(succeeded, said, strict=True)), said
     assert project.calls() == ["rollouts.prompts", "rollouts.sampling"]
 
