@@ -48,8 +48,8 @@ def make_study(url: str, folder: Path, **rollouts: Any) -> dict[str, Any]:
 
 
 def shrink(study: dict[str, Any]) -> dict[str, Any]:
-    """All steps of a study, and as little as can be in each."""
-    study["prompts"] = {"source": "organism", "train": 6, "heldout": 4}
+    """All steps of a study, and as little as can be in each; with fewer prompts all windows may bear one label."""
+    study["prompts"] = {"source": "organism", "train": 12, "heldout": 4}
     study["activations"] |= {"layers": [2, 4], "window_starts": [-9, -6]}
     study["vectors"] |= {"random_directions": 2, "shuffles": 2, "split_halves": 4}
     study["selection"] |= {"min_distinct_2": 0.0, "max_longest_run": 1000.0}
@@ -99,7 +99,7 @@ def read_labels(folder: Path, annotator: str) -> pl.DataFrame:
 
 def test_the_bill_is_what_the_server_counted(labelled: Path) -> None:
     usage = read_table(labelled / "results/served/labels/model/usage.parquet")
-    assert usage.height == 10 and (usage["prompt_tokens"] > 0).all() and (usage["requests"] > 0).all()
+    assert usage.height == 16 and (usage["prompt_tokens"] > 0).all() and (usage["requests"] > 0).all()
     cost = (usage["prompt_tokens"] * 2.0 + usage["completion_tokens"] * 8.0) / 1e6
     assert (usage["cost"] - cost).abs().max() < 1e-12  # type: ignore[operator]
 
@@ -170,6 +170,6 @@ def test_rollouts_from_the_server_are_those_of_its_ids(url: str, tmp_path: Path)
         done = snakemake(folder, study, "results/served/sentences/0.parquet")
         assert done.returncode == 0, done.stdout + done.stderr
         rollouts = read_table(folder / "results/served/rollouts/0.parquet")
-        assert rollouts.height == 5 and rollouts["engine"].unique().to_list() == ["openai"]
+        assert rollouts.height == 8 and rollouts["engine"].unique().to_list() == ["openai"]
         assert rollouts["text"].str.contains("start from").all() and (rollouts["token_ids"].list.len() > 20).all()
         assert rollouts.filter(pl.col("finish_reason") == "stop").height > 0
