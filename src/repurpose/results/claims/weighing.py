@@ -60,7 +60,10 @@ def weigh_claims(tables: Mapping[str, pl.DataFrame], setup: Setup) -> pl.DataFra
 def weigh_claim(claim: Claim, tables: Mapping[str, pl.DataFrame], setup: Setup) -> dict[str, Any]:
     """Return a claim's row of the claims table."""
     reason = why_not_measured(claim, setup)
-    finding = Finding(UNDEFINED, math.nan, reason) if reason else find(claim, tables, setup.behaviour)
+    if not reason and claim.table == "detection" in tables and tables["detection"].is_empty():  # no token to score
+        finding = Finding(UNDEFINED, math.nan, f"too little data: the table {claim.table} has no rows")
+    else:
+        finding = Finding(UNDEFINED, math.nan, reason) if reason else find(claim, tables, setup.behaviour)
     return {
         "claim": claim.paper,
         "part": claim.part,
