@@ -65,6 +65,8 @@ class Claim:
     """Of what kind the interval is."""
     undefined: str = "too little data: nothing to count"
     """What it means where the table has no estimate."""
+    may_lack_rows: bool = False
+    """Whether a small study's table may be empty; of other tables that is an error."""
     counts: bool = True
     """Whether the paper's claim stands and falls with this part; others ask for more than the paper did."""
     needs: Literal["", "negative magnitude", "truth"] = ""

@@ -60,10 +60,7 @@ def weigh_claims(tables: Mapping[str, pl.DataFrame], setup: Setup) -> pl.DataFra
 def weigh_claim(claim: Claim, tables: Mapping[str, pl.DataFrame], setup: Setup) -> dict[str, Any]:
     """Return a claim's row of the claims table."""
     reason = why_not_measured(claim, setup)
-    if not reason and claim.table == "detection" in tables and tables["detection"].is_empty():  # no token to score
-        finding = Finding(UNDEFINED, math.nan, f"too little data: the table {claim.table} has no rows")
-    else:
-        finding = Finding(UNDEFINED, math.nan, reason) if reason else find(claim, tables, setup.behaviour)
+    finding = Finding(UNDEFINED, math.nan, reason) if reason else find(claim, tables, setup.behaviour)
     return {
         "claim": claim.paper,
         "part": claim.part,
@@ -88,6 +85,8 @@ def find(claim: Claim, tables: Mapping[str, pl.DataFrame], behaviour: str) -> Fi
     """
     if claim.table not in tables:
         raise TableError(f"{claim.table}.csv is missing; claim {claim.part} is read off it")
+    if claim.may_lack_rows and tables[claim.table].is_empty():
+        return Finding(UNDEFINED, math.nan, f"too little data: {claim.table}.csv has no rows")
     cell = {name: behaviour if value == OWN else value for name, value in claim.cell.items()}
     try:
         return claim.rule(replace(claim, cell=cell), Cells(claim.table, tables[claim.table]))
