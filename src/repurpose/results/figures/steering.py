@@ -21,7 +21,7 @@ MOST_TICKS = 14
 SHADES = {"base": "Blues", "reasoning": "Oranges"}
 SHARE = "share", "low", "high"
 LABELLED = ("backtracking_share", "backtracking_low", "backtracking_high"), "sentences labelled backtracking (%)"
-AFTER_WRONG = ("after_wrong", "after_wrong_low", "after_wrong_high"), "wrong calculations that are backtracked from (%)"
+AFTER_WRONG = ("after_wrong", "after_wrong_low", "after_wrong_high"), "wrong calculations, backtracked from (%)"
 METRICS = (
     ("distinct_2", "distinct token pairs (share)", 1.0),
     ("longest_run", "longest run of one token", 1.0),
