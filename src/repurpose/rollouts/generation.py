@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -50,7 +51,8 @@ def generate_once(
     """
     with Journal(journal_path(output)) as journal:
         missing = list(journal.missing(keys))
-        done_before = len(keys) - len(missing)
+        if done_before := len(keys) - len(missing):
+            sys.stderr.write(f"{done_before} of {len(keys)} rows are in the journal already\n")
         # The delay: no bar before the first batch is done, so that a model that cannot be loaded is one line.
         with tqdm(total=len(keys), initial=done_before, unit="rollout", delay=1e-3) as bar:
 
