@@ -30,7 +30,7 @@ STUDIES = {
 }
 
 
-@pytest.fixture(scope="module", params=[pytest.param(name, marks=pytest.mark.full) for name in STUDIES])
+@pytest.fixture(scope="module", params=["small", pytest.param("full", marks=pytest.mark.full)])
 def results(tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureRequest) -> Path:
     study = STUDIES[request.param]
     folder = tmp_path_factory.mktemp("study")
