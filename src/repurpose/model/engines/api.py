@@ -93,8 +93,7 @@ class ApiEngine:
         content: str = message.content or ""
         if not thinking:
             return content
-        opened = decode(self._tokenizer, question.prompt_ids).rstrip().endswith(OPEN)
-        start = "" if opened else f"{OPEN}\n"
+        start = "" if decode(self._tokenizer, question.prompt_ids).rstrip().endswith(OPEN) else f"{OPEN}\n"
         return f"{start}{thinking}" if not content else f"{start}{thinking}\n{CLOSE}\n\n{content.lstrip()}"
 
     def read_ids(self, choice: Any, text: str, question: Question) -> list[int]:
@@ -104,16 +103,15 @@ class ApiEngine:
             EndpointError: where the server returns none, or text cannot be tokenised without loss.
         """
         if self._ids_from == "server":
-            return self._server_ids(choice)
+            given = getattr(choice, "token_ids", None)
+            if not isinstance(given, list) or not all(type(i) is int for i in given):
+                raise EndpointError(
+                    f"rollouts.ids: {self._endpoint.model}'s server returns no token ids; give 'tokenizer'"
+                )
+            return given[:-1] if given and given[-1] == self._tokenizer.eos_token_id else given
         ids: list[int] = self._tokenizer.encode(text, add_special_tokens=False)
         if decode(self._tokenizer, ids) != text:
             raise EndpointError(
                 f"{question.name}: the text is not what its ids decode to; is the tokenizer the model's?"
             )
         return ids
-
-    def _server_ids(self, choice: Any) -> list[int]:
-        ids = getattr(choice, "token_ids", None)
-        if not isinstance(ids, list) or not all(type(i) is int for i in ids):
-            raise EndpointError(f"rollouts.ids: {self._endpoint.model}'s server returns no token ids; give 'tokenizer'")
-        return ids[:-1] if ids and ids[-1] == self._tokenizer.eos_token_id else ids
