@@ -71,8 +71,14 @@ def check_count(count: int, there: int) -> None:
 def _take(count: int, gpus: list[str], folder: Path) -> list[str]:
     """Take all GPUs at once or none, so that two jobs never wait for one another."""
     allocation = [os.environ[name] for name in ALLOCATIONS if os.environ.get(name)][:1]
-    names = {gpu: re.sub(r"[^A-Za-z0-9._-]", "_", "-".join([*allocation, gpu])) for gpu in gpus}
-    free = {gpu: file for gpu, name in names.items() if (file := _lock(folder / name))}
+    free: dict[str, IO[str]] = {}
+    for gpu in gpus:
+        file = (folder / re.sub(r"[^A-Za-z0-9._-]", "_", "-".join([*allocation, gpu]))).open("a")
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            free[gpu] = file
+        except OSError:
+            file.close()
     chosen = list(free)[:count] if len(free) >= count else []
     for gpu, file in free.items():
         if gpu in chosen:
@@ -80,13 +86,3 @@ def _take(count: int, gpus: list[str], folder: Path) -> list[str]:
         else:
             file.close()
     return chosen
-
-
-def _lock(path: Path) -> IO[str] | None:
-    file = path.open("a")
-    try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError:
-        file.close()
-        return None
-    return file

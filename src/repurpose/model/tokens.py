@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any, cast
 
 from tokenizers import Tokenizer
@@ -22,8 +21,12 @@ def load_tokenizer(pair: Pair, role: Role) -> PreTrainedTokenizerBase:
     """
     tokenizer: PreTrainedTokenizerBase = load(AutoTokenizer, pair, role)
     file = loaded_file(pair, role, "tokenizer.json")
-    if file is not None and not _is_faithful(tokenizer, file):
-        tokenizer = load(PreTrainedTokenizerFast, pair, role)
+    if file is not None:
+        own = Tokenizer.from_file(str(file))
+        ids = own.encode(PROBE, add_special_tokens=False).ids
+        written = own.decode(ids, skip_special_tokens=False)
+        if tokenizer.encode(PROBE, add_special_tokens=False) != ids or decode(tokenizer, ids) != written:
+            tokenizer = load(PreTrainedTokenizerFast, pair, role)
     return tokenizer
 
 
@@ -45,14 +48,6 @@ def stop_token_ids(pair: Pair, role: Role) -> list[int]:
 
 PROBE = "Wait, 12 + 7 is 19.\nHmm  no: \u201cna\u00efve\u201d [x] \t So\n\nbut <think> then"
 """Text in which tokenizers differ: spaces, line ends, digits, quotes, accents, a tag."""
-
-
-def _is_faithful(tokenizer: PreTrainedTokenizerBase, file: Path) -> bool:
-    """Whether a tokenizer reads and writes the probe as its file says."""
-    own = Tokenizer.from_file(str(file))
-    ids = own.encode(PROBE, add_special_tokens=False).ids
-    same = tokenizer.encode(PROBE, add_special_tokens=False) == ids
-    return same and decode(tokenizer, ids) == own.decode(ids, skip_special_tokens=False)
 
 
 def check_same_ids(one: PreTrainedTokenizerBase, other: PreTrainedTokenizerBase) -> None:
@@ -84,11 +79,7 @@ def _ordinary_tokens(tokenizer: PreTrainedTokenizerBase) -> dict[str, int]:
 
 
 def check_ids_fit(ids: list[int], pair: Pair, role: Role) -> None:
-    """Assert that token ids lie in a model's vocabulary, before the model is loaded.
-
-    Raises:
-        ModelError: naming the largest id.
-    """
+    """Hold token ids against a model's vocabulary before it is loaded; a ModelError names an id that is too large."""
     size: int = load_config(pair, role).vocab_size
     if ids and max(ids) >= size:
         raise ModelError(f"pair.{role}: token id {max(ids)} is outside the model's {size} tokens; wrong tokenizer?")
