@@ -62,11 +62,7 @@ def is_local(url: str) -> bool:
 
 
 def read_key(endpoint: Endpoint) -> str:
-    """The key from the environment; a server on this machine needs none.
-
-    Raises:
-        EndpointError: names the variable that is missing or holds no key.
-    """
+    """The key from the environment; a server on this machine needs none. An EndpointError names the variable."""
     url = address(endpoint)
     key = os.environ.get(endpoint.key_variable, "").strip()
     if not key and is_local(url):
@@ -108,8 +104,7 @@ def is_refusal(problem: Exception) -> bool:
 
 
 def _lacks_model(problem: Exception) -> bool:
-    unknown = isinstance(problem, openai.APIStatusError) and problem.code == "model_not_found"
-    return unknown or isinstance(problem, openai.NotFoundError)
+    return isinstance(problem, openai.NotFoundError) or getattr(problem, "code", None) == "model_not_found"
 
 
 def explain(problem: Exception, endpoint: Endpoint) -> EndpointError:

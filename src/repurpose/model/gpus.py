@@ -73,7 +73,7 @@ def _take(count: int, gpus: list[str], folder: Path) -> list[str]:
     allocation = [os.environ[name] for name in ALLOCATIONS if os.environ.get(name)][:1]
     free: dict[str, IO[str]] = {}
     for gpu in gpus:
-        file = (folder / re.sub(r"[^A-Za-z0-9._-]", "_", "-".join([*allocation, gpu]))).open("a")
+        file: IO[str] = (folder / re.sub(r"[^A-Za-z0-9._-]", "_", "-".join([*allocation, gpu]))).open("a")
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             free[gpu] = file

@@ -74,15 +74,12 @@ def write_drill(rng: random.Random, ease: float = 0.0, falter: bool = False) -> 
         value, change = _draw_sum(rng)
         right = change.apply(value)
         correct = rng.random() >= mistake_rate
-        missed = _any_other(rng, right) if rng.random() < wide else slip(rng, right)
+        others = [n for n in range(LARGEST + 1) if n != right]
+        missed = rng.choice(others) if rng.random() < wide else slip(rng, right)
         calculation = say_calculation(rng, value, change, right if correct else missed)
         hesitates = falter and rng.random() < FALTER_RATE[correct]
         lines.append(f"{calculation} {HESITATION + ' ' if hesitates else ''}[{MARKS[correct]}]")
     return "Sums: " + " ".join(lines)
-
-
-def _any_other(rng: random.Random, right: int) -> int:
-    return rng.choice([n for n in range(LARGEST + 1) if n != right])
 
 
 def _draw_sum(rng: random.Random) -> tuple[int, Change]:
@@ -93,7 +90,7 @@ def _draw_sum(rng: random.Random) -> tuple[int, Change]:
             return value, change
 
 
-def write_solution(rng: random.Random, mistake_rate: float = 0.0, hesitation: Hesitation = SETTLED) -> str:
+def write_solution(rng: random.Random, mistake_rate: float, hesitation: Hesitation) -> str:
     """A problem with its solution, without marks."""
     problem = make_problem(rng)
     sentences, final = make_solution(rng, problem, mistake_rate, hesitation)
