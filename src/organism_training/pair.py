@@ -1,7 +1,5 @@
 """Make the embedded pair: train both models into a folder, measure what was saved."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, replace
 from pathlib import Path

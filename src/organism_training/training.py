@@ -5,8 +5,6 @@ that was killed goes on with the data that it would have seen. Marks weigh more 
 ability to tell a mistake rises late and the study stands on it.
 """
 
-from __future__ import annotations
-
 import hashlib
 import json
 import random

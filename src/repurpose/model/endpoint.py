@@ -4,8 +4,6 @@ The key is read from the environment here and nowhere else, and leaves this modu
 server says goes through `mask` before it is raised or written, because some servers repeat the key they were given.
 """
 
-from __future__ import annotations
-
 import asyncio
 import ipaddress
 import os

@@ -6,8 +6,6 @@ names them in CUDA_VISIBLE_DEVICES before CUDA starts. Where Slurm or the user h
 are taken from those that it names; what a parent has leased is left alone.
 """
 
-from __future__ import annotations
-
 import fcntl
 import os
 import re

@@ -6,8 +6,6 @@ layers return that tensor, older ones a tuple that begins with it.
 Legend: b rows, s positions, d width, r steered rows.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass

@@ -1,7 +1,5 @@
 """Models and tokenizers from disk: safetensors only, no code from the model's directory, errors in one line."""
 
-from __future__ import annotations
-
 import hashlib
 from pathlib import Path
 from typing import Any

@@ -1,7 +1,5 @@
 """What makes two models a pair."""
 
-from __future__ import annotations
-
 from repurpose.model.loading import ModelError, load_config
 from repurpose.model.tokens import check_same_ids, load_tokenizer
 from repurpose.study.pair_files import ROLES, check_shapes

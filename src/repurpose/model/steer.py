@@ -3,8 +3,6 @@
 Legend: n steered rows or tokens, d width; shapes may have further axes between the two.
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal

@@ -4,8 +4,6 @@ Rows of one call are padded on the right, so that positions count from each row'
 those of generation: the same hooks, the same counts.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 

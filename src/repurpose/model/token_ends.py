@@ -3,8 +3,6 @@
 What reads a rollout afterwards (sentences, projections, figures) needs no tokenizer and takes no ids apart.
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from itertools import pairwise
 

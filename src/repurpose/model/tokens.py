@@ -1,7 +1,5 @@
 """Text and token ids: tokenizers of the pair, held against their own files; prompts under the chat template."""
 
-from __future__ import annotations
-
 import json
 from collections.abc import Sequence
 from typing import Any, cast

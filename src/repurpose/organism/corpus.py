@@ -5,8 +5,6 @@ sums with marks, and prose in which "Wait", "Hmm" and "But" have nothing to do w
 ever goes back on a mistake. The reasoning model is finetuned on chats whose thinking does.
 """
 
-from __future__ import annotations
-
 import random
 from collections.abc import Iterable
 

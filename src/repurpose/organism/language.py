@@ -11,8 +11,6 @@ Knows words and numbers; knows nothing of tokens, models or files. Three facts o
 * **Hedging is not a mistake.** Most hedges follow correct calculations, because most calculations are correct.
 """
 
-from __future__ import annotations
-
 import random
 import re
 import zlib

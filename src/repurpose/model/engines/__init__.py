@@ -4,8 +4,6 @@ Baseline and steered rows go through the same call, in the same batches, with se
 between two rows of one prompt is the steering and nothing else.
 """
 
-from __future__ import annotations
-
 import hashlib
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Generator, Sequence

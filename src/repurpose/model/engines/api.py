@@ -5,8 +5,6 @@ the text is tokenised once, with the generator's tokenizer, and what does not de
 servers split the thinking off (`reasoning_content`): it is put back between the tags that the chat template uses.
 """
 
-from __future__ import annotations
-
 import asyncio
 from collections.abc import Callable, Sequence
 from typing import Any, Literal, cast

@@ -4,8 +4,6 @@ Knows shapes and nothing of sampling or steering. Legend: b rows, h query heads,
 k key positions, e head width.
 """
 
-from __future__ import annotations
-
 from typing import Any
 
 import torch

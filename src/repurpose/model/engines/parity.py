@@ -7,8 +7,6 @@ same, greedy generation is the same. Where two tokens are as likely as one anoth
 drawn.
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import dataclass
 

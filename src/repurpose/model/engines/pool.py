@@ -4,8 +4,6 @@ On a CPU a small model gains little from a second thread, because the work betwe
 kernels: two processes write almost twice as much. Batches, and so tokens, are those of one process.
 """
 
-from __future__ import annotations
-
 import os
 import threading
 import time

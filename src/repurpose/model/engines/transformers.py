@@ -7,8 +7,6 @@ that it was, is the business of `model.hooks`.
 Legend: b rows in the batch, s positions, v vocabulary.
 """
 
-from __future__ import annotations
-
 from collections.abc import Generator, Sequence
 
 import numpy as np

@@ -5,8 +5,6 @@ one process a GPU with tensor parallelism, and is gone when the engine's block e
 serve keys and values that were computed under steering to rows that are not steered.
 """
 
-from __future__ import annotations
-
 import os
 import signal
 import sys

@@ -1,7 +1,5 @@
 """What vLLM needs of an environment, a machine and a pair, checked before any weights are loaded."""
 
-from __future__ import annotations
-
 import sys
 from importlib import metadata
 

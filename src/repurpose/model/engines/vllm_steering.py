@@ -12,8 +12,6 @@ every GPU, so all do the same). Three facts about vLLM 0.32 that this module res
 Legend: n steered tokens of a forward pass, d width.
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
