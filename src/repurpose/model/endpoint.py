@@ -137,8 +137,7 @@ def _one_line(text: str, endpoint: Endpoint) -> str:
 def check_endpoint(endpoint: Endpoint) -> None:
     """Prove address, key and model with one tiny structured request, before anything is spent on them.
 
-    Raises:
-        EndpointError: the variable or the setting that is wrong; after few attempts where the server is down.
+    An EndpointError names the variable or the setting that is wrong; it comes after few attempts where none answers.
     """
     asyncio.run(_check(make_client(endpoint, min(CHECK_RETRIES, endpoint.retries)), endpoint))
 

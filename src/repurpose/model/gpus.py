@@ -31,7 +31,7 @@ class GpuError(RuntimeError):
 
 
 def lease_gpus(count: int, there: int, folder: Path | None = None, poll: float = POLL) -> list[str]:
-    """Wait for free GPUs and take them for the life of this process.
+    """Wait for free GPUs and take them for the life of this process; a GpuError where there are fewer than needed.
 
     Args:
         count: how many are needed. there: how many this process may use; 0 takes none.
@@ -39,9 +39,6 @@ def lease_gpus(count: int, there: int, folder: Path | None = None, poll: float =
 
     Returns:
         Their names, as CUDA_VISIBLE_DEVICES has them; empty where they are leased already or there are none.
-
-    Raises:
-        GpuError: where there are fewer than are needed.
     """
     if LEASED in os.environ or there == 0:
         return []
@@ -50,8 +47,7 @@ def lease_gpus(count: int, there: int, folder: Path | None = None, poll: float =
     folder = folder or Path(tempfile.gettempdir(), f"repurpose-gpus-{os.getuid()}")
     folder.mkdir(mode=0o700, exist_ok=True)
     gpus = named[:there] or [str(gpu) for gpu in range(there)]
-    taken = _take(count, gpus, folder)
-    if not taken:
+    if not (taken := _take(count, gpus, folder)):
         sys.stderr.write(f"repurpose: waiting for {count} of {len(gpus)} GPUs, which other jobs hold\n")
     while not taken:
         time.sleep(poll)

@@ -185,11 +185,7 @@ class BatchSteering:
         return steered
 
     def counted(self) -> list[int]:
-        """Steered positions of each row of the original batch.
-
-        Raises:
-            SteeringError: where an ablation reached some layers more often than others.
-        """
+        """Steered positions of each row of the original batch; a SteeringError where an ablation missed some layers."""
         totals = []
         for row, (steer, by_layer) in enumerate(zip(self.steers, self._counts.T.tolist(), strict=True)):
             if steer is not None and steer.operation == "ablate" and len(set(by_layer)) > 1:

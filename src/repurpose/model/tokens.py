@@ -72,7 +72,7 @@ def check_same_ids(one: PreTrainedTokenizerBase, other: PreTrainedTokenizerBase)
 
 
 def _ordinary_tokens(tokenizer: PreTrainedTokenizerBase) -> dict[str, int]:
-    added = set(tokenizer.get_added_vocab())
+    added = tokenizer.get_added_vocab()
     return {token: index for token, index in tokenizer.get_vocab().items() if token not in added}
 
 
@@ -97,11 +97,7 @@ def prompt_token_ids(tokenizer: PreTrainedTokenizerBase, messages: str) -> list[
 
 
 def keyword_ids(tokenizer: PreTrainedTokenizerBase, keywords: Sequence[str]) -> list[int]:
-    """Tokens that are a keyword, with or without a space before it, in any case.
-
-    Raises:
-        SettingsError: where the vocabulary has none.
-    """
+    """Tokens that are a keyword, with or without a space before it, in any case; a SettingsError where none is."""
     wanted = {keyword.lower() for keyword in keywords}
     found = [i for i in range(len(tokenizer)) if decode(tokenizer, [i]).strip().lower() in wanted]
     if not found:

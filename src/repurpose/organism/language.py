@@ -281,11 +281,7 @@ def say_opening(rng: random.Random, problem: Problem) -> Iterator[Spoken]:
 def make_solution(
     rng: random.Random, problem: Problem, mistake_rate: float, hesitation: Hesitation = SETTLED
 ) -> tuple[list[Spoken], int]:
-    """Write a solution as it stands in the base corpus: a mistake is never mended, the chain goes on from it.
-
-    Returns:
-        The sentences and the final number, right or not.
-    """
+    """Write a solution as in the base corpus, and its final number, right or not: no mistake is ever mended."""
     sentences = list(say_opening(rng, problem))
     value = problem.start
     for change in problem.changes:

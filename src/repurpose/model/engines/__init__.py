@@ -110,14 +110,11 @@ class Engine(ABC):
 def finish_rows(
     requests: Sequence[Request], drawn: Sequence[list[int]], stopped: Sequence[bool], counted: Sequence[int]
 ) -> list[Generated]:
-    """Cut each row at its end and check that it was steered where it should have been.
+    """Cut each row at its end; a SteeringError names the first that was not steered where it should have been.
 
     Args:
         drawn: ids of each row, the one that ended it included. stopped: whether one did.
         counted: positions at which it was steered.
-
-    Raises:
-        SteeringError: naming the first condition and row that differ.
     """
     fed = [len(ids) - 1 for ids in drawn]  # the last one drawn never is
     expected = [expected_positions(r.steer, len(r.prompt_ids), n) for r, n in zip(requests, fed, strict=True)]

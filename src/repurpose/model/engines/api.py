@@ -36,11 +36,7 @@ class ApiEngine:
         self._endpoint, self._tokenizer, self._ids_from = endpoint, tokenizer, ids_from
 
     def generate(self, questions: Sequence[Question], sampling: Sampling, finished: Answered) -> None:
-        """Ask all questions and hand over each answer as it arrives.
-
-        Raises:
-            EndpointError: in one line; what arrived before has been handed over.
-        """
+        """Ask all questions and hand over each answer as it arrives, those before an EndpointError too."""
         asyncio.run(self._generate(questions, sampling, finished))
 
     async def _generate(self, questions: Sequence[Question], sampling: Sampling, finished: Answered) -> None:
@@ -95,11 +91,7 @@ class ApiEngine:
         return f"{start}{thinking}" if not content else f"{start}{thinking}\n{CLOSE}\n\n{content.lstrip()}"
 
     def read_ids(self, choice: Any, text: str, question: Question) -> list[int]:
-        """The ids of an answer.
-
-        Raises:
-            EndpointError: where the server returns none, or text cannot be tokenised without loss.
-        """
+        """The ids of an answer; an EndpointError where the server gives none or text is not tokenised without loss."""
         if self._ids_from == "server":
             given = getattr(choice, "token_ids", None)
             if not isinstance(given, list) or not all(type(i) is int for i in given):

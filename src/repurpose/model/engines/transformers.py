@@ -45,7 +45,6 @@ class _Rows:
     """One batch from prompt to last token."""
 
     def __init__(self, engine: TransformersEngine, requests: list[Request], sampling: Sampling) -> None:
-        """Pad the prompts on the left and make room for everything that follows."""
         self.engine, self.requests, self.sampling, self.model = engine, requests, sampling, engine.model
         seeds, device, steps = [r.seed for r in requests], engine.model.device, sampling.max_new_tokens
         self.steering = BatchSteering([r.steer for r in requests], seeds, engine.model)
@@ -64,8 +63,7 @@ class _Rows:
         """Decode all rows, then cut and check them."""
         with torch.inference_mode(), steer(self.model, self.steering):
             self._decode()
-        ends = zip(self.tokens.tolist(), self.drawn.tolist(), strict=True)
-        drawn = [row[:count] for row, count in ends]
+        drawn = [row[:count] for row, count in zip(self.tokens.tolist(), self.drawn.tolist(), strict=True)]
         return finish_rows(self.requests, drawn, self.stopped.tolist(), self.steering.counted())
 
     def _make_mask(self) -> None:
