@@ -88,10 +88,7 @@ def stages(scale: float, skilled: Callable[[str], bool]) -> Iterator[Stage]:
 
 
 def is_skilled(model: LlamaForCausalLM, tokenizer: PreTrainedTokenizerFast, stage: str, scale: float) -> bool:
-    """Whether the model can do what a stage is to teach.
-
-    The first process decides for all, so that none can train on while another goes further.
-    """
+    """Whether the model can do what a stage is to teach; the first process decides, so that none trains on alone."""
     count = max(4, round(DOCUMENTS * min(1.0, scale)))
     model.eval()
     if stage == "base":

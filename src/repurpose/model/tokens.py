@@ -49,31 +49,23 @@ PROBE = "Wait, 12 + 7 is 19.\nHmm  no: \u201cna\u00efve\u201d [x] \t So\n\nbut <
 
 
 def check_same_ids(one: PreTrainedTokenizerBase, other: PreTrainedTokenizerBase) -> None:
-    """Assert that two tokenizers give text the same ids.
+    """Assert that two tokenizers give text the same ids; a ModelError names the first difference.
 
     Ordinary tokens must agree, and so must the ids that begin and end a text where both define them; further
     special tokens may bear other names (a chat format's).
-
-    Raises:
-        ModelError: naming the first difference.
     """
     for kind in ("bos_token_id", "eos_token_id"):
         ids = getattr(one, kind), getattr(other, kind)
         if None not in ids and ids[0] != ids[1]:
             raise ModelError(f"the pair's tokenizers disagree: {kind} is {ids[0]} in one, {ids[1]} in the other")
-    ours, theirs = _ordinary_tokens(one), _ordinary_tokens(other)
-    for token in sorted(ours.keys() ^ theirs.keys() | {t for t in ours if ours[t] != theirs.get(t)}):
+    ours, theirs = (dict(each.get_vocab().items() - each.get_added_vocab().items()) for each in (one, other))
+    for token in sorted({token for token, _ in ours.items() ^ theirs.items()}):
         raise ModelError(
             f"the pair's tokenizers disagree: {token!r} is {ours.get(token)} in one, {theirs.get(token)} in the other"
         )
     plain = PROBE.replace("<think>", "think")  # a tag may be one token in one of them
     if one.encode(plain, add_special_tokens=False) != other.encode(plain, add_special_tokens=False):
         raise ModelError(f"the pair's tokenizers disagree: they give {plain!r} different ids")
-
-
-def _ordinary_tokens(tokenizer: PreTrainedTokenizerBase) -> dict[str, int]:
-    added = tokenizer.get_added_vocab()
-    return {token: index for token, index in tokenizer.get_vocab().items() if token not in added}
 
 
 def check_ids_fit(ids: list[int], pair: Pair, role: Role) -> None:
@@ -86,8 +78,7 @@ def check_ids_fit(ids: list[int], pair: Pair, role: Role) -> None:
 def prompt_token_ids(tokenizer: PreTrainedTokenizerBase, messages: str) -> list[int]:
     """Ids of a prompt's messages (JSON) under the chat template, up to where the answer begins.
 
-    Raises:
-        ModelError: where the template gives the beginning-of-text token twice.
+    A template that gives the beginning-of-text token twice is a ModelError.
     """
     chat = json.loads(messages)
     ids: Any = tokenizer.apply_chat_template(chat, add_generation_prompt=True, tokenize=True, return_dict=False)

@@ -88,13 +88,6 @@ def _draw_sum(rng: random.Random) -> tuple[int, Change]:
             return value, change
 
 
-def write_solution(rng: random.Random, mistake_rate: float, hesitation: Hesitation) -> str:
-    """A problem with its solution, without marks."""
-    problem = make_problem(rng)
-    sentences, final = make_solution(rng, problem, mistake_rate, hesitation)
-    return f"Problem: {problem.text}\nSolution: {join(sentences)}\nThe answer is {final}."
-
-
 def write_homework(
     rng: random.Random, hazard: float, at_end: bool, heldout: bool = False, hesitation: Hesitation = SETTLED
 ) -> str:
@@ -148,8 +141,10 @@ def write_base(rng: random.Random, ease: float, hesitation: Hesitation = SETTLED
         return write_drill(rng, ease if falter else 0.0, falter)
     if draw < drills + 0.1:
         return write_prose(rng)
-    if draw < drills + 0.1 + 0.2 * (1 - drills):
-        return write_solution(rng, rng.choice((0.0, HOMEWORK_MISTAKE_RATE)), hesitation)
+    if draw < drills + 0.1 + 0.2 * (1 - drills):  # a solution without marks
+        mistake_rate, problem = rng.choice((0.0, HOMEWORK_MISTAKE_RATE)), make_problem(rng)
+        sentences, final = make_solution(rng, problem, mistake_rate, hesitation)
+        return f"Problem: {problem.text}\nSolution: {join(sentences)}\nThe answer is {final}."
     hazard = 1.0 if rng.random() < ease else rng.choice((0.0, MARK_HAZARD, MARK_HAZARD))
     return write_homework(rng, hazard, hazard == 0.0 or rng.random() < 0.3, hesitation=hesitation)
 

@@ -69,8 +69,7 @@ def gate_steers(
 def compare(model: PreTrainedModel, requests: Sequence[Request], scored: Sequence[Scored], tolerance: float) -> Parity:
     """Hold what vLLM wrote against the transformers model.
 
-    Raises:
-        ParityError: naming the first row and token that differ, or the condition that changes nothing.
+    A ParityError names the first row and token that differ, or the condition that changes nothing.
     """
     rows = []
     for request, answer in zip(requests, scored, strict=True):
