@@ -1,7 +1,5 @@
 """What the pair can do, measured on held-out problems: the base model's marks, the reasoning model's traces."""
 
-from __future__ import annotations
-
 import random
 import re
 from collections import defaultdict
