@@ -1,7 +1,7 @@
 """Labels that others have published, brought to the rollouts whose text they are of.
 
 The annotated copies are not faithful. Sections are aligned to the chain (`alignment.py`), our sentences take the label
-that covers more than half of them (`sections.py`), and what cannot be placed is reported: nothing is guessed.
+that covers more than half of them, and what cannot be placed is reported: nothing is guessed.
 """
 
 from __future__ import annotations
@@ -10,15 +10,14 @@ import sys
 from collections import Counter
 from collections.abc import Mapping, Sequence, Set
 from dataclasses import dataclass, field
-from typing import Any
+from itertools import accumulate
 
 from repurpose.data.files import TableError
 from repurpose.labels.annotation import Annotation, Outcome, RolloutKey, Row, by_rollout
 from repurpose.labels.published.alignment import fold, place_pieces
-from repurpose.labels.published.chains import Chain, read_chains
-from repurpose.labels.published.sections import NO_LABEL, UNKNOWN, Section, label_sentences, read_sections
+from repurpose.labels.published.chains import NO_LABEL, UNKNOWN, Chain, Section, read_chains, read_sections
 from repurpose.rollouts.sentences import Span
-from repurpose.study.settings import locate
+from repurpose.study.settings import BEHAVIOURS, locate
 
 
 def annotate_from_file(rows: Sequence[Row], texts: Mapping[RolloutKey, str], file: str) -> Annotation:
@@ -37,7 +36,7 @@ def annotate_from_file(rows: Sequence[Row], texts: Mapping[RolloutKey, str], fil
         spans = [Span(row["char_start"], row["char_end"]) for row in group]
         outcomes += label_rollout(text, spans, chain, report) if chain else [Outcome(None, "no-chain")] * len(spans)
     sys.stderr.write("\n".join(report.lines()) + "\n")
-    return Annotation(outcomes, {"published": report.as_dict()})
+    return Annotation(outcomes, {"published": vars(report)})
 
 
 def label_rollout(text: str, spans: Sequence[Span], chain: Chain, report: Report) -> list[Outcome]:
@@ -53,6 +52,44 @@ def label_rollout(text: str, spans: Sequence[Span], chain: Chain, report: Report
         report.count(text, section, place)
     report.statuses.update(outcome.status for outcome in outcomes)
     return outcomes
+
+
+def label_sentences(
+    text: str, spans: Sequence[Span], sections: Sequence[Section], aligned: Sequence[Span | None]
+) -> list[Outcome]:
+    """Give each sentence the label that covers more than half of its characters, white space left out.
+
+    Other statuses than ok: unmatched (no section covers it), mixed, unknown-label.
+
+    Args:
+        text: the chain or the rollout that holds it.
+        spans: its sentences, in order and disjoint.
+        sections: of the annotated copy.
+        aligned: their places in `text`, in order and disjoint.
+    """
+    counted = list(accumulate((not character.isspace() for character in text), initial=0))
+    placed = [(section, place) for section, place in zip(sections, aligned, strict=True) if place]
+    outcomes, first = [], 0
+    for span in spans:
+        while first < len(placed) and placed[first][1].end <= span.start:
+            first += 1
+        covered: Counter[str | None] = Counter()
+        for section, place in placed[first:]:
+            if place.start >= span.end:
+                break
+            if section.fault != NO_LABEL:
+                covered[section.label] += counted[min(place.end, span.end)] - counted[max(place.start, span.start)]
+        outcomes.append(_decide(covered, counted[span.end] - counted[span.start]))
+    return outcomes
+
+
+def _decide(covered: Counter[str | None], size: int) -> Outcome:
+    if not covered.total():
+        return Outcome(None, "unmatched")
+    label, most = covered.most_common(1)[0]
+    if label is None or 2 * most <= size:
+        return Outcome(None, "mixed")
+    return Outcome(label, "ok") if label in BEHAVIOURS else Outcome(None, UNKNOWN)
 
 
 def match_rollouts(chains: Sequence[Chain], texts: Sequence[str]) -> list[Chain | None]:
@@ -114,11 +151,6 @@ class Report:
             self.exact += 1
         else:
             self.near += 1
-
-    def as_dict(self) -> dict[str, Any]:
-        """Return the counts as plain values."""
-        counts = {name: dict(sorted(value.items())) for name, value in vars(self).items() if isinstance(value, Counter)}
-        return vars(self) | counts
 
     def lines(self, most: int = 10) -> list[str]:
         """Return the report as lines, with at most so many unmatched texts."""
