@@ -100,7 +100,10 @@ def read_windows(
         chosen, counts = np.concatenate(slots), [len(own) for own in slots]
         rows = torch.from_numpy(np.repeat(np.arange(len(batch)), counts))
         positions = torch.from_numpy(windows.position[chosen])
-        ids, generated = _pad([sequences[i] for i in batch])
+        ids = pad_sequence([torch.tensor(sequences[i].ids) for i in batch], batch_first=True)
+        starts = torch.tensor([sequences[i].prompt for i in batch])[:, None]
+        ends = torch.tensor([len(sequences[i].ids) for i in batch])[:, None]
+        generated = (torch.arange(ids.shape[1]) >= starts) & (torch.arange(ids.shape[1]) < ends)
 
         def on_layer(layer: int, hidden: Tensor) -> None:
             norms[layer].append(hidden[generated.to(hidden.device)].float().norm(dim=-1).cpu())
@@ -113,14 +116,6 @@ def read_windows(
         read_batch(batch)
         progress(sum(len(sequences[i].ids) for i in batch))
     return np.stack([_quantiles(norms[layer]) for layer in layers])
-
-
-def _pad(sequences: Sequence[TokenSequence]) -> tuple[Tensor, Tensor]:
-    """Ids (b, s), padded on the right, and where the generated ones are (b, s)."""
-    ids = pad_sequence([torch.tensor(s.ids) for s in sequences], batch_first=True)
-    starts, ends = (torch.tensor(n)[:, None] for n in zip(*((s.prompt, len(s.ids)) for s in sequences), strict=True))
-    positions = torch.arange(ids.shape[1])
-    return ids, (positions >= starts) & (positions < ends)
 
 
 def window_means(hidden: Tensor, rows: Tensor, positions: Tensor, length: int) -> Tensor:
