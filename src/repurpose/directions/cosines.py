@@ -28,7 +28,7 @@ from repurpose.data.command import run_step
 from repurpose.data.files import TableError
 from repurpose.data.schemas import COSINES
 from repurpose.data.selected import Selected, read_selected
-from repurpose.data.statistics import UNDEFINED, Estimate, defined, draw_weights, interval, spread
+from repurpose.data.statistics import UNDEFINED, Array, Estimate, defined, draw_weights, interval, spread
 from repurpose.directions.vectors import (
     Site,
     Sums,
@@ -41,7 +41,6 @@ from repurpose.directions.vectors import (
 from repurpose.study.settings import StepSettings, Vectors
 
 Row = dict[str, Any]
-Array = NDArray[np.float64]
 CROSS, BASE, REASONING = range(3)
 """Places of the three cosines of a halving."""
 

@@ -31,13 +31,12 @@ from tqdm import tqdm
 from repurpose.data.command import run_step
 from repurpose.data.files import TableError, read_provenance
 from repurpose.data.schemas import VECTORS
-from repurpose.data.statistics import UNDEFINED, Estimate, spread
+from repurpose.data.statistics import UNDEFINED, Array, Estimate, spread
 from repurpose.directions.store import read_layer, stored_layers
 from repurpose.study.conditions import kind_of
 from repurpose.study.settings import BEHAVIOURS, SettingsError, StepSettings, Vectors
 
 Row = dict[str, Any]
-Array = NDArray[np.float64]
 Mask = NDArray[np.bool_]
 SENTENCE = ["prompt_id", "sample", "sentence"]
 

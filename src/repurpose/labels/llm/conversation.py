@@ -61,9 +61,10 @@ class Conversation:
     ) -> None:
         """Open the conversation on `chunk` of a passage's sentences, of which those owned keep its label."""
         self.passage, self.chunk, self.owned = passage, chunk, owned
-        self._labels: dict[int, str] = {}
-        self._faults: dict[int, tuple[str, str | None]] = {}
-        """The last fault and the raw reply that had it, by number."""
+        self.labels: dict[int, str] = {}
+        """By sentence of the passage, where this chunk has given it one."""
+        self.faults: dict[int, tuple[str, str | None]] = {}
+        """The last fault of a sentence and the raw reply that had it."""
         self._llm = llm
         # The sentences travel as JSON strings: no text can forge a number or an end.
         numbered = [{"sentence": number, "text": sentences[i].strip()} for number, i in enumerate(chunk, 1)]
@@ -82,19 +83,11 @@ class Conversation:
         """Sentences owned that may still get a label."""
         return 0 if self.done else sum(self._sentence(number) in self.owned for number in self._asked)
 
-    def label(self, sentence: int) -> str | None:
-        """The label of a sentence of the passage, where this chunk has given it one."""
-        return self._labels.get(sentence - self.chunk.start + 1) if sentence in self.chunk else None
-
-    def fault(self, sentence: int) -> tuple[str, str | None]:
-        """Why a sentence of the chunk has no label, and the reply that gave none."""
-        return self._faults[sentence - self.chunk.start + 1]
-
     def receive(self, reply: Reply) -> None:
         """Keep what is valid and prepare to ask for the rest."""
         judgement = judge(reply, self._asked)
-        self._labels |= judgement.labels
-        self._faults |= {number: (fault, reply.raw) for number, fault in judgement.faults.items()}
+        self.labels |= {self._sentence(number): label for number, label in judgement.labels.items()}
+        self.faults |= {self._sentence(number): (fault, reply.raw) for number, fault in judgement.faults.items()}
         again = {n: fault for n, fault in judgement.faults.items() if self._sentence(n) in self.owned}
         self._asked, self._attempt = sorted(again), self._attempt + 1
         # The answer stands between, because some chat templates refuse two messages of one side in a row.

@@ -48,17 +48,14 @@ class Ledger:
         """Paid for replies in this run."""
         self.under_way: list[float] = []
         """The most that each request under way can cost. A list, because a running difference never comes back to 0."""
-        self._llm, self._counted = llm, set[str]()
-        self._bought = set[str]()
-        """The keys of replies of this run."""
+        self._llm, self._counted, self._bought = llm, set[str](), set[str]()
+        """The keys of replies that are on a passage's account, and of those of this run."""
         self.earlier = sum(self._charge(reply) for reply in replies.bought_by(account))
         """Paid by this account before, for whatever text."""
-        self.in_batches = 0.0
-        """The most that its requests in batches can cost."""
         self.refresh_batches()
 
     def refresh_batches(self) -> None:
-        """Add up what is in batches now, those of a killed run included."""
+        """Add up the most that what is in batches now can cost, those of a killed run included."""
         self.in_batches = sum(self._price(bound, batch=True) for bound in self.replies.in_batches(self.account))
 
     def fits(self, cost: float) -> bool:
