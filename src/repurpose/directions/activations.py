@@ -159,7 +159,9 @@ def read_windows(
     for batch in batches_by_tokens([len(s.ids) for s in sequences], batch_tokens):
         read_batch(batch)
         progress(sum(len(sequences[i].ids) for i in batch))
-    return np.stack([_quantiles(norms[layer]) for layer in layers])
+    points, missing = np.linspace(0, 1, QUANTILES), np.full(QUANTILES, np.nan)
+    values = [torch.cat([torch.empty(0), *norms[layer]]).double().numpy() for layer in layers]
+    return np.stack([np.quantile(v, points) if len(v) else missing for v in values])
 
 
 def window_means(hidden: Tensor, rows: Tensor, positions: Tensor, length: int) -> Tensor:
@@ -168,11 +170,6 @@ def window_means(hidden: Tensor, rows: Tensor, positions: Tensor, length: int) -
     for offset in range(length):
         total += hidden[rows, positions + offset]
     return total / length
-
-
-def _quantiles(norms: Sequence[Tensor]) -> NDArray[np.float64]:
-    values = torch.cat([torch.empty(0), *norms]).double().numpy()
-    return np.quantile(values, np.linspace(0, 1, QUANTILES)) if len(values) else np.full(QUANTILES, np.nan)
 
 
 def main() -> None:
