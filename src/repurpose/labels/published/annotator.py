@@ -10,7 +10,6 @@ import sys
 from collections import Counter
 from collections.abc import Mapping, Sequence, Set
 from dataclasses import dataclass, field
-from itertools import accumulate
 
 from repurpose.data.files import TableError
 from repurpose.labels.annotation import Annotation, Outcome, RolloutKey, Row, by_rollout
@@ -63,28 +62,18 @@ def label_sentences(
 
     Args:
         text: the chain or the rollout that holds it.
-        spans: its sentences, in order and disjoint.
+        spans: its sentences.
         sections: of the annotated copy.
         aligned: their places in `text`, in order and disjoint.
     """
-    counted = list(accumulate((not character.isspace() for character in text), initial=0))
-    placed = [(section, place) for section, place in zip(sections, aligned, strict=True) if place]
-    outcomes, first = [], 0
-    for span in spans:
-        while first < len(placed) and placed[first][1].end <= span.start:
-            first += 1
-        covered: Counter[str | None] = Counter()
-        for section, place in placed[first:]:
-            if place.start >= span.end:
-                break
-            if section.fault != NO_LABEL:
-                covered[section.label] += counted[min(place.end, span.end)] - counted[max(place.start, span.start)]
-        outcomes.append(_decide(covered, counted[span.end] - counted[span.start]))
-    return outcomes
+    pairs = [(section, place) for section, place in zip(sections, aligned, strict=True) if place]
+    named = {at: section.label for section, place in pairs if section.fault != NO_LABEL for at in range(*place)}
+    shown = ([at for at in range(*span) if not text[at].isspace()] for span in spans)
+    return [_decide(Counter(named[at] for at in places if at in named), len(places)) for places in shown]
 
 
 def _decide(covered: Counter[str | None], size: int) -> Outcome:
-    if not covered.total():
+    if not covered:
         return Outcome(None, "unmatched")
     label, most = covered.most_common(1)[0]
     if label is None or 2 * most <= size:
