@@ -7,8 +7,6 @@ A window [start, start + length - 1] counts from a sentence's first token; it is
 lies in the generated ids, and dropped (and counted) where it reaches into the prompt or past the end.
 """
 
-from __future__ import annotations
-
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass

@@ -13,8 +13,6 @@ lowers numerator and denominator alike. It is defined only where both readers ha
 Legend: n windows, p prompts, d width, b weightings of the prompts (the study itself, then its resamples).
 """
 
-from __future__ import annotations
-
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass

@@ -5,8 +5,6 @@ unembedding, without the final norm, as in the paper. Beside it stands the mean 
 whole vocabulary (0.5 = as any token), because raw logits of a direction have no scale of their own.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 

@@ -4,8 +4,6 @@ A vector is one binary value, the bytes of d numbers; d, dtype, layers, residual
 file's metadata. Within a layer rows are sorted by window start, then as the sentences are.
 """
 
-from __future__ import annotations
-
 import json
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence

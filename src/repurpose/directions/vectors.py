@@ -15,8 +15,6 @@ costs no second pass over the activations. Sentences that could not be labelled 
 Legend: n windows, p prompts, d width, h random halvings.
 """
 
-from __future__ import annotations
-
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass

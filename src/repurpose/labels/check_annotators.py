@@ -4,8 +4,6 @@ A command before the rollouts' own and no rule: Snakemake 9.27 looks at no job b
 for missing files, where an `ancient` input lies between the two.
 """
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 
 from repurpose.data.command import run_step

@@ -1,7 +1,5 @@
 """How far annotators agree: Cohen's kappa of each pair with its interval, and the confusion matrices, as two CSVs."""
 
-from __future__ import annotations
-
 from itertools import combinations
 from pathlib import Path
 

@@ -5,8 +5,6 @@ reply as it came, and never becomes a label. All shards are labelled in one job,
 requests and cost hold for the whole study, and a published file need not hold chains of every shard.
 """
 
-from __future__ import annotations
-
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from itertools import islice

@@ -5,8 +5,6 @@ to every steered rollout when it is measured; a language model costs, so it labe
 of the reasoning model on some prompts, at every magnitude.
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 
 import polars as pl

@@ -4,8 +4,6 @@ A command before the rollouts' own, as that of the annotators: where the pair is
 reads, or the engine is vLLM, whose environment rollouts from an endpoint would not meet before the first sweep.
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 
 import torch

@@ -4,8 +4,6 @@ The split is stratified: both halves hold every category in the same proportion,
 order is fixed by the study's seed.
 """
 
-from __future__ import annotations
-
 import json
 import random
 from pathlib import Path

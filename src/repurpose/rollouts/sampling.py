@@ -3,8 +3,6 @@
 The chat template is applied once, to ids; no text is tokenised again, so no second BOS can shift an index.
 """
 
-from __future__ import annotations
-
 import json
 from collections.abc import Sequence
 from pathlib import Path

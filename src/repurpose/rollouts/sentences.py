@@ -4,8 +4,6 @@ The split is lossless: spans follow one another without a gap, so joined they gi
 an annotator only names them. Tokens are aligned by where they end in the text, which is stored with the rollout.
 """
 
-from __future__ import annotations
-
 import bisect
 import re
 from collections.abc import Iterator, Sequence

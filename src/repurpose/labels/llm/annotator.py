@@ -5,8 +5,6 @@ Each passage is cut into overlapping chunks; each chunk is one conversation (`co
 raw reply; it is never given a label.
 """
 
-from __future__ import annotations
-
 import asyncio
 from collections import Counter
 from collections.abc import Iterator, Sequence

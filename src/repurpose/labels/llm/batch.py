@@ -5,8 +5,6 @@ batch is journalled as soon as the server has named the batch, so a killed run l
 nothing again. A request that a batch does not bring (expired, failed, an error of its own) goes into the next round.
 """
 
-from __future__ import annotations
-
 import asyncio
 import json
 from collections import Counter

@@ -3,8 +3,6 @@
 Each sentence asked for gets a label or the name of a fault, never a guess.
 """
 
-from __future__ import annotations
-
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass

@@ -5,10 +5,9 @@ that study: labels of rollouts, of steered text, and whatever was killed. Counte
 request whose connection broke leaves no reply: should the server bill it, no client can know.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from typing import Self
 
 from repurpose.labels.llm.conversation import Conversation, Request
 from repurpose.labels.llm.replies import Replies, Reply, Tokens
@@ -31,8 +30,8 @@ class Usage:
     paid_earlier: float = 0.0
     """The part of `cost` that an earlier run paid."""
 
-    def __add__(self, other: Usage) -> Usage:
-        return Usage(*(getattr(self, name) + getattr(other, name) for name in self.__dataclass_fields__))
+    def __add__(self, other: Self) -> Self:
+        return type(self)(*(getattr(self, name) + getattr(other, name) for name in self.__dataclass_fields__))
 
 
 class Ledger:

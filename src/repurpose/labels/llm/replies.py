@@ -6,8 +6,6 @@ second study over the same text and another mapping of labels find them, and any
 append-only; the kernel's lock lets one job at a time use it and is dropped with the process, whatever its end.
 """
 
-from __future__ import annotations
-
 import fcntl
 import json
 import re

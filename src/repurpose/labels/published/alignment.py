@@ -9,8 +9,6 @@ unplaced, and so does a piece that is nowhere: it takes part in no way and moves
 Units: places are [start, end) in folded characters inside this module and in the text's own characters outside.
 """
 
-from __future__ import annotations
-
 import bisect
 import re
 from collections import defaultdict

@@ -4,8 +4,6 @@ The annotated copies are not faithful. Sections are aligned to the chain (`align
 that covers more than half of them, and what cannot be placed is reported: nothing is guessed.
 """
 
-from __future__ import annotations
-
 import sys
 from collections import Counter
 from collections.abc import Mapping, Sequence, Set
@@ -17,6 +15,54 @@ from repurpose.labels.published.alignment import fold, place_pieces
 from repurpose.labels.published.chains import NO_LABEL, UNKNOWN, Chain, Section, read_chains, read_sections
 from repurpose.rollouts.sentences import Span
 from repurpose.study.settings import BEHAVIOURS, locate
+
+
+@dataclass
+class Report:
+    """What became of the sections and sentences of some chains, in counts; `unmatched` holds texts."""
+
+    chains: int = 0
+    unannotated: int = 0
+    """Chains whose annotation is null."""
+    sections: int = 0
+    exact: int = 0
+    near: int = 0
+    unmatched: list[str] = field(default_factory=list)
+    between: int = 0
+    """Pieces of the copies that stand between sections and have no label."""
+    unknown_labels: Counter[str] = field(default_factory=Counter)
+    faults: Counter[str] = field(default_factory=Counter)
+    statuses: Counter[str] = field(default_factory=Counter)
+    """Sentences by status; `ok` are the labelled ones."""
+
+    def count(self, text: str, section: Section, place: Span | None) -> None:
+        """Count a section, and where it stands in the text that it copies."""
+        if section.fault == NO_LABEL:
+            self.between += 1
+            return
+        self.sections += 1
+        self.faults.update([section.fault] if section.fault else [])
+        self.unknown_labels.update([str(section.label)] if section.fault == UNKNOWN else [])
+        if place is None:
+            self.unmatched.append(section.text)
+        elif fold(text[slice(*place)]).text == fold(section.text).text:
+            self.exact += 1
+        else:
+            self.near += 1
+
+    def lines(self, most: int = 10) -> list[str]:
+        """Return the report as lines, with at most so many unmatched texts."""
+        shown = [
+            f"{self.chains} chains, {self.unannotated} of them not annotated",
+            f"{self.sections} sections: {self.exact} matched exactly, {self.near} nearly, "
+            f"{len(self.unmatched)} not; {self.between} pieces between sections",
+            f"sections with faults: {_list_counts(self.faults)}",
+            f"unknown labels: {_list_counts(self.unknown_labels)}",
+            f"{self.statuses.total()} sentences: {_list_counts(self.statuses)}",
+        ]
+        shown += [f"unmatched: {' '.join(text.split())[:100]}" for text in self.unmatched[:most]]
+        left = len(self.unmatched) - most
+        return [*shown, f"and {left} more unmatched"] if left > 0 else shown
 
 
 def annotate_from_file(rows: Sequence[Row], texts: Mapping[RolloutKey, str], file: str) -> Annotation:
@@ -106,54 +152,6 @@ def _match(text: str, copies: Mapping[str, Set[str | None]]) -> Chain | None:
             whole = text[: folded.unfold((0, size)).end]
             return Chain(whole, next(iter(annotated), None)) if len(annotated) < 2 else None
     return None
-
-
-@dataclass
-class Report:
-    """What became of the sections and sentences of some chains, in counts; `unmatched` holds texts."""
-
-    chains: int = 0
-    unannotated: int = 0
-    """Chains whose annotation is null."""
-    sections: int = 0
-    exact: int = 0
-    near: int = 0
-    unmatched: list[str] = field(default_factory=list)
-    between: int = 0
-    """Pieces of the copies that stand between sections and have no label."""
-    unknown_labels: Counter[str] = field(default_factory=Counter)
-    faults: Counter[str] = field(default_factory=Counter)
-    statuses: Counter[str] = field(default_factory=Counter)
-    """Sentences by status; `ok` are the labelled ones."""
-
-    def count(self, text: str, section: Section, place: Span | None) -> None:
-        """Count a section, and where it stands in the text that it copies."""
-        if section.fault == NO_LABEL:
-            self.between += 1
-            return
-        self.sections += 1
-        self.faults.update([section.fault] if section.fault else [])
-        self.unknown_labels.update([str(section.label)] if section.fault == UNKNOWN else [])
-        if place is None:
-            self.unmatched.append(section.text)
-        elif fold(text[slice(*place)]).text == fold(section.text).text:
-            self.exact += 1
-        else:
-            self.near += 1
-
-    def lines(self, most: int = 10) -> list[str]:
-        """Return the report as lines, with at most so many unmatched texts."""
-        shown = [
-            f"{self.chains} chains, {self.unannotated} of them not annotated",
-            f"{self.sections} sections: {self.exact} matched exactly, {self.near} nearly, "
-            f"{len(self.unmatched)} not; {self.between} pieces between sections",
-            f"sections with faults: {_list_counts(self.faults)}",
-            f"unknown labels: {_list_counts(self.unknown_labels)}",
-            f"{self.statuses.total()} sentences: {_list_counts(self.statuses)}",
-        ]
-        shown += [f"unmatched: {' '.join(text.split())[:100]}" for text in self.unmatched[:most]]
-        left = len(self.unmatched) - most
-        return [*shown, f"and {left} more unmatched"] if left > 0 else shown
 
 
 def _list_counts(counts: Counter[str]) -> str:

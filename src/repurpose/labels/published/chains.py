@@ -7,8 +7,6 @@ A file is a JSON list of records, each a chain and a copy of it in which a langu
 * Venhoff et al.: original_message, full_response, thinking_process, annotated_thinking (or annotated_response).
 """
 
-from __future__ import annotations
-
 import json
 import re
 from collections.abc import Iterator
