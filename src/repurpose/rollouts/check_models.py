@@ -33,7 +33,10 @@ def check_models(settings: StepSettings, messages: Sequence[str], engine: bool, 
     pair = settings.pair
     check_pair(pair)
     check_layers(settings.activations, settings.sweeps, {role: load_config(pair, role).to_dict() for role in ROLES})
-    longest = longest_text(settings, messages)
+    tokenizer = load_tokenizer(pair, "reasoning")
+    prompt = max(len(prompt_token_ids(tokenizer, one)) for one in messages)
+    written = [settings.rollouts.max_new_tokens, *(sweep.max_new_tokens for sweep in settings.sweeps.values())]
+    longest = prompt + max(written)
     check_context(pair, longest)
     if settings.engine != "vllm":
         return
@@ -44,14 +47,6 @@ def check_models(settings: StepSettings, messages: Sequence[str], engine: bool, 
         check_memory(pair, options)
     elif machine:
         check_gpu(max(weight_bytes(model_parameters(pair, role), pair.dtype) for role in ROLES), pair.dtype)
-
-
-def longest_text(settings: StepSettings, messages: Sequence[str]) -> int:
-    """Tokens of the longest text that the study may write, prompt included."""
-    tokenizer = load_tokenizer(settings.pair, "reasoning")
-    prompt = max(len(prompt_token_ids(tokenizer, one)) for one in messages)
-    written = [settings.rollouts.max_new_tokens, *(sweep.max_new_tokens for sweep in settings.sweeps.values())]
-    return prompt + max(written)
 
 
 def main() -> None:
