@@ -10,6 +10,7 @@ import polars as pl
 from repurpose.data.files import TableError, read_table
 from repurpose.data.schemas import LABELS, STEERED_LABELS
 from repurpose.data.selected import Selected, read_selected
+from repurpose.data.statistics import draw_weights
 from repurpose.results.tables.cells import Resampling
 from repurpose.study.settings import StepSettings
 
@@ -44,8 +45,9 @@ class StudyData:
 
     def resampling(self, rows: pl.DataFrame) -> Resampling:
         """Return the resampling of the prompts in some rows."""
-        statistics = self.settings.statistics
-        return Resampling.over(rows, statistics.bootstrap, self.settings.seed, statistics.level)
+        prompts, statistics = tuple(sorted(rows["prompt_id"].unique())), self.settings.statistics
+        weights = draw_weights(len(prompts), statistics.bootstrap, self.settings.seed)
+        return Resampling(prompts, weights, statistics.level)
 
 
 def read_study_data(settings: StepSettings, paths: dict[str, Any]) -> StudyData:

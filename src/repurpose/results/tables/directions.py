@@ -13,7 +13,7 @@ from repurpose.data.statistics import UNDEFINED, Array, Estimate, spread
 from repurpose.results.names import bounded
 from repurpose.results.tables.cells import Resampling, conform, is_near, split_cells
 from repurpose.results.tables.data import StudyData, at_selected_site
-from repurpose.results.tables.steering import family_of, with_family
+from repurpose.results.tables.steering import with_family
 
 COSINE_COLUMNS: dict[str, Any] = {
     **dict.fromkeys(("name", "kind", "family"), pl.String),
@@ -73,19 +73,19 @@ def make_cosines(data: StudyData) -> pl.DataFrame:
     }
     reference = by_name.get(data.behaviour, {}).get("base")
     pairs = [pair for name, pair in by_name.items() if not name.startswith("random-") and len(pair) == 2]
-    found = [_compare_readers(pair["base"], pair["reasoning"], reference, data.behaviour) for pair in pairs]
+    found = [_compare_readers(pair["base"], pair["reasoning"], reference) for pair in pairs]
     halves = at_selected_site(data.cosines, data.selection).drop("layer", "window_start", "positives")
-    joined = pl.DataFrame(found).join(halves, on="name", how="left", maintain_order="left")
+    table = with_family(pl.DataFrame(found), data.behaviour, "name")
+    joined = table.join(halves, on="name", how="left", maintain_order="left")
     return conform(joined, COSINE_COLUMNS).fill_nan(None)
 
 
 def _compare_readers(
-    base: dict[str, Any], reasoning: dict[str, Any], reference: dict[str, Any] | None, behaviour: str
+    base: dict[str, Any], reasoning: dict[str, Any], reference: dict[str, Any] | None
 ) -> dict[str, Any]:
     one, other = unpack(base["vector"]), unpack(reasoning["vector"])
     return {
         **{name: base[name] for name in ("name", "kind", "positives")},
-        "family": family_of(base["name"], behaviour),
         "cosine": cosine(one, other),
         "random_high": random_level(len(one)),
         "cosine_with_behaviour": cosine(one, unpack(reference["vector"])) if reference else math.nan,
@@ -113,11 +113,9 @@ def make_lens(data: StudyData) -> pl.DataFrame:
 
 def _range_of_others(lens: pl.DataFrame) -> pl.DataFrame:
     """Return the lowest and highest value of the other labels' and controls' directions, of both readers."""
-    columns = ("score", "rank")
-    return lens.group_by(["unembedding", "layer", "word"]).agg(
-        *(pl.col(column).min().alias(f"other_{column}_low") for column in columns),
-        *(pl.col(column).max().alias(f"other_{column}_high") for column in columns),
-    )
+    values = pl.col("score", "rank")
+    low, high = values.min().name.map("other_{}_low".format), values.max().name.map("other_{}_high".format)
+    return lens.group_by("unembedding", "layer", "word").agg(low, high)
 
 
 def make_log_odds(data: StudyData) -> pl.DataFrame:
@@ -140,8 +138,7 @@ def make_log_odds(data: StudyData) -> pl.DataFrame:
 
 def _weighed(cell: pl.DataFrame, column: str, resampling: Resampling) -> tuple[Array, Array]:
     """Return the sum of a per-prompt mean times its positions, and the positions, by prompt."""
-    total = cell.with_columns(total=pl.col(column) * pl.col("positions"))
-    return resampling.sums(total, "total"), resampling.sums(cell, "positions")
+    return resampling.sums(cell, pl.col(column) * pl.col("positions")), resampling.sums(cell, "positions")
 
 
 def _describe_change(cell: pl.DataFrame, context: pl.DataFrame, resampling: Resampling) -> dict[str, Any]:
