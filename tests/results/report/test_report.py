@@ -13,7 +13,7 @@ import pytest
 from jinja2 import UndefinedError
 
 from repurpose.data.csv_tables import to_csv
-from repurpose.results.claims.paper import CLAIMS
+from repurpose.results.claims.weighing import CLAIMS
 from repurpose.results.figures import __main__ as figures_step
 from repurpose.results.figures.style import Context, save_figure
 from repurpose.results.report import __main__ as step

@@ -61,7 +61,3 @@ class Cells:
     def highest(self, column: str) -> float:
         """Return a column's highest value; NaN where there is none."""
         return float(max(self.rows[column].drop_nulls(), default=math.nan))
-
-    def lowest(self, column: str) -> float:
-        """Return a column's lowest value; NaN where there is none."""
-        return float(min(self.rows[column].drop_nulls(), default=math.nan))

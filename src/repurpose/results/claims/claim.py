@@ -40,6 +40,7 @@ class Claim:
     """One testable part of a claim of the paper."""
 
     part: str
+    """Its first character names the paper's claim."""
     text: str
     asks: str
     """The question to the numbers, in words."""
@@ -71,11 +72,6 @@ class Claim:
     """Whether the paper's claim stands and falls with this part; others ask for more than the paper did."""
     needs: Literal["", "negative magnitude", "truth"] = ""
     """What a study may lack beside the claim's cell; the truth says which calculations are right."""
-
-    @property
-    def paper(self) -> str:
-        """The paper's claim that this is a part of."""
-        return self.part[0]
 
 
 Rule: TypeAlias = Callable[[Claim, Cells], Finding]

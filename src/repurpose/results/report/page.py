@@ -11,8 +11,7 @@ from typing import Any
 
 import polars as pl
 
-from repurpose.results.claims.paper import PAPER
-from repurpose.results.claims.weighing import overall_verdicts
+from repurpose.results.claims.weighing import PAPER, overall_verdicts
 from repurpose.results.numbers import format_estimate, format_number
 from repurpose.results.report.captions import CAPTIONS, QUOTED, Caption
 
