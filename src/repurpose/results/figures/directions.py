@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Iterator
 
 import polars as pl
@@ -109,17 +110,9 @@ def _draw_others(axes: Axes, table: pl.DataFrame) -> None:
 def _best_tokens(table: pl.DataFrame, reader: str) -> str:
     best = table.filter(pl.col("reader") == reader).sort("score", descending=True)
     words = [printable(word.removeprefix("top:")).strip() or "␣" for word in best["word"][:TOP]]
-    return f"{reader}-derived, best tokens: {_wrap(words) if words else 'not stored'}"
-
-
-def _wrap(words: list[str], length: int = 52) -> str:
-    lines = [""]
-    for word in words:
-        short = word if len(word) <= LONGEST else f"{word[: LONGEST - 1]}…"
-        if len(lines[-1]) + len(short) > length:
-            lines.append("   ")
-        lines[-1] += f"{short}  "
-    return "\n".join(["", *("   " + line.strip() for line in lines)])
+    short = [word if len(word) <= LONGEST else f"{word[: LONGEST - 1]}…" for word in words]
+    lines = textwrap.wrap("  ".join(short), 52, subsequent_indent="   ", break_on_hyphens=False)
+    return f"{reader}-derived, best tokens: " + ("\n   ".join(["", *map(str.strip, lines)]) if words else "not stored")
 
 
 def draw_log_odds(table: pl.DataFrame, _: Context) -> Figure:

@@ -13,17 +13,11 @@ from repurpose.results.figures.style import CONTROL, READER, UNSTEERED, name_row
 
 def with_names(table: pl.DataFrame) -> pl.DataFrame:
     """Add each row's `name`: random directions and shuffles share one each, others show their reader if need be."""
-    readers = dict(table.group_by("direction").agg(pl.col("reader").n_unique()).iter_rows())
-    names = [_name_row(row, readers[row["direction"]] > 1) for row in table.iter_rows(named=True)]
-    return table.with_columns(name=pl.Series(names, dtype=pl.String))
-
-
-def _name_row(row: dict[str, Any], several_readers: bool) -> str:
-    shared = {"random": "random directions", "shuffle": "label shuffles", "none": "unsteered"}
-    if row["family"] in shared:
-        return shared[row["family"]]
-    named = several_readers or row["family"] == "behaviour"
-    return f"{row['direction']} ({row['reader']})" if named else str(row["direction"])
+    together = {"random": "random directions", "shuffle": "label shuffles", "none": "unsteered"}
+    shared = pl.col("family").replace_strict(together, default=None, return_dtype=pl.String)
+    read = (pl.col("reader").n_unique().over("direction") > 1) | (pl.col("family") == "behaviour")
+    own = pl.when(read).then(pl.format("{} ({})", "direction", "reader")).otherwise("direction")
+    return table.with_columns(name=pl.coalesce(shared, own))
 
 
 def color_row(row: dict[str, Any]) -> str:
@@ -38,8 +32,8 @@ def color_row(row: dict[str, Any]) -> str:
 def order_rows(table: pl.DataFrame) -> list[str]:
     """Return row names from bottom to top: controls, unsteered, the behaviour."""
     rank = {"random": 0, "shuffle": 1, "behaviour": 9, "none": 8}
-    rows = sorted(table.iter_rows(named=True), key=lambda row: (rank.get(row["family"], 5), row["name"]))
-    return list(dict.fromkeys(row["name"] for row in rows))
+    ordered = table.sort(pl.col("family").replace_strict(rank, default=5), "name")
+    return ordered["name"].unique(maintain_order=True).to_list()
 
 
 def draw_forest(axes: Axes, table: pl.DataFrame, names: Sequence[str], measure: tuple[str, str, str]) -> None:

@@ -12,8 +12,7 @@ from repurpose.data.command import read_arguments
 from repurpose.data.csv_tables import read_csv
 from repurpose.data.files import read_provenance, read_table, write_text
 from repurpose.data.selected import read_selected
-from repurpose.results.report.captions import CAPTIONS
-from repurpose.results.report.page import POLICY, show_claims, show_provenance, show_rollouts, show_section
+from repurpose.results.report.page import CAPTIONS, POLICY, show_claims, show_provenance, show_rollouts, show_section
 from repurpose.results.report.render import HTML, MARKDOWN
 from repurpose.study.catalogue import AGREEMENT_FIGURES
 from repurpose.study.errors import one_line_errors

@@ -1,19 +1,22 @@
-"""What the two pages show, from tables and files to plain values; the templates beside hold the words around them."""
+"""What the two pages show, from tables and files to plain values.
+
+The templates and `captions.yaml` beside hold the words around them.
+"""
 
 from __future__ import annotations
 
 import base64
 import math
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import polars as pl
+import yaml
 
 from repurpose.results.claims.weighing import PAPER, overall_verdicts
 from repurpose.results.numbers import format_estimate, format_number
-from repurpose.results.report.captions import CAPTIONS, QUOTED, Caption
 
 POLICY = "default-src 'none'; img-src data:; style-src 'unsafe-inline'; base-uri 'none'; form-action 'none'"
 """The page may show images that it holds and use its own styles; it may run and load nothing."""
@@ -25,6 +28,38 @@ MARKS = ("window", "start", "behaviour")
 """What a token of a shown rollout may be marked as."""
 MADE_WITH = ("commit", "package", "python", "machine", "libraries", "model_digest", "device", "settings_digest")
 """What a file's provenance is told by."""
+SELECTED = pl.col("selected") | (pl.col("direction") == "none")
+NOT_RANDOM = ~pl.col("direction").str.starts_with("random-")
+QUOTED: dict[str, pl.Expr] = {
+    "all": pl.lit(True),
+    "selected": SELECTED,
+    "selected reasoning": SELECTED & (pl.col("target") == "reasoning"),
+    "selected multiple": pl.col("multiple") == pl.col("multiple").filter(pl.col("selected")).first(),
+    "selected but random": SELECTED & (NOT_RANDOM | pl.col("best_random")),
+    "steered but random": pl.col("selected") & NOT_RANDOM,
+    "not random": NOT_RANDOM,
+    "words": pl.col("selected") & ~pl.col("word").str.starts_with("top:"),
+    "summary": pl.col("part") == "summary",
+    "starts": pl.col("mark") == "start",
+}
+"""Which rows of a table are quoted; of the random directions at most the best."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Caption:
+    """The words around a figure and the excerpt of its table."""
+
+    title: str
+    shows: str
+    caveat: str
+    columns: Sequence[str]
+    rows: str = "all"
+    """Which rows of the table are quoted, a name in QUOTED."""
+
+
+CAPTION_FILE = Path(__file__).with_name("captions.yaml")
+CAPTIONS = {name: Caption(**entry) for name, entry in yaml.safe_load(CAPTION_FILE.read_text(encoding="utf-8")).items()}
+"""In the order on the page."""
 
 
 @dataclass(frozen=True)

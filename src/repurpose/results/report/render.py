@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import unicodedata
-from collections.abc import Callable
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
@@ -23,18 +22,14 @@ def escape_markdown(value: object) -> str:
     return " ".join(escaped.split())
 
 
-def environment(finalize: Callable[[object], object], autoescape: bool) -> Environment:
-    """Return what fills this package's templates: each value goes through `finalize`, a missing one is an error."""
-    return Environment(
-        loader=PackageLoader(__package__, ""),
-        autoescape=autoescape,
-        finalize=finalize,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        keep_trailing_newline=True,
-    )
-
-
-HTML = environment(visible, autoescape=True)
-MARKDOWN = environment(escape_markdown, autoescape=False)
+HTML = Environment(
+    loader=PackageLoader(__package__, ""),
+    autoescape=True,
+    finalize=visible,
+    undefined=StrictUndefined,
+    trim_blocks=True,
+    lstrip_blocks=True,
+    keep_trailing_newline=True,
+)
+"""Fills this package's templates: each value goes through `finalize`, a missing one is an error."""
+MARKDOWN = HTML.overlay(autoescape=False, finalize=escape_markdown)
