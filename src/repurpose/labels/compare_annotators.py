@@ -7,13 +7,12 @@ from pathlib import Path
 
 import polars as pl
 
-from repurpose.data.command import read_arguments
+from repurpose.data.command import run_step
 from repurpose.data.csv_tables import to_csv
-from repurpose.data.files import TableError, read_table, write_text
+from repurpose.data.files import TableError, write_text
 from repurpose.data.statistics import draw_weights
 from repurpose.labels.agreement import CATEGORIES, estimate_agreement
 from repurpose.labels.annotation import Row
-from repurpose.study.errors import one_line_errors
 from repurpose.study.settings import StepSettings
 
 KEY = ("prompt_id", "sample", "sentence")
@@ -58,12 +57,10 @@ def compare(one: pl.DataFrame, other: pl.DataFrame, settings: StepSettings) -> t
 
 
 def main() -> None:
-    arguments = read_arguments(__doc__ or "", many=["labels"], outputs=True)
-    with one_line_errors("labels.compare_annotators"):
-        settings = StepSettings("labels.compare_annotators", arguments.settings)
-        tables = read_table(arguments.labels).partition_by("annotator", maintain_order=True)
-        found = [compare(one, other, settings) for one, other in combinations(tables, 2)]
-        for path, rows in zip(arguments.output, zip(*found, strict=True), strict=True):
+    with run_step("labels.compare_annotators", __doc__, many=["labels"], outputs=True) as step:
+        tables = step.read("labels").partition_by("annotator", maintain_order=True)
+        found = [compare(one, other, step.settings) for one, other in combinations(tables, 2)]
+        for path, rows in zip(step.given.output, zip(*found, strict=True), strict=True):
             table = pl.DataFrame([row for part in rows for row in part], infer_schema_length=None)
             write_text(Path(path), to_csv(table.with_columns(pl.selectors.float().fill_nan(None))))
 

@@ -6,27 +6,28 @@ reads, or the engine is vLLM, whose environment rollouts from an endpoint would 
 
 from __future__ import annotations
 
-import argparse
 from collections.abc import Sequence
 
 import torch
 
-from repurpose.data.files import read_table
+from repurpose.data.command import run_step
 from repurpose.model.engines.vllm_requirements import check_gpu, check_memory, check_requirements
 from repurpose.model.loading import load_config, model_parameters
 from repurpose.model.pair_checks import check_context, check_pair
 from repurpose.model.tokens import load_tokenizer, prompt_token_ids
-from repurpose.study.errors import one_line_errors
 from repurpose.study.pair_files import ROLES, check_layers
 from repurpose.study.resources import weight_bytes
 from repurpose.study.settings import StepSettings, Vllm
 
 
 def check_models(settings: StepSettings, messages: Sequence[str], engine: bool, machine: bool) -> None:
-    """Refuse a pair that the study could not use to its end; `messages` are those of all prompts, as JSON.
+    """Refuse a pair that the study could not use to its end.
 
-    `engine` says whether this process's environment is that of the engine, or that in which activations are read;
-    `machine`, whether the study's models will run on a machine like this one.
+    Args:
+        settings: of the study.
+        messages: those of all prompts, as JSON.
+        engine: whether this process's environment is that of the engine, or that in which activations are read.
+        machine: whether the study's models will run on a machine like this one.
 
     Raises:
         ModelError, SettingsError, GpuError: in one line, what is wrong and what to do.
@@ -56,17 +57,14 @@ def longest_text(settings: StepSettings, messages: Sequence[str]) -> int:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n", 1)[0])
-    parser.add_argument("--settings", required=True, help="the step's settings as JSON")
-    parser.add_argument("--prompts", required=True)
-    parser.add_argument("--engine", action="store_true", help="this is the environment of the study's engine")
-    parser.add_argument("--machine", action="store_true", help="the models will run on a machine like this one")
-    arguments = parser.parse_args()
     torch.set_num_threads(1)
-    with one_line_errors("rollouts.check_models"):
-        settings = StepSettings("rollouts.check_models", arguments.settings)
-        messages = read_table(arguments.prompts)["messages"].to_list()
-        check_models(settings, messages, arguments.engine, arguments.machine)
+    flags = {
+        "engine": "this is the environment of the study's engine",
+        "machine": "the models will run on a machine like this one",
+    }
+    with run_step("rollouts.check_models", __doc__, one=["prompts"], flags=flags, outputs=None) as step:
+        given = step.given
+        check_models(step.settings, step.read("prompts")["messages"].to_list(), given.engine, given.machine)
 
 
 if __name__ == "__main__":
