@@ -17,8 +17,8 @@ from repurpose.results.claims.weighing import CLAIMS
 from repurpose.results.figures import __main__ as figures_step
 from repurpose.results.figures.style import Context, save_figure
 from repurpose.results.report import __main__ as step
+from repurpose.results.report.__main__ import HTML, MARKDOWN
 from repurpose.results.report.page import CAPTIONS, show_rollouts
-from repurpose.results.report.render import HTML, MARKDOWN
 from repurpose.study.catalogue import AGREEMENT_FIGURES, FIGURES, TABLES
 from synthetic import built, make_study, run_step, settings_text
 

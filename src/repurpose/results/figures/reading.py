@@ -117,7 +117,7 @@ def _draw_profile(axes: Axes, table: pl.DataFrame, reader: str, context: Context
     for group, color, text in groups:
         line = profile.filter(pl.col("group") == group).sort("position")
         if line.height:
-            style.draw_band(axes, line, "position", "value", ("low", "high"), color, markersize=2)
+            style.draw_band(axes, line, "position", "value", color, markersize=2)
             labels.append((line["value"][-1], text, color))
     axes.set(xlabel="token from the sentence's start", ylabel="projection (s.d.)")
     axes.set_title(f"{reader} model, mean around sentence starts")

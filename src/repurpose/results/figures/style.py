@@ -59,29 +59,27 @@ def panels(columns: int, height: float, rows: int = 1, **options: Any) -> tuple[
     return figure, list(axes.flat)
 
 
-def draw_band(
-    axes: Axes, table: pl.DataFrame, x: str, y: str, ends: tuple[str, str], color: str, **options: Any
-) -> None:
+def draw_band(axes: Axes, table: pl.DataFrame, x: str, y: str, color: str, **options: Any) -> None:
     """Draw a line with its interval as a band."""
     kept = table.drop_nulls([x, y]).sort(x)
-    axes.fill_between(kept[x], kept[ends[0]], kept[ends[1]], color=color, alpha=0.18, linewidth=0)
+    axes.fill_between(kept[x], kept["low"], kept["high"], color=color, alpha=0.18, linewidth=0)
     axes.plot(kept[x], kept[y], color=color, marker="o", **options)
 
 
-def draw_cell_line(axes: Axes, line: pl.DataFrame, x: str, color: str) -> float | None:
+def draw_cell_line(axes: Axes, line: pl.DataFrame, x: str, color: str, text: str) -> list[Label]:
     """Draw a condition's share: coherent cells as a line with its band, interrupted by crosses for the others.
 
-    A cross above the axes stands at their upper edge. Returns the last coherent height, for the label.
+    A cross above the axes stands at their upper edge. Returns a label at the last coherent height.
     """
     whole, broken = line.filter(pl.col("coherent")).sort(x), line.filter(~pl.col("coherent"))
     columns = ("share", "low", "high")
     gaps = line.sort(x).with_columns(pl.when("coherent").then(c).otherwise(math.nan).alias(c) for c in columns)
-    draw_band(axes, gaps, x, "share", ("low", "high"), color)
+    draw_band(axes, gaps, x, "share", color)
     axes.vlines(whole[x], whole["low"], whole["high"], color=color, linewidth=0.8, alpha=0.4)
     if broken.height:  # an empty line that is not clipped would stretch the layout
         heights = broken["share"].clip(upper_bound=axes.get_ylim()[1] * 0.985)
         axes.plot(broken[x], heights, "x", color=color, markersize=6, clip_on=False)
-    return float(whole["share"][-1]) if whole.height else None
+    return [(whole["share"][-1], text, color)] if whole.height else []
 
 
 def draw_reference(
@@ -154,9 +152,9 @@ def percent(table: pl.DataFrame, names: Sequence[str] = ("share", "low", "high")
     return table.drop_nulls(names[0]).with_columns(pl.col(name) * 100 for name in names)
 
 
-def limit_to_coherent(axes: Axes, table: pl.DataFrame, column: str = "high") -> None:
+def limit_to_coherent(axes: Axes, table: pl.DataFrame) -> None:
     """Let coherent cells set the height: a loop of one word would flatten everything else."""
-    top = float(max(table.filter("coherent")[column].drop_nulls(), default=1.0))
+    top = float(max(table.filter("coherent")["high"].drop_nulls(), default=1.0))
     limit = max(top * 1.12, 0.5)
     axes.set_ylim(-0.02 * limit, limit)  # a line at zero stays visible
 
