@@ -9,8 +9,7 @@ from dataclasses import replace
 import polars as pl
 
 from repurpose.data.statistics import UNDEFINED, Estimate
-from repurpose.results.claims.cells import Cells
-from repurpose.results.claims.claim import Claim, Finding
+from repurpose.results.claims.claim import Cells, Claim, Finding
 from repurpose.results.numbers import format_number
 
 INCOHERENT = "the text is not coherent at this magnitude"
@@ -94,9 +93,8 @@ def describe_rivals(claim: Claim, cells: Cells, best: Cells) -> str:
     )
     if garbled.is_empty():
         return note
-    reached = format_number(
-        garbled.first(claim.measure[2]), "difference of shares" if claim.unit == "times" else "share"
-    )
+    unit = "difference of shares" if claim.unit == "times" else "share"
+    reached = format_number(garbled.first(claim.measure[2]), unit)
     return f"{note}, highest upper end of the others: {garbled.first('direction')}, {reached}"
 
 

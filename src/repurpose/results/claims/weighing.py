@@ -15,8 +15,7 @@ import yaml
 from repurpose.data.files import TableError
 from repurpose.data.statistics import UNDEFINED, defined, spread
 from repurpose.results.claims import rules
-from repurpose.results.claims.cells import Cells
-from repurpose.results.claims.claim import NOT_MEASURED, OWN, Claim, Finding, Verdict, judge, judge_all
+from repurpose.results.claims.claim import NOT_MEASURED, OWN, Cells, Claim, Finding, Verdict, judge, judge_all
 from repurpose.results.names import SWEEP_OF, bounded
 from repurpose.study.settings import Study
 

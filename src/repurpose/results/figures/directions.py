@@ -10,7 +10,6 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from repurpose.results.figures import style
-from repurpose.results.figures.forest import draw_forest, name_axis, order_rows, with_names
 from repurpose.results.figures.style import BASE, RANDOM, READER, UNSTEERED, Context, Label, printable
 
 ORDER = {"behaviour": 0, "other label": 1, "same-offset": 2, "mean": 3, "shuffle": 4}
@@ -120,12 +119,12 @@ def draw_log_odds(table: pl.DataFrame, _: Context) -> Figure:
 
     The base model's zero, deconfounded: log-odds of keywords on the same rollouts, and of marks.
     """
-    cells = with_names(table.filter("selected"))
-    names = order_rows(cells)
+    cells = style.with_names(table.filter("selected"))
+    names = style.order_rows(cells)
     figure, axes = style.panels(3, 0.27 * len(names) + 1.5, sharey=True)
     for panel, (kind, target, title) in zip(axes, LOG_ODDS, strict=True):
         _draw_changes(panel, cells.filter(pl.col("context") == kind, pl.col("target") == target), names, title)
-    name_axis(axes[0], names)
+    style.name_axis(axes[0], names)
     limits = [panel.get_xlim() for panel in axes[:2]]
     for panel in axes[:2]:
         panel.set_xlim(min(low for low, _ in limits), max(high for _, high in limits))
@@ -137,7 +136,7 @@ def draw_log_odds(table: pl.DataFrame, _: Context) -> Figure:
 
 
 def _draw_changes(axes: Axes, cells: pl.DataFrame, names: list[str], title: str) -> None:
-    draw_forest(axes, cells, names, ("change", "low", "high"))
+    style.draw_forest(axes, cells, names, ("change", "low", "high"))
     axes.axvline(0, color="#BBBBBB", linewidth=0.8, zorder=0)
     axes.set(xlabel="change of log-odds (nats)", title=title)
     if cells.is_empty():

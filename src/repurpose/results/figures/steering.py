@@ -11,7 +11,6 @@ from matplotlib.colors import to_hex
 from matplotlib.figure import Figure
 
 from repurpose.results.figures import style
-from repurpose.results.figures.forest import color_row, draw_forest, name_axis, order_rows, with_names
 from repurpose.results.figures.style import BASE, BEST_RANDOM, CONTROL, RANDOM, READER, UNSTEERED_ROW, Context, Label
 
 GRID_NOTE = "Reasoning model, training prompts; bands: intervals; {unit}; × incoherent"
@@ -163,7 +162,7 @@ def _draw_at_selected(axes: Axes, cells: pl.DataFrame, context: Context) -> None
     is_random, is_own = pl.col("family") == "random", pl.col("direction") == context.behaviour
     ordered = cells.sort(is_own, ~is_random, "share", maintain_order=True)
     for place, row in enumerate(ordered.iter_rows(named=True)):
-        color = BEST_RANDOM if row["best_random"] else color_row(row)
+        color = BEST_RANDOM if row["best_random"] else style.color_row(row)
         line = "-" if row["coherent"] else (0, (1, 1.5))
         axes.plot([row["low"], row["high"]], [place, place], color=color, linewidth=1.3, linestyle=line)
         axes.plot(row["share"], place, "o" if row["coherent"] else "x", color=color, markersize=3.2)
@@ -185,15 +184,15 @@ def _draw_limit(axes: Axes, random: pl.DataFrame) -> None:
 def draw_ablation(table: pl.DataFrame, context: Context) -> Figure:
     """Draw natural backtracking (of wrong calculations, where the truth is known) and keywords under ablation."""
     natural = AFTER_WRONG if table["after_wrong"].is_not_null().any() else LABELLED
-    cells = with_names(style.percent(table, (*SHARE, *natural[0])))
-    names = order_rows(cells)
+    cells = style.with_names(style.percent(table, (*SHARE, *natural[0])))
+    names = style.order_rows(cells)
     figure, axes = style.panels(2, 0.3 * len(names) + 1.5, sharey=True)
     for panel, (measure, label) in zip(axes, (natural, (SHARE, context.share_label)), strict=True):
-        draw_forest(panel, cells, names, measure)
+        style.draw_forest(panel, cells, names, measure)
         for unsteered in cells.filter(UNSTEERED_ROW)[measure[0]].head(1):
             panel.axvline(unsteered, color=style.UNSTEERED, linestyle=style.DASHED, linewidth=1, zorder=0)
         panel.set(xlabel=label, xlim=(0, None))
-    name_axis(axes[0], names)
+    style.name_axis(axes[0], names)
     note = "Reasoning model, held-out prompts; bars: intervals; dashed: unsteered"
     return style.add_title(figure, "Natural backtracking with a direction removed at every position", note)
 

@@ -9,6 +9,7 @@ import base64
 import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import groupby
 from pathlib import Path
 from typing import Any
 
@@ -139,14 +140,9 @@ def show_rollouts(table: pl.DataFrame) -> list[dict[str, Any]]:
 
 def _runs(tokens: Iterable[Mapping[str, Any]]) -> Iterator[tuple[str, str]]:
     """Yield (mark, text) for stretches of tokens with one mark."""
-    mark, text = "", ""
-    for token in tokens:
-        new = token["mark"] if token["mark"] in MARKS else ""
-        if new != mark and text:
+    for mark, run in groupby(tokens, lambda token: token["mark"] if token["mark"] in MARKS else ""):
+        if text := "".join(token["token"] or "" for token in run):
             yield mark, text
-            text = ""
-        mark, text = new, text + (token["token"] or "")
-    yield mark, text
 
 
 def show_provenance(notes: Mapping[str, Mapping[str, Any]]) -> Iterator[list[str]]:
@@ -154,9 +150,7 @@ def show_provenance(notes: Mapping[str, Mapping[str, Any]]) -> Iterator[list[str
     yield ["file", *(name.replace("_", " ") for name in MADE_WITH)]
     for file, note in notes.items():
         listed = {
-            "libraries": ", ".join(
-                f"{name} {version}" for name, version in note.get("libraries", {}).items() if version
-            ),
-            "model_digest": ", ".join(f"{role} {digest}" for role, digest in note.get("model_digest", {}).items()),
+            key: ", ".join(f"{name} {value}" for name, value in note.get(key, {}).items() if value)
+            for key in ("libraries", "model_digest")
         }
         yield [file, *(str({**note, **listed}.get(name) or "–") for name in MADE_WITH)]

@@ -57,7 +57,6 @@ def read_study_data(settings: StepSettings, paths: dict[str, Any]) -> StudyData:
         TableError: where the selection's site is not among the vectors or the cosines.
     """
     selection = read_selected(paths["selection"])
-    rollout_columns = ["prompt_id", "sample", "split", "category"]
     empty = {name: schema.empty_table() for name, schema in (("others", LABELS), ("steered", STEERED_LABELS))}
     maybe = {name: read_table(paths[name]) if paths.get(name) else pl.DataFrame(empty[name]) for name in empty}
     data = StudyData(
@@ -66,7 +65,7 @@ def read_study_data(settings: StepSettings, paths: dict[str, Any]) -> StudyData:
         measurements=read_table(paths["measurements"]).with_columns(pl.col("reader").fill_null("")),
         vectors=read_table(paths["vectors"]),
         cosines=read_table(paths["cosines"]),
-        rollouts=read_table(paths["rollouts"], rollout_columns),
+        rollouts=read_table(paths["rollouts"], ["prompt_id", "sample", "split", "category"]),
         sentences=read_table(paths["labels"]),
         logodds=read_table(paths["logodds"]).with_columns(pl.col("reader").fill_null("")),
         lens=read_table(paths["lens"]),
