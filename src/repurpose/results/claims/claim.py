@@ -38,29 +38,21 @@ class Cells:
         equal = [pl.col(name).eq_missing(pl.lit(value)) for name, value in values.items()]
         return Cells(self.table, self.rows.filter(*conditions, *equal))
 
-    def some(self, cell: Mapping[str, object]) -> Cells:
-        """Return the rows with these values.
+    def at(self, cell: Mapping[str, object]) -> Cells:
+        """Return the rows with these values; what is read off one row is read off the first.
 
         Raises:
             TableError: where there is none; it names the table and the cell.
         """
         found = self.where(**cell)
-        if found.is_empty():
+        if found.rows.is_empty():
             wanted = ", ".join(f"{name} {'empty' if value is None else value}" for name, value in cell.items())
             raise TableError(f"{self.table}.csv: no row with {wanted}")
         return found
 
-    def one(self, cell: Mapping[str, object]) -> Cells:
-        """Return the row with these values, the first of several; an error as in `some`."""
-        return Cells(self.table, self.some(cell).rows.head(1))
-
     def ranked(self, column: str) -> Cells:
         """Return the rows where a column is defined, its highest value first."""
         return Cells(self.table, self.rows.drop_nulls(column).sort(column, descending=True))
-
-    def is_empty(self) -> bool:
-        """Say whether there are no rows."""
-        return self.rows.is_empty()
 
     def first(self, column: str) -> Any:
         """Return a column's value in the first row."""

@@ -32,6 +32,10 @@ def draw_cosines(table: pl.DataFrame, context: Context) -> Figure:
     order = pl.col("family").replace_strict(ORDER, default=9)
     ordered = table.sort(order, "cross_half", descending=[True, False])
     figure, (left, right) = style.panels(2, 0.19 * ordered.height + 1.35, sharey=True)
+    level = ordered["random_high"][0]
+    for panel in (left, right):
+        panel.axvspan(-level, level, color=RANDOM, alpha=0.35, linewidth=0)
+        style.annotate(panel, "random", (0, 1), (0, -2), ha="center", fontsize=7, color=UNSTEERED)
     _draw_between(left, ordered, context)
     _draw_within(right, ordered, context)
     style.name_rows(left, ordered["name"].to_list())
@@ -40,7 +44,6 @@ def draw_cosines(table: pl.DataFrame, context: Context) -> Figure:
 
 
 def _draw_between(axes: Axes, table: pl.DataFrame, context: Context) -> None:
-    _draw_chance(axes, table)
     for place, row in enumerate(table.iter_rows(named=True)):
         color = BASE if row["name"] == context.behaviour else UNSTEERED
         axes.plot(row["cosine"], place, "|", color=RANDOM, markersize=7, markeredgewidth=1.2)
@@ -56,18 +59,11 @@ def _draw_between(axes: Axes, table: pl.DataFrame, context: Context) -> None:
 
 
 def _draw_within(axes: Axes, table: pl.DataFrame, context: Context) -> None:
-    _draw_chance(axes, table)
     for place, row in enumerate(table.iter_rows(named=True)):
         if row["cosine_with_behaviour"] is not None and row["name"] != context.behaviour:
             axes.plot(row["cosine_with_behaviour"], place, "o", color=UNSTEERED, markersize=5)
     label = f"cosine with {context.behaviour}"
     axes.set(xlim=(-1.03, 1.03), xlabel=label, title=f"base-derived, with {context.behaviour}")
-
-
-def _draw_chance(axes: Axes, table: pl.DataFrame) -> None:
-    level = table["random_high"][0]
-    axes.axvspan(-level, level, color=RANDOM, alpha=0.35, linewidth=0)
-    style.annotate(axes, "random", (0, 1), (0, -2), ha="center", fontsize=7, color=UNSTEERED)
 
 
 def draw_lens(table: pl.DataFrame, _: Context) -> Figure:

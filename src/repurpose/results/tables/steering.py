@@ -31,7 +31,9 @@ RULE_COLUMNS: dict[str, Any] = {
     **dict.fromkeys((*bounded("precision"), *bounded("recall"), *bounded("f1")), pl.Float64),
 }
 NATURAL = {
-    **{name: pl.lit(value) for name, value in (("target", "reasoning"), ("direction", "natural"), ("reader", ""))},
+    "target": pl.lit("reasoning"),
+    "direction": pl.lit("natural"),
+    "reader": pl.lit(""),
     "multiple": pl.lit(None, pl.Float64),
     "magnitude": pl.lit(0.0),
 }
@@ -72,12 +74,11 @@ def _nearest(values: pl.Series, wanted: int) -> int:
     return min(values.drop_nulls().unique(), key=lambda value: (abs(value - wanted), value), default=wanted)
 
 
-def summarise_sweep(data: StudyData, rows: pl.DataFrame, *keep: pl.Expr) -> pl.DataFrame:
-    """Return the effects of a sweep's rows, or of those of its cells that are kept; empty where there are none."""
+def summarise_sweep(data: StudyData, rows: pl.DataFrame) -> pl.DataFrame:
+    """Return the effects of a sweep's rows; empty where there are none."""
     if rows.is_empty():
         return pl.DataFrame(schema=EFFECT_COLUMNS)
-    kept = rows.filter((pl.col("direction") == "none") | pl.all_horizontal(*keep)) if keep else rows
-    return cells.summarise_effects(kept, data.resampling(rows), data.settings.selection, data.selection.magnitude)
+    return cells.summarise_effects(rows, data.resampling(rows), data.settings.selection, data.selection.magnitude)
 
 
 def make_windows(data: StudyData) -> pl.DataFrame:
@@ -94,7 +95,7 @@ def _along(data: StudyData, name: str, along: str, fixed: str) -> pl.DataFrame:
     """Effects along one axis of a grid, at what was selected on the other axis, or at the nearest that there is."""
     rows = data.sweep_rows(name if name in data.settings.sweeps else data.settings.selection.sweep)
     here = pl.col(fixed) == _nearest(rows[fixed], getattr(data.selection, fixed))
-    effects = summarise_sweep(data, rows, here)
+    effects = summarise_sweep(data, rows.filter((pl.col("direction") == "none") | here))
     chosen = is_near(data.selection.magnitude) & (pl.col("reader") == "base")
     at = chosen & (pl.col(along) == getattr(data.selection, along))
     return effects.with_columns(selected=at.fill_null(False))
