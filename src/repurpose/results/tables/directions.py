@@ -67,30 +67,26 @@ def make_cosines(data: StudyData) -> pl.DataFrame:
     `cross_half` and `disattenuated` are the step's `repurpose.directions.cosines`.
     """
     here = at_selected_site(data.vectors, data.selection).unique(["name", "reader"], maintain_order=True)
-    by_name = {
-        name: {row["reader"]: row for row in group.iter_rows(named=True)}
-        for (name,), group in here.filter(pl.col("kind") != "none").group_by(["name"], maintain_order=True)
-    }
-    reference = by_name.get(data.behaviour, {}).get("base")
-    pairs = [pair for name, pair in by_name.items() if not name.startswith("random-") and len(pair) == 2]
-    found = [_compare_readers(pair["base"], pair["reasoning"], reference) for pair in pairs]
+    here = here.filter(pl.col("kind") != "none", ~pl.col("name").str.starts_with("random-"))
+    base, reasoning = (here.filter(pl.col("reader") == reader) for reader in ("base", "reasoning"))
+    reference = base.filter(pl.col("name") == data.behaviour)["vector"].to_list()
+    pairs = base.join(reasoning, on="name", suffix="_reasoning", maintain_order="left")
+    found = [_compare_readers(pair, *reference) for pair in pairs.iter_rows(named=True)]
     halves = at_selected_site(data.cosines, data.selection).drop("layer", "window_start", "positives")
     table = with_family(pl.DataFrame(found), data.behaviour, "name")
     joined = table.join(halves, on="name", how="left", maintain_order="left")
     return conform(joined, COSINE_COLUMNS).fill_nan(None)
 
 
-def _compare_readers(
-    base: dict[str, Any], reasoning: dict[str, Any], reference: dict[str, Any] | None
-) -> dict[str, Any]:
-    one, other = unpack(base["vector"]), unpack(reasoning["vector"])
+def _compare_readers(pair: dict[str, Any], reference: bytes | None = None) -> dict[str, Any]:
+    one, other = unpack(pair["vector"]), unpack(pair["vector_reasoning"])
     return {
-        **{name: base[name] for name in ("name", "kind", "positives")},
+        **{name: pair[name] for name in ("name", "kind", "positives")},
         "cosine": cosine(one, other),
         "random_high": random_level(len(one)),
-        "cosine_with_behaviour": cosine(one, unpack(reference["vector"])) if reference else math.nan,
-        "norm_base": base["norm"],
-        "norm_reasoning": reasoning["norm"],
+        "cosine_with_behaviour": cosine(one, unpack(reference)) if reference else math.nan,
+        "norm_base": pair["norm"],
+        "norm_reasoning": pair["norm_reasoning"],
         "dimensions": len(one),
     }
 
