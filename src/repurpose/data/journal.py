@@ -61,11 +61,7 @@ class Journal(Mapping[str, Record]):
         return len(self._records)
 
     def add(self, records: Mapping[str, Record]) -> None:
-        """Append records and force them to the disk, once for all of them.
-
-        Raises:
-            OSError: where they cannot be kept; the file then ends as it did before.
-        """
+        """Append records and force them to the disk at once; after an OSError the file ends as it did before."""
         lines = [json.dumps([key, record]) + "\n" for key, record in records.items()]
         size, rest = self._file.seek(0, os.SEEK_END), memoryview("".join(lines).encode())
         try:

@@ -36,11 +36,7 @@ def is_coherent(rules: Selection, unsteered_distinct_2: float) -> pl.Expr:
 
 
 def choose_cell(rows: pl.DataFrame, rules: Selection, behaviour: str, window_length: int) -> Selected:
-    """Return the chosen cell and what it was compared with.
-
-    Raises:
-        TableError: where the sweep lacks unsteered rows or no cell passes the rules.
-    """
+    """Return the chosen cell and what it was compared with; raises TableError without unsteered rows or such a cell."""
     unsteered = summarise_cells(rows.filter(pl.col("direction") == "none"), ("direction",))
     if unsteered.is_empty():
         raise TableError("the selection sweep has no unsteered rows to compare with")

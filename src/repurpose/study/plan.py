@@ -133,10 +133,9 @@ def plan_generation(study: Study, counts: Counts) -> Iterator[Item]:
 
 
 def plan_annotation(study: Study, counts: Counts, labelled: int) -> Iterator[Item]:
-    """Requests, tokens and cost of each language model that labels; those of another annotator's run come on top.
+    """Requests, tokens and cost of each language model that labels; `labelled` are the steered rollouts of each.
 
-    Args:
-        labelled: steered rollouts that each of them labels.
+    Those of another annotator's run come on top.
     """
     texts = [("rollouts", counts.rollouts, _sentences(study.rollouts.max_new_tokens))]
     if labelled:
@@ -188,11 +187,7 @@ def plan_disk(study: Study, shape: Shape, counts: Counts) -> Item:
 
 
 def read_shape(study: Study) -> Shape:
-    """Layers and width of the reasoning model, from its directory or from the hub.
-
-    Raises:
-        SettingsError: where neither is there.
-    """
+    """Layers and width of the reasoning model, from its directory or the hub; raises SettingsError without either."""
     if folder := local_folders(study).get("reasoning"):
         local = read_config("reasoning", folder)
         return Shape(local["num_hidden_layers"], int(local["hidden_size"]))

@@ -417,11 +417,7 @@ STEP_SECTIONS: dict[str, tuple[str, ...]] = {
 
 
 def read_study(values: dict[str, Any]) -> Study:
-    """Check a study's mapping and return it typed.
-
-    Raises:
-        SettingsError: for an unknown or missing key, a wrong type or a value out of range.
-    """
+    """Return a study's mapping typed; raises SettingsError for a key or value that is unknown, missing or wrong."""
     study: Study = _read(Study, values)
     if study.engine == "vllm" and study.vllm is None:
         study = replace(study, vllm=Vllm())
@@ -431,10 +427,9 @@ def read_study(values: dict[str, Any]) -> Study:
 
 
 def _read(kind: Any, value: Any, section: str = "") -> Any:
-    """A value as a type. It is read as JSON, where a mapping may stand for a section and a list for a tuple.
+    """A value of a study's section, or a whole study, as a type.
 
-    Args:
-        section: of a study, to which the value belongs; the whole study, if none is given.
+    It is read as JSON, where a mapping may stand for a section and a list for a tuple.
     """
     adapter = TypeAdapter(kind)
     try:

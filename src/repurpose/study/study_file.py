@@ -19,20 +19,12 @@ EXTENDS = "extends"
 
 
 def load_study(path: str | Path) -> Study:
-    """Read and check a study file, with what it extends.
-
-    Raises:
-        SettingsError: where it is no YAML file or no study.
-    """
+    """Read and check a study file, with what it extends; raises SettingsError where it is no YAML file or no study."""
     return read_study(load_values(path))
 
 
 def load_values(path: str | Path) -> dict[str, Any]:
-    """Read a study file with what it extends, as plain values that nothing has checked yet.
-
-    Raises:
-        SettingsError: where a file cannot be read, or is extended by itself.
-    """
+    """Read a study file with what it extends, unchecked; raises SettingsError as `resolve_extends` does."""
     return resolve_extends(_read(Path(path)), [path])
 
 

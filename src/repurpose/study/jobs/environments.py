@@ -50,11 +50,7 @@ class Environments:
         return found if name == "main" or Path(found).is_file() else ""
 
     def check(self) -> None:
-        """Refuse to start jobs that need an environment that is not there; a plan (-n) needs none.
-
-        Raises:
-            SettingsError: in one line, naming what to do.
-        """
+        """Raise a SettingsError where jobs need an environment that is not there; a plan (-n) needs none."""
         if self.steering == "main" or self.python("vllm"):
             return
         if named := self._named("vllm"):

@@ -25,10 +25,9 @@ def step_parameter(study: Study, step: str, wildcards: Mapping[str, str]) -> str
 
 
 def step_variables(source: Path) -> dict[str, str]:
-    """The environment of every step's process. Snakemake adds OMP_NUM_THREADS and its kin: a rule's {threads}.
+    """The environment of every step's process; the package lies in `source`.
 
-    Args:
-        source: the folder that the package lies in.
+    Snakemake adds OMP_NUM_THREADS and its kin: a rule's {threads}.
     """
     return {
         "PYTHONPATH": f"{source}",  # the package runs from the source tree, installed nowhere
