@@ -38,7 +38,7 @@ Units = dict[str, NDArray[np.float32]]
 
 
 def gate_site(directions: Directions, behaviour: str, target: Role) -> tuple[int, float, Units]:
-    """The middle layer that has a vector of the behaviour (or SettingsError): layer, residual norm there, directions."""
+    """The middle layer that has a vector of the behaviour, or SettingsError: layer, residual norm, directions."""
     keys = sorted(key for key in directions.units if (key.name, key.reader) == (behaviour, "base"))
     if not keys:
         raise SettingsError(f"vectors.behaviour: no vector of {behaviour} was computed, so nothing can be compared")
