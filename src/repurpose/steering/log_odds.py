@@ -10,9 +10,9 @@ from __future__ import annotations
 
 import random
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import partial
-from typing import Any
+from typing import Any, NamedTuple
 
 import polars as pl
 import torch
@@ -41,8 +41,7 @@ MULTIPLES = (-1.0, 0.5, 1.0)
 """Times the selected magnitude, for the behaviour's own vectors; every other direction gets the last alone."""
 
 
-@dataclass(frozen=True)
-class Passage:
+class Passage(NamedTuple):
     """A text, and the positions at which a choice between two sets of tokens is read."""
 
     prompt_id: str

@@ -97,13 +97,8 @@ def expand(
 ) -> list[Condition]:
     """List the steered conditions of a sweep on one target, each once; keys without a vector are left out.
 
-    Magnitude 0 is left out, too: the unsteered rows are there in any case.
-
-    Args:
-        target: who is steered; `dose` is relative to its own residual norms.
-        directions: vectors of both readers.
-        keys: the sweep's `grid`.
-        selected: the magnitude selected on training prompts, where the sweep asks for it.
+    Magnitude 0 is left out, too: the unsteered rows are there in any case. `keys` are the sweep's `grid`, `dose` is
+    relative to the target's own residual norms, `selected` is the magnitude selected on training prompts, if needed.
     """
     multiples = [m for m in sweep.magnitudes.values if m != 0] if sweep.operation == "add" else [1.0]
     found: dict[Condition, None] = {}  # an ordered set

@@ -99,13 +99,12 @@ def _sentences(tokens: int) -> int:
 def plan_jobs(study: Study) -> Item:
     """Count Snakemake's jobs by rule."""
     shards, sweeps, annotators = study.rollouts.shards, study.sweeps.values(), study.labels.annotators.values()
-    several = len(annotators) > 1
     by_rule = {
         "prompts": 1,
         "rollouts, sentences": 2 * shards,
         "labels": len(annotators),
         "steered labels by models": sum(annotator.llm is not None for annotator in annotators),
-        "comparison of annotators": int(several),
+        "comparison of annotators": int(len(annotators) > 1),
         "checks of parity": len({t for sweep in sweeps for t in sweep.targets}) if study.engine == "vllm" else 0,
         "activations": READERS * shards,
         "vectors": READERS,
@@ -113,7 +112,7 @@ def plan_jobs(study: Study) -> Item:
         "selection, cosines, lens": 3,
         "log-odds, projections": 2 * READERS,
         "tables, claims, report, all": 4,
-        "figures": len(FIGURES) + len(AGREEMENT_FIGURES) * several,
+        "figures": len(FIGURES) + len(AGREEMENT_FIGURES) * (len(annotators) > 1),
     }
     formula = " + ".join(f"{number} {name}" for name, number in by_rule.items() if number)
     return Item("jobs", f"{sum(by_rule.values()):,}", formula)

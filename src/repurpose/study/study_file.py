@@ -29,17 +29,11 @@ def load_values(path: str | Path) -> dict[str, Any]:
 
 
 def resolve_extends(values: Mapping[str, Any], files: Sequence[str | Path]) -> dict[str, Any]:
-    """Put what a study extends beneath its own values.
+    """Put what a study extends beneath its own values, as merged from files and, for the workflow, from `--config`.
 
-    Args:
-        values: as merged from files and, for the workflow, from `--config`.
-        files: from which they came; from the folder of the one that says `extends` its path counts.
-
-    Raises:
-        SettingsError: where a file cannot be read, or is extended by itself, or the study has no name of its own.
+    From the folder of that file which says `extends` its path counts. Raises SettingsError where a file cannot be read,
+    or is extended by itself, or the study has no name of its own.
     """
-    if EXTENDS not in values:
-        return dict(values)
     saying = [Path(file) for file in files if EXTENDS in _read(Path(file))]
     if len(saying) > 1:
         raise SettingsError(f"{EXTENDS}: {' and '.join(map(str, saying))} both say it; only one of them may")
