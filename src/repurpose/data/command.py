@@ -51,10 +51,15 @@ def read_arguments(
     maybe: Sequence[str] = (),
     outputs: bool = False,
 ) -> argparse.Namespace:
-    """Parse a step's command line; --help shows the first line of its description.
+    """Parse a step's command line.
 
-    Inputs by name: `one` path each, lists of `many` paths, an `optional` path, lists of paths that `maybe` are empty.
-    `outputs` says whether there are several outputs.
+    Args:
+        description: what the step does; its first line is shown by --help.
+        one: names of inputs that are one path each.
+        many: names of inputs that are lists of paths.
+        optional: names of inputs that are one path or left out.
+        maybe: names of inputs that are lists of paths that may be empty.
+        outputs: whether there are several outputs.
     """
     parser = argparse.ArgumentParser(description=(description or "").split("\n", 1)[0])
     parser.add_argument("--settings", required=True, help="the step's settings as JSON")

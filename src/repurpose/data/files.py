@@ -3,8 +3,6 @@
 It is written beside and renamed, so what exists is done.
 """
 
-from __future__ import annotations
-
 import json
 import os
 from collections.abc import Iterator, Mapping

@@ -9,8 +9,6 @@ A record's key must hold everything that changes the record (the code, the model
 that does not (batch sizes).
 """
 
-from __future__ import annotations
-
 import hashlib
 import json
 import os

@@ -4,8 +4,6 @@ vLLM runs in a process of its own, so that its memory is free again when the tra
 float32 where the machine has room for it: in half precision only a coarse comparison is possible.
 """
 
-from __future__ import annotations
-
 import json
 import os
 from collections.abc import Sequence

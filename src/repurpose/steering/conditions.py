@@ -1,7 +1,5 @@
 """Conditions: those of one sweep on one target, and what each does to a row."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from typing import Any, cast
 

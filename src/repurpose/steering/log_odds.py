@@ -6,8 +6,6 @@ starts of sentences. In the embedded pair's base model it is also read in the lo
 in homework: what does the base model use the direction for?
 """
 
-from __future__ import annotations
-
 import random
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace

@@ -4,8 +4,6 @@ A sweep whose hook did not steer every position that it should have is an error 
 drawn from steering that silently stopped (after the prompt, say).
 """
 
-from __future__ import annotations
-
 from collections.abc import Collection
 from typing import Any, NamedTuple
 

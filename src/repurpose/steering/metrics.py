@@ -3,8 +3,6 @@
 Every metric is over the GENERATED text or ids alone; the prompt never enters.
 """
 
-from __future__ import annotations
-
 import re
 import zlib
 from collections.abc import Collection, Sequence

@@ -5,8 +5,6 @@ the windows that end before the sentence and the cells whose text is coherent; t
 (Eq. 1, words pooled over the cell) or of sentences labelled as the behaviour. A tie goes to the smaller magnitude.
 """
 
-from __future__ import annotations
-
 import polars as pl
 
 from repurpose.data.command import run_step

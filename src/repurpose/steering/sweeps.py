@@ -4,8 +4,6 @@ One job per sweep and target. Steered and unsteered rows share engine, batches a
 kept in a journal beside the output, so a magnitude that is added later computes only its own cells.
 """
 
-from __future__ import annotations
-
 import sys
 from collections.abc import Sequence
 from pathlib import Path

@@ -1,7 +1,5 @@
 """Cuts long rollouts into overlapping chunks at sentence borders, and decides whose label a shared sentence keeps."""
 
-from __future__ import annotations
-
 import math
 
 from repurpose.study.settings import SettingsError

@@ -4,8 +4,6 @@ Standard library only, so that it starts at once: a step is found by its source,
 runs. `repurpose plan` is such a step, too.
 """
 
-from __future__ import annotations
-
 import ast
 import os
 import sys

@@ -14,8 +14,6 @@ changes nothing, and it leaves out empty fields, so that another version of Pyth
 functions count; names put together at run time (importlib) are not seen.
 """
 
-from __future__ import annotations
-
 import ast
 import hashlib
 from collections.abc import Mapping

@@ -3,8 +3,6 @@
 A condition is target x direction x reader x layer x window x magnitude x positions; `expand` lists those of a sweep.
 """
 
-from __future__ import annotations
-
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import product

@@ -3,8 +3,6 @@
 Standard library only: the package imports it before anything else.
 """
 
-from __future__ import annotations
-
 import os
 import resource
 import sys

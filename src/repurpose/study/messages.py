@@ -1,7 +1,5 @@
 """What pydantic finds wrong with a study, told in one line: the key's path, what stands there, what is allowed."""
 
-from __future__ import annotations
-
 from collections.abc import Iterable, Iterator
 from typing import Any
 

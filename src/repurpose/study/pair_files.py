@@ -4,8 +4,6 @@ JSON files only, because the Snakefile calls it each time that it plans. A hub n
 it.
 """
 
-from __future__ import annotations
-
 import json
 from collections.abc import Iterator
 from contextlib import contextmanager

@@ -6,8 +6,6 @@ Counts of jobs and rollouts are exact where every vector can be computed. Tokens
 as it may be. What follows from sentences rests on the averages below and is an estimate.
 """
 
-from __future__ import annotations
-
 import argparse
 import os
 import sys

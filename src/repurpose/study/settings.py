@@ -7,8 +7,6 @@ canonical JSON; that same JSON is the rule's Snakemake parameter, so what a step
 What is left out takes the default given here, which is the value of the default study, config.yaml.
 """
 
-from __future__ import annotations
-
 import json
 import os
 import re

@@ -5,8 +5,6 @@ are merged, whatever else stands in the file replaces what is inherited, and nul
 section, a sweep, an annotator) away. The file's own keys come first, in its own order.
 """
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any

@@ -1,7 +1,5 @@
 """Which interpreter runs a step: that of envs/main, or vLLM's own; standard library only, the Snakefile imports it."""
 
-from __future__ import annotations
-
 import os
 import sys
 from collections.abc import Mapping

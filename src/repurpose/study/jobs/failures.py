@@ -3,8 +3,6 @@
 Standard library only, because the Snakefile imports it.
 """
 
-from __future__ import annotations
-
 import re
 from collections.abc import Iterable
 from pathlib import Path

@@ -1,7 +1,5 @@
 """What the rules pass to steps; standard library only, because the Snakefile imports it."""
 
-from __future__ import annotations
-
 import shlex
 from collections.abc import Mapping
 from dataclasses import dataclass
