@@ -98,10 +98,8 @@ def _check_files(role: Role, folder: Path) -> None:
 
 def check_layers(activations: Activations, sweeps: dict[str, Sweep], configs: dict[Role, dict[str, Any]]) -> None:
     """Refuse layers that a model lacks, with a SettingsError that names the setting, the layer and those there are."""
-    asked = {
-        "activations.layers": activations.layers,
-        **{f"sweeps.{name}.layers": s.layers for name, s in sweeps.items()},
-    }
+    swept = {f"sweeps.{name}.layers": sweep.layers for name, sweep in sweeps.items()}
+    asked = {"activations.layers": activations.layers, **swept}
     for (role, config), (path, layers) in product(configs.items(), asked.items()):
         count = config["num_hidden_layers"]
         missing = [layer for layer in layers if not 0 <= layer < count] if isinstance(layers, tuple) else []
