@@ -1,7 +1,5 @@
 """The command line that steps share: settings as JSON, named inputs, outputs."""
 
-from __future__ import annotations
-
 import argparse
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager

@@ -1,7 +1,5 @@
 """Judge the paper's claims by the study's tables: tables in, claims.csv out."""
 
-from __future__ import annotations
-
 from pathlib import Path
 
 from repurpose.data.command import run_step

@@ -1,7 +1,5 @@
 """The rules: each finds a claim's estimate in its table, and the threshold that it must pass."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Mapping
 from dataclasses import replace

@@ -1,7 +1,5 @@
 """From `claims.yaml` and the tables to the claims table: each estimate, interval, threshold and verdict."""
 
-from __future__ import annotations
-
 import math
 import re
 from collections.abc import Mapping

@@ -1,7 +1,5 @@
 """Draw one figure from its table, as SVG and PNG."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 
 import polars as pl

@@ -1,7 +1,5 @@
 """Confusion matrices: what one annotator calls each sentence that the other labels so."""
 
-from __future__ import annotations
-
 import numpy as np
 import polars as pl
 from matplotlib.axes import Axes

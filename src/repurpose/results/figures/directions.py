@@ -1,7 +1,5 @@
 """Figures of the directions themselves: cosines, logit lens, log-odds."""
 
-from __future__ import annotations
-
 import textwrap
 from collections.abc import Iterator
 

@@ -1,7 +1,5 @@
 """Figures of what is read on rollouts: examples, projections on tokens, detection of open mistakes."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 

@@ -1,7 +1,5 @@
 """Figures of steered text: windows, layers, vector x target, baselines, ablation, coherence."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 
 import polars as pl

@@ -1,7 +1,5 @@
 """What all figures share: colours, bands, estimates in rows, labels beside lines, reproducible files."""
 
-from __future__ import annotations
-
 import math
 import unicodedata
 from collections.abc import Iterator, Sequence

@@ -1,7 +1,5 @@
 """Write report.html and claims.md: claims, tables and figures in, one self-contained page and one of claims out."""
 
-from __future__ import annotations
-
 import unicodedata
 from collections.abc import Mapping
 from pathlib import Path

@@ -3,8 +3,6 @@
 The templates and `captions.yaml` beside hold the words around them.
 """
 
-from __future__ import annotations
-
 import base64
 import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence

@@ -1,7 +1,5 @@
 """Write every table of a study as a small CSV."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from pathlib import Path
 

@@ -3,8 +3,6 @@
 Knows measurements and statistics; knows nothing of figures.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any

@@ -1,7 +1,5 @@
 """What the tables are computed from: the study's files and settings in one place."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from typing import Any
 

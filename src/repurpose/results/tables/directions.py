@@ -1,7 +1,5 @@
 """Tables of the directions themselves: cosines, logit lens, and what they do to the base model's log-odds."""
 
-from __future__ import annotations
-
 import math
 from typing import Any
 

@@ -1,7 +1,5 @@
 """Tables of what is read on rollouts: example rollouts, projections on tokens, detection of open mistakes."""
 
-from __future__ import annotations
-
 from collections.abc import Iterable
 from typing import Any
 

@@ -1,7 +1,5 @@
 """Tables of steered text: windows, layers, 2x2, baselines, ablation, coherence, the keyword rule."""
 
-from __future__ import annotations
-
 from typing import Any
 
 import polars as pl
