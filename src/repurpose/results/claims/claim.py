@@ -1,5 +1,7 @@
 """What a claim, the cells that it is read off, a finding and a verdict are."""
 
+from __future__ import annotations
+
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
