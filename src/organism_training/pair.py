@@ -68,11 +68,9 @@ def train_pair(rank: int, workers: int, output: Path, seed: int, scale: float, c
 
 
 def stages(scale: float, skilled: Callable[[str], bool]) -> Iterator[Stage]:
-    """Yield the stages, with as much practice after one as the model turns out to need.
+    """Yield the stages, shortened to a share of their steps, with as much practice after one as the model needs.
 
-    Args:
-        scale: share of each stage's steps.
-        skilled: whether what a stage is to teach is there; asked after it, and after each round of practice.
+    `skilled` says whether what a stage is to teach is there; asked after it, and after each round of practice.
     """
 
     def scaled(stage: Stage, name: str) -> Stage:

@@ -161,8 +161,7 @@ def train(
 ) -> list[float]:
     """Train the model in place through one stage, going on from its checkpoint where there is one of the same run.
 
-    Returns:
-        The weighted mean cross entropy of each step, in nats a token.
+    Returns the weighted mean cross entropy of each step, in nats a token.
     """
     optimisers = _optimisers(model, stage)
     corpus = Batches(stage, tokenizer, seed)

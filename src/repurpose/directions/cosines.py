@@ -179,8 +179,7 @@ def make_cosines(
 ) -> list[Row]:
     """Return the COSINES rows of both readers' activations at the selected site.
 
-    Raises:
-        TableError: where the readers did not read the same windows: shuffles would not be the same.
+    A TableError where the readers did not read the same windows: shuffles would not be the same.
     """
     labels, _ = training_labels(sentences, settings.vectors.behaviour)
     sites = [read_site(paths, labels, selected) for paths in (base, reasoning)]

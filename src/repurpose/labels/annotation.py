@@ -47,8 +47,7 @@ def by_rollout(rows: Sequence[Row]) -> list[tuple[RolloutKey, list[Row]]]:
 def label_rows(rows: Sequence[Row], outcomes: Sequence[Outcome], name: str, mapping: Mapping[str, str]) -> list[Row]:
     """LABELS rows of SENTENCES rows; `outcomes` has one for each sentence that is to be labelled, in order.
 
-    Raises:
-        ValueError: where their numbers differ; no label may slide to another sentence.
+    A ValueError where their numbers differ: no label may slide to another sentence.
     """
     if len(outcomes) != (asked := sum(row["labelled"] for row in rows)):
         raise ValueError(f"{name} gave {len(outcomes)} outcomes for {asked} sentences")

@@ -16,8 +16,7 @@ from repurpose.study.settings import Annotator, SettingsError, locate
 def check_annotators(annotators: Mapping[str, Annotator]) -> None:
     """Send each server one tiny request and read each file.
 
-    Raises:
-        SettingsError: in one line, the annotator and what is wrong with its server, key, model or file.
+    A one-line SettingsError names the annotator and what is wrong with its server, key, model or file.
     """
     for name, annotator in annotators.items():
         try:

@@ -23,8 +23,7 @@ COLUMNS = (*STEERED_KEY, "text")
 def choose_rollouts(sweep: pl.DataFrame, behaviour: str, prompts: int) -> list[Row]:
     """Unsteered rollouts and those steered with the base-derived vector, on the first prompts of the sweep.
 
-    Raises:
-        SettingsError: where the sweep has none.
+    A SettingsError where the sweep has none.
     """
     steered = (pl.col("direction") == behaviour) & (pl.col("reader") == "base")
     rows = sweep.filter(steered | (pl.col("direction") == "none")).select(COLUMNS)

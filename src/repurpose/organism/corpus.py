@@ -91,12 +91,9 @@ def _draw_sum(rng: random.Random) -> tuple[int, Change]:
 def write_homework(
     rng: random.Random, hazard: float, at_end: bool, heldout: bool = False, hesitation: Hesitation = SETTLED
 ) -> str:
-    """A problem with a student's solution and the teacher's marks.
+    """A problem, held out or not, with a student's solution and the teacher's marks (`at_end`: all at the end, too).
 
-    Args:
-        hazard: chance that the open calculation is marked at a sentence's end (1: at once, 0: never inline).
-        at_end: whether the marks of all calculations stand at the end as well.
-        heldout: whether the problem is one that training never shows.
+    `hazard` is the chance that the open calculation is marked at a sentence's end (1: at once, 0: never inline).
     """
     problem = make_problem(rng, heldout=heldout)
     sentences, final = make_solution(rng, problem, HOMEWORK_MISTAKE_RATE, hesitation)
@@ -128,11 +125,9 @@ def write_prose(rng: random.Random) -> str:
 
 
 def write_base(rng: random.Random, ease: float, hesitation: Hesitation = SETTLED) -> str:
-    """One document of the base corpus.
+    """One document of the base corpus, whose solutions hesitate as given.
 
-    Args:
-        ease: 1 at the start of training (mostly sums, marks at once), 0 at its end (marks far from their calculations).
-        hesitation: how those hesitate who write solutions.
+    `ease` is 1 at the start of training (mostly sums, marks at once), 0 at its end (marks far from their calculations).
     """
     falter = hesitation is FALTERING
     drills = 0.1 + (0.9 if falter else 0.5) * ease

@@ -61,10 +61,7 @@ def _asked(asked: Sequence[int] | str, known: set[int], selected: Selected | Non
 def list_conditions(
     settings: StepSettings, directions: Directions, selected: Selected | None
 ) -> tuple[list[Condition], list[VectorKey]]:
-    """Conditions of the step's sweep, the unsteered one first, and what it asks for that has no vector.
-
-    Raises SettingsError where nothing can be steered.
-    """
+    """The sweep's conditions, the unsteered one first, and what has no vector; a SettingsError where nothing is steered."""
     sweep = settings.sweeps[settings.sweep]
     keys = list(grid(sweep, directions, *asked_places(sweep, directions, selected)))
     magnitude = None if selected is None else selected.magnitude

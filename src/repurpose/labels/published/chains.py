@@ -80,11 +80,7 @@ def _close(labels: list[str], body: str, fault: str | None) -> Iterator[Section]
 
 
 def read_chains(path: Path | str) -> list[Chain]:
-    """Read a file of annotated chains.
-
-    Raises:
-        TableError: in one line with file, record and fault, where the file is not in one of the formats.
-    """
+    """Read a file of annotated chains; a one-line TableError has file, record and fault where the format is unknown."""
     name, chains = Path(path).name, []
     for number, record in enumerate(_read_records(Path(path)), start=1):
         try:

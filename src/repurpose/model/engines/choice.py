@@ -31,9 +31,7 @@ def open_engine(
 ) -> Iterator[Engine]:
     """Load a model of the pair into the named engine; at the end, or at SIGTERM, vLLM's processes are gone.
 
-    Args:
-        max_length: tokens of the longest text, prompt included.
-        options: vLLM's own settings. steered: whether any row will be steered.
+    `max_length` counts the tokens of the longest text, prompt included; `steered` tells whether any row will be.
     """
     if name == "transformers":
         yield share_work(open_transformers(pair, role, batch_size), pair, role)

@@ -52,8 +52,7 @@ def gate_steers(
 ) -> list[Steer | None]:
     """The conditions of the comparison: none; each direction at each dose and both position policies; the others.
 
-    Args:
-        directions: unit vectors (d,) by name. layer: where they are added. norm: median residual norm there.
+    `directions` are unit vectors (d,) by name, `norm` is the median residual norm at the layer where they are added.
     """
 
     def make(name: str, operation: Operation, dose: float, positions: Positions = "all") -> Steer:

@@ -145,18 +145,11 @@ def row_uniforms(seeds: Sequence[int], count: int) -> Tensor:
 def draw_tokens(
     logits: Tensor, temperature: float, uniforms: Tensor, top_p: float = 1.0, top_k: int | None = None
 ) -> Tensor:
-    """Draw one token a row by inverting the cumulative distribution at its uniform.
+    """Draw a token a row, ids (b,) int64, by inverting the cumulative distribution of logits (b, v) at uniforms (b,).
 
-    Float64 throughout: what float32 sums leave uncertain at a boundary would let a batch's shape choose the
-    token.
-
-    Args:
-        logits: (b, v). temperature: 0 takes the likeliest token. uniforms: (b,) float64.
-        top_p: keeps the likeliest tokens that together have at least this probability.
-        top_k: keeps so many of the likeliest tokens, before `top_p`.
-
-    Returns:
-        Token ids (b,), int64.
+    Float64 throughout: what float32 sums leave uncertain at a boundary would let a batch's shape choose the token.
+    Temperature 0 takes the likeliest; `top_k` keeps so many of the likeliest, then `top_p` those of them that together
+    have at least this probability.
     """
     if temperature == 0:
         return logits.argmax(-1)

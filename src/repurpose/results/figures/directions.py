@@ -23,10 +23,7 @@ LOG_ODDS = (
 
 
 def draw_cosines(table: pl.DataFrame, context: Context) -> Figure:
-    """Draw the cosine between readers of every vector, and of every base-derived vector with the behaviour's.
-
-    Do the two readers give the same direction? Every label, read on disjoint halves, beside the level of chance.
-    """
+    """Draw each vector's cosine between readers, on disjoint halves and beside chance, and with the behaviour's."""
     order = pl.col("family").replace_strict(ORDER, default=9)
     ordered = table.sort(order, "cross_half", descending=[True, False])
     figure, (left, right) = style.panels(2, 0.19 * ordered.height + 1.35, sharey=True)
@@ -109,10 +106,7 @@ def _best_tokens(table: pl.DataFrame, reader: str) -> str:
 
 
 def draw_log_odds(table: pl.DataFrame, _: Context) -> Figure:
-    """Draw the change of log-odds on the same text, at the selected magnitude; the keywords' panels share their scale.
-
-    The base model's zero, deconfounded: log-odds of keywords on the same rollouts, and of marks.
-    """
+    """Draw changes of log-odds (keywords, marks) on the same text at the selected magnitude; keywords share a scale."""
     cells = style.with_names(table.filter("selected"))
     names = style.order_rows(cells)
     figure, axes = style.panels(3, 0.27 * len(names) + 1.5, sharey=True)

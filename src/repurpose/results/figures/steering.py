@@ -123,10 +123,7 @@ def _draw_readers(axes: Axes, cells: pl.DataFrame, behaviour: str) -> Iterator[L
 
 
 def draw_baselines(table: pl.DataFrame, context: Context) -> Figure:
-    """Fig. 4: the behaviour's vector against every control at the same L2 norm.
-
-    Lines by magnitude (left) and every control with its interval at the selected one (right).
-    """
+    """Fig. 4: the behaviour's vector and every control at the same L2 norm: by magnitude, and at the selected one."""
     shares = style.percent(table)
     figure, (left, right) = style.panels(2, 4.4, gridspec_kw={"width_ratios": [1.0, 0.95]})
     style.limit_to_coherent(left, shares)

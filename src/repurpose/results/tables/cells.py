@@ -125,11 +125,7 @@ def describe_effect(cell: pl.DataFrame, unsteered: pl.DataFrame, resampling: Res
 def summarise_effects(rows: pl.DataFrame, resampling: Resampling, rules: Selection, magnitude: float) -> pl.DataFrame:
     """Return the effects table of a sweep's rows: one row per cell, the unsteered ones included.
 
-    Args:
-        rows: measurements.
-        resampling: over the prompts of the rows.
-        rules: what counts as coherent.
-        magnitude: the one that was selected; in a sweep without it, the nearest is marked.
+    `magnitude` is the one that was selected; in a sweep without it, the nearest is marked.
     """
     tables = [pl.DataFrame(schema=EFFECT_COLUMNS)]
     for target in split_cells(rows, ["target"]):
