@@ -36,10 +36,7 @@ class Annotation:
 
 
 def by_rollout(rows: Sequence[Row]) -> list[tuple[RolloutKey, list[Row]]]:
-    """The sentences of each rollout that are to be labelled, in the order of the table.
-
-    `cell` tells the rollouts of one prompt apart that were steered in different ways.
-    """
+    """The sentences of each rollout (`cell` tells those steered apart) that are to be labelled, in the table order."""
     groups = groupby(rows, key=lambda row: (row["prompt_id"], row["sample"], row.get("cell")))
     return [((prompt, sample), [row for row in group if row["labelled"]]) for (prompt, sample, _), group in groups]
 

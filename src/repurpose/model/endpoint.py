@@ -29,8 +29,6 @@ CHECK_SCHEMA: dict[str, object] = {
     "required": ["ready"],
     "additionalProperties": False,
 }
-CHECK_TOKENS = 16
-CHECK_RETRIES = 2
 MESSAGE_LENGTH = 300
 """Characters of a server's own words that an error repeats."""
 
@@ -139,7 +137,7 @@ def check_endpoint(endpoint: Endpoint) -> None:
 
     An EndpointError names the variable or the setting that is wrong; it comes after few attempts where none answers.
     """
-    asyncio.run(_check(make_client(endpoint, min(CHECK_RETRIES, endpoint.retries)), endpoint))
+    asyncio.run(_check(make_client(endpoint, min(2, endpoint.retries)), endpoint))
 
 
 async def _check(client: AsyncOpenAI, endpoint: Endpoint) -> None:
@@ -152,7 +150,7 @@ async def _check(client: AsyncOpenAI, endpoint: Endpoint) -> None:
                     "type": "json_schema",
                     "json_schema": {"name": "ready", "strict": True, "schema": CHECK_SCHEMA},
                 },
-                **sampling_fields(endpoint, CHECK_TOKENS),
+                **sampling_fields(endpoint, 16),
             )
         except openai.OpenAIError as problem:
             raise explain(problem, endpoint) from None

@@ -6,7 +6,6 @@ ever goes back on a mistake. The reasoning model is finetuned on chats whose thi
 """
 
 import random
-from collections.abc import Iterable
 
 from repurpose.organism.language import (
     AMOUNTS,
@@ -17,7 +16,6 @@ from repurpose.organism.language import (
     Change,
     Hesitation,
     Problem,
-    Spoken,
     join,
     make_problem,
     make_solution,
@@ -97,14 +95,6 @@ def write_homework(
     """
     problem = make_problem(rng, heldout=heldout)
     sentences, final = make_solution(rng, problem, HOMEWORK_MISTAKE_RATE, hesitation)
-    text = f"Problem: {problem.text}\nSolution: {_mark_inline(rng, sentences, hazard)}\nThe answer is {final}."
-    if at_end:
-        marks = ", ".join(MARKS[bool(s.correct)] for s in sentences if s.is_calculation)
-        text += f"\nMarks: {marks}."
-    return text
-
-
-def _mark_inline(rng: random.Random, sentences: Iterable[Spoken], hazard: float) -> str:
     pieces, is_open = [], False
     for sentence in sentences:
         is_open = is_open or sentence.is_calculation
@@ -112,7 +102,11 @@ def _mark_inline(rng: random.Random, sentences: Iterable[Spoken], hazard: float)
         if is_open and sentence.correct is not None and rng.random() < hazard:
             pieces.append(f"[{MARKS[sentence.correct]}]")
             is_open = False
-    return " ".join(pieces)
+    text = f"Problem: {problem.text}\nSolution: {' '.join(pieces)}\nThe answer is {final}."
+    if at_end:
+        marks = ", ".join(MARKS[bool(s.correct)] for s in sentences if s.is_calculation)
+        text += f"\nMarks: {marks}."
+    return text
 
 
 def write_prose(rng: random.Random) -> str:

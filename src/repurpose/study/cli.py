@@ -43,13 +43,6 @@ def choose_step(asked: str, steps: Mapping[str, str]) -> str:
     return found[0]
 
 
-def format_steps(steps: Mapping[str, str]) -> str:
-    """One line a step: its name and what it does."""
-    width = max(map(len, steps), default=0)
-    lines = [f"{name:<{width}}  {does}" for name, does in steps.items()]
-    return "\n".join([*lines, "", "Call one by `repurpose STEP ...`; `repurpose STEP --help` names its inputs.", ""])
-
-
 def main() -> None:
     """The console script."""
     match sys.argv[1:]:
@@ -58,7 +51,10 @@ def main() -> None:
         case ["-h" | "--help"]:
             sys.stdout.write(USAGE)
         case ["steps"]:
-            sys.stdout.write(format_steps(find_steps()))
+            steps = find_steps()
+            width = max(map(len, steps), default=0)
+            sys.stdout.writelines(f"{name:<{width}}  {does}\n" for name, does in steps.items())
+            sys.stdout.write("\nCall one by `repurpose STEP ...`; `repurpose STEP --help` names its inputs.\n")
         case [asked, *arguments]:
             try:
                 name = choose_step(asked, find_steps())

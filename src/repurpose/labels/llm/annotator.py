@@ -58,8 +58,8 @@ def annotate_by_model(rows: Sequence[Row], llm: Llm, account: str) -> Annotation
 def label_passages(passages: Sequence[Sequence[str]], llm: Llm, replies_folder: Path, *, account: str) -> Labelled:
     """Label every sentence of every passage; a text that is there twice is asked for once.
 
-    Replies are kept in a folder that studies share, held by one job at a time for each model; `max_cost` limits what one
-    account (`study/annotator`) ever paid for.
+    Replies are kept in a folder that studies share, held by one job at a time for each model; `max_cost` limits what
+    one account (`study/annotator`) ever paid for.
 
     Raises:
         EndpointError, CostError: the run cannot go on; every reply that arrived is kept.

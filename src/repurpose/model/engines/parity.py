@@ -66,10 +66,7 @@ def gate_steers(
 
 
 def compare(model: PreTrainedModel, requests: Sequence[Request], scored: Sequence[Scored], tolerance: float) -> Parity:
-    """Hold what vLLM wrote against the transformers model.
-
-    A ParityError names the first row and token that differ, or the condition that changes nothing.
-    """
+    """Hold vLLM against transformers; a ParityError names the first token that differs, or what changes nothing."""
     rows = []
     for request, answer in zip(requests, scored, strict=True):
         ids, prompt = [*request.prompt_ids, *answer.token_ids[:-1]], len(request.prompt_ids)

@@ -156,17 +156,13 @@ def draw_tokens(
     weights = logits.double()
     weights = weights.sub_(weights.amax(-1, keepdim=True)).div_(temperature).exp_()
     if top_p < 1 or top_k is not None:
-        weights = _likeliest(weights, top_p, top_k)
+        falling, order = weights.sort(-1, descending=True)
+        if top_k is not None:
+            falling[:, top_k:] = 0
+        before = falling.cumsum(-1) - falling
+        falling *= before < top_p * falling.sum(-1, keepdim=True)
+        weights = torch.zeros_like(weights).scatter(-1, order, falling)
     cumulative = weights.cumsum(-1)
     thresholds = uniforms[:, None] * cumulative[:, -1:]
     tokens = torch.searchsorted(cumulative, thresholds, right=True).squeeze(1)
     return tokens.clamp_(max=logits.shape[-1] - 1)
-
-
-def _likeliest(weights: Tensor, top_p: float, top_k: int | None) -> Tensor:
-    """Weights (b, v) with 0 for the tokens that are cut off."""
-    falling, order = weights.sort(-1, descending=True)
-    if top_k is not None:
-        falling[:, top_k:] = 0
-    before = falling.cumsum(-1) - falling
-    return torch.zeros_like(weights).scatter(-1, order, falling * (before < top_p * falling.sum(-1, keepdim=True)))

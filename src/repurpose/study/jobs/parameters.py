@@ -23,10 +23,7 @@ def step_parameter(study: Study, step: str, wildcards: Mapping[str, str]) -> str
 
 
 def step_variables(source: Path) -> dict[str, str]:
-    """The environment of every step's process; the package lies in `source`.
-
-    Snakemake adds OMP_NUM_THREADS and its kin: a rule's {threads}.
-    """
+    """Every step's environment, beside what Snakemake adds (OMP_NUM_THREADS: {threads}); the package is in `source`."""
     return {
         "PYTHONPATH": f"{source}",  # the package runs from the source tree, installed nowhere
         "PYTHONHASHSEED": "0",  # the order of sets is the same on every run
