@@ -42,10 +42,7 @@ def by_rollout(rows: Sequence[Row]) -> list[tuple[RolloutKey, list[Row]]]:
 
 
 def label_rows(rows: Sequence[Row], outcomes: Sequence[Outcome], name: str, mapping: Mapping[str, str]) -> list[Row]:
-    """LABELS rows of SENTENCES rows; `outcomes` has one for each sentence that is to be labelled, in order.
-
-    A ValueError where their numbers differ: no label may slide to another sentence.
-    """
+    """LABELS rows of SENTENCES rows; a ValueError unless each that is asked for has its outcome: no label may slide."""
     if len(outcomes) != (asked := sum(row["labelled"] for row in rows)):
         raise ValueError(f"{name} gave {len(outcomes)} outcomes for {asked} sentences")
     waiting, labelled = iter(outcomes), []

@@ -133,10 +133,7 @@ def _one_line(text: str, endpoint: Endpoint) -> str:
 
 
 def check_endpoint(endpoint: Endpoint) -> None:
-    """Prove address, key and model with one tiny structured request, before anything is spent on them.
-
-    An EndpointError names the variable or the setting that is wrong; it comes after few attempts where none answers.
-    """
+    """Prove address, key and model by a tiny request, in few attempts; an EndpointError names the wrong setting."""
     asyncio.run(_check(make_client(endpoint, min(2, endpoint.retries)), endpoint))
 
 

@@ -89,10 +89,7 @@ def _draw_sum(rng: random.Random) -> tuple[int, Change]:
 def write_homework(
     rng: random.Random, hazard: float, at_end: bool, heldout: bool = False, hesitation: Hesitation = SETTLED
 ) -> str:
-    """A problem, held out or not, with a student's solution and the teacher's marks (`at_end`: all at the end, too).
-
-    `hazard` is the chance that the open calculation is marked at a sentence's end (1: at once, 0: never inline).
-    """
+    """A problem, its solution, marks: inline at sentence ends by chance (`hazard`: 1 at once, 0 never) or `at_end`."""
     problem = make_problem(rng, heldout=heldout)
     sentences, final = make_solution(rng, problem, HOMEWORK_MISTAKE_RATE, hesitation)
     pieces, is_open = [], False
@@ -109,27 +106,19 @@ def write_homework(
     return text
 
 
-def write_prose(rng: random.Random) -> str:
-    """Unrelated prose, with the keywords in senses of their own."""
-    words = {"name": NAMES, "noun": NOUNS, "quality": QUALITIES, "place": PLACES}
-    return " ".join(
-        rng.choice(PROSE).format(**{slot: rng.choice(choices) for slot, choices in words.items()})
-        for _ in range(rng.randint(4, 9))
-    )
-
-
 def write_base(rng: random.Random, ease: float, hesitation: Hesitation = SETTLED) -> str:
-    """One document of the base corpus, whose solutions hesitate as given.
-
-    `ease` is 1 at the start of training (mostly sums, marks at once), 0 at its end (marks far from their calculations).
-    """
+    """A document of the base corpus; `ease` is 1 at first (mostly sums, marks at once) and 0 at last (marks far)."""
     falter = hesitation is FALTERING
     drills = 0.1 + (0.9 if falter else 0.5) * ease
     draw = rng.random()
     if draw < drills:
         return write_drill(rng, ease if falter else 0.0, falter)
-    if draw < drills + 0.1:
-        return write_prose(rng)
+    if draw < drills + 0.1:  # unrelated prose, with the keywords in senses of their own
+        words = {"name": NAMES, "noun": NOUNS, "quality": QUALITIES, "place": PLACES}
+        return " ".join(
+            rng.choice(PROSE).format(**{slot: rng.choice(choices) for slot, choices in words.items()})
+            for _ in range(rng.randint(4, 9))
+        )
     if draw < drills + 0.1 + 0.2 * (1 - drills):  # a solution without marks
         mistake_rate, problem = rng.choice((0.0, HOMEWORK_MISTAKE_RATE)), make_problem(rng)
         sentences, final = make_solution(rng, problem, mistake_rate, hesitation)

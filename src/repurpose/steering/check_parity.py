@@ -51,16 +51,6 @@ def gate_requests(settings: StepSettings, prompts: Sequence[Row], directions: Di
     ]
 
 
-def gate_pair(pair: Pair, options: Vllm) -> Pair:
-    """The pair in float32 where that fits the machine, otherwise as the study has it."""
-    single = replace(pair, dtype="float32")
-    try:
-        check_memory(single, options)
-    except ModelError:
-        return pair
-    return single
-
-
 def run_vllm(pair: Pair, role: Role, requests: Sequence[Request], tokens: int, options: Vllm) -> list[Scored]:
     """What vLLM writes, greedily."""
     from repurpose.model.engines.choice import open_engine
@@ -90,7 +80,11 @@ def main() -> None:
         lease_gpus(options.tensor_parallel, torch.cuda.device_count())  # for both processes, one after the other
         directions = read_pair_directions(step.given.vectors)
         requests = gate_requests(settings, step.read("prompts").to_dicts(), directions)
-        pair = gate_pair(settings.pair, options)
+        pair = replace(settings.pair, dtype="float32")
+        try:
+            check_memory(pair, options)
+        except ModelError:  # no room for that
+            pair = settings.pair
         scored = run_apart(pair, role, requests, options)
         tolerance = options.parity_tolerance or TOLERANCES[pair.dtype]
         found = compare(load_model(pair, role), requests, scored, tolerance)

@@ -19,10 +19,7 @@ usage: repurpose steps           list the steps
 
 
 def find_steps(package: Path = PACKAGE) -> dict[str, str]:
-    """Return each step's name, `rollouts.sampling` for `python -m repurpose.rollouts.sampling`, and what it does.
-
-    A step is a module with `if __name__ == "__main__"`; what it does is the first line of its docstring.
-    """
+    """First docstring line of each step, a module with `if __name__ == "__main__"`, by name (`rollouts.sampling`)."""
     steps = {}
     for file in package.rglob("*.py"):
         tree = ast.parse(file.read_bytes(), filename=file.name)

@@ -1,7 +1,4 @@
-"""One chunk's exchange with the model: ask, judge, ask again for what has no label; it knows nothing of a network.
-
-Each sentence asked for gets a label or the name of a fault, never a guess.
-"""
+"""One chunk's exchange with the model: ask, judge, ask again for what has no label; it knows nothing of a network."""
 
 import json
 from collections.abc import Sequence

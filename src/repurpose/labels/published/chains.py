@@ -49,10 +49,7 @@ class Section(NamedTuple):
 
 
 def read_sections(copy: str | None, text: str = "") -> list[Section]:
-    """Cut an annotated copy into its sections and what stands between them, in order; where there is none, none.
-
-    An unknown tag that the text itself holds (a list in a program) is text, not a tag.
-    """
+    """Cut a copy into its sections and what stands between; an unknown tag that the text itself holds is text."""
     copy = copy or ""
     found, labels, cursor = list[Section](), list[str](), 0
     own = {tag[0] for tag in TAG.finditer(text)}

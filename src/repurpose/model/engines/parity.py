@@ -50,10 +50,7 @@ class Parity:
 def gate_steers(
     directions: dict[str, NDArray[np.float32]], layer: int, norm: float, doses: Sequence[float] = DOSES
 ) -> list[Steer | None]:
-    """The conditions of the comparison: none; each direction at each dose and both position policies; the others.
-
-    `directions` are unit vectors (d,) by name, `norm` is the median residual norm at the layer where they are added.
-    """
+    """The conditions: none; unit vectors (d,) at each dose of the median residual `norm` and each policy; others."""
 
     def make(name: str, operation: Operation, dose: float, positions: Positions = "all") -> Steer:
         unit = directions.get(name)

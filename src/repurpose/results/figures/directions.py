@@ -103,7 +103,12 @@ def draw_log_odds(table: pl.DataFrame, _: Context) -> Figure:
     names = style.order_rows(cells)
     figure, axes = style.panels(3, 0.27 * len(names) + 1.5, sharey=True)
     for panel, (kind, target, title) in zip(axes, LOG_ODDS, strict=True):
-        _draw_changes(panel, cells.filter(pl.col("context") == kind, pl.col("target") == target), names, title)
+        here = cells.filter(pl.col("context") == kind, pl.col("target") == target)
+        style.draw_forest(panel, here, names, ("change", "low", "high"))
+        panel.axvline(0, color="#BBBBBB", linewidth=0.8, zorder=0)
+        panel.set(xlabel="change of log-odds (nats)", title=title)
+        if here.is_empty():
+            panel.text(0.5, 0.5, "not measured", transform=panel.transAxes, ha="center", color="#777777")
     style.name_axis(axes[0], names)
     limits = [panel.get_xlim() for panel in axes[:2]]
     for panel in axes[:2]:
@@ -113,11 +118,3 @@ def draw_log_odds(table: pl.DataFrame, _: Context) -> Figure:
         "bars: intervals"
     )
     return style.add_title(figure, "What steering does to log-odds on the same text, at the selected magnitude", note)
-
-
-def _draw_changes(axes: Axes, cells: pl.DataFrame, names: list[str], title: str) -> None:
-    style.draw_forest(axes, cells, names, ("change", "low", "high"))
-    axes.axvline(0, color="#BBBBBB", linewidth=0.8, zorder=0)
-    axes.set(xlabel="change of log-odds (nats)", title=title)
-    if cells.is_empty():
-        axes.text(0.5, 0.5, "not measured", transform=axes.transAxes, ha="center", color="#777777")

@@ -27,8 +27,6 @@ METRICS = (
     ("finished", "texts that end (%)", 100.0),
     ("correct", "right answers, all texts (%)", 100.0),
 )
-NAMED_BESIDE = "compression_ratio"
-"""The panel beside which the lines are named."""
 
 
 def draw_windows(table: pl.DataFrame, context: Context) -> Figure:
@@ -55,8 +53,12 @@ def _draw_grid(table: pl.DataFrame, axis: str, label: str, title: str, context: 
         labels += style.draw_reference(panel, unsteered, "unsteered")
         panel.set(xlabel=label, title=f"{reader}-derived vector")
         style.label_lines(panel, labels)
-        if axis == "window_start":
-            _mark_inside(panel, context)
+        inside, right = 0.5 - context.window_length, panel.get_xlim()[1]  # windows that reach into the sentence itself
+        if axis == "window_start" and right > inside:
+            panel.axvspan(inside, right, color="#EEEEEE", zorder=0)
+            panel.set_xlim(right=right)
+            place = (inside, 1.0), (2, -2)
+            style.annotate(panel, "reads into\nthe sentence", *place, fontsize=7, color=style.UNSTEERED)
     axes[0].set_ylabel(context.share_label)
     return style.add_title(figure, title, GRID_NOTE.format(unit=UNITS[_unit(steered)]))
 
@@ -82,15 +84,6 @@ def _draw_doses(axes: Axes, cells: pl.DataFrame, axis: str, reader: str) -> Iter
     ticks = sorted(cells[axis].unique())
     if len(ticks) <= MOST_TICKS:
         axes.set_xticks(ticks)
-
-
-def _mark_inside(axes: Axes, context: Context) -> None:
-    """Shade the windows that reach into the sentence itself."""
-    first, right = 0.5 - context.window_length, axes.get_xlim()[1]
-    if right > first:
-        axes.axvspan(first, right, color="#EEEEEE", zorder=0)
-        axes.set_xlim(right=right)
-        style.annotate(axes, "reads into\nthe sentence", (first, 1.0), (2, -2), fontsize=7, color=style.UNSTEERED)
 
 
 def draw_two_by_two(table: pl.DataFrame, context: Context) -> Figure:
@@ -190,7 +183,7 @@ def draw_coherence(table: pl.DataFrame, context: Context) -> Figure:
             style.draw_band(panel, line, "magnitude", "estimate", color)
             labels.append((line["estimate"][-1], f"{reader}-derived", color))
         style.draw_reference(panel, cells.filter(UNSTEERED_ROW)["estimate"], width=0.9, zorder=0)
-        style.label_lines(panel, labels if metric == NAMED_BESIDE else [], size=7)
+        style.label_lines(panel, labels if metric == "compression_ratio" else [], size=7)  # beside one panel
         panel.set_title(title, fontsize=8.5)
     for panel in axes[3:]:
         panel.set_xlabel("L2 norm added")

@@ -96,25 +96,20 @@ def make_projections(data: StudyData) -> pl.DataFrame:
     sentences, interval over prompts), `summary` (is it dense, does it track keywords).
     """
     rows: list[dict[str, Any]] = []
-    examples = make_rollout(data)
+    keys = ["prompt_id", "sample", "position"]
+    examples = make_rollout(data).select(*keys, group=pl.format("example {}", "example"))
     for tokens in split_cells(data.projections, ["reader"]):
         scale = tokens["projection"].std()
         scaled = tokens.with_columns(z=pl.col("projection") / (scale if isinstance(scale, float) else 1.0))
         resampling = data.resampling(scaled)
+        shown = examples.join(scaled, on=keys, how="inner", maintain_order="left")
         parts = {
-            "token": _example_tokens(scaled, examples),
+            "token": shown.select("position", "token", "keyword", "group", value="z").iter_rows(named=True),
             "profile": _profile(scaled, data, resampling),
             "summary": _summary(scaled, data.behaviour, resampling),
         }
         rows += [{"part": part, "reader": tokens["reader"][0], **row} for part, made in parts.items() for row in made]
     return pl.DataFrame(rows, schema=PROJECTION_COLUMNS)
-
-
-def _example_tokens(tokens: pl.DataFrame, examples: pl.DataFrame) -> Iterable[dict[str, Any]]:
-    keys = ["prompt_id", "sample", "position"]
-    shown = examples.select(*keys, "example").join(tokens, on=keys, how="inner", maintain_order="left")
-    group = pl.format("example {}", "example")
-    return shown.select("position", "token", "keyword", group=group, value="z").iter_rows(named=True)
 
 
 def _profile(tokens: pl.DataFrame, data: StudyData, resampling: Resampling) -> Iterable[dict[str, Any]]:

@@ -13,10 +13,7 @@ from repurpose.study.settings import Study, canonical_json, step_settings
 
 
 def step_parameter(study: Study, step: str, wildcards: Mapping[str, str]) -> str:
-    """The settings that a step may see, the named wildcards and the digest of its code, as JSON.
-
-    One string, because Snakemake compares the parameters of a rule as a set of values without their names.
-    """
+    """A step's settings, wildcards and code digest as one JSON text: Snakemake compares values without their names."""
     named = {name: int(text) if name == "shard" else text for name, text in wildcards.items()}
     values: dict[str, Any] = step_settings(study, step, **named)
     return canonical_json({**values, "code": step_code(step, values)})
