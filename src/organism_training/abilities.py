@@ -51,11 +51,7 @@ def heldout_documents(seed: int, count: int) -> list[str]:
 def score_marks(
     model: PreTrainedModel, tokenizer: PreTrainedTokenizerFast, documents: Sequence[str]
 ) -> dict[str, float]:
-    """Balanced accuracy of the likelier mark, by where the mark stands.
-
-    Returns:
-        `at_once` for marks right after their calculation, `later` for others inline, `at_end` for the closing list.
-    """
+    """Balanced accuracy of the likelier mark: `at_once` after its calculation, `later` inline, `at_end` in the list."""
     guesses = defaultdict[tuple[str, bool], list[bool]](list)
     words, listed = ({token_id(tokenizer, s + word): value for value, word in MARKS.items()} for s in ("", "Ġ"))
     for text in documents:

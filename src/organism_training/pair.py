@@ -68,12 +68,7 @@ def train_pair(rank: int, workers: int, output: Path, seed: int, scale: float, c
 
 
 def stages(scale: float, skilled: Callable[[str], bool]) -> Iterator[Stage]:
-    """Yield the stages, with as much practice after one as the model turns out to need.
-
-    Args:
-        scale: share of each stage's steps.
-        skilled: whether what a stage is to teach is there; asked after it, and after each round of practice.
-    """
+    """Yield the stages at a share of their steps, with practice after one until it is `skilled`, or ROUNDS are over."""
 
     def scaled(stage: Stage, name: str) -> Stage:
         return replace(stage, name=name, steps=max(2, round(stage.steps * scale)))

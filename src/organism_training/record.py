@@ -20,11 +20,7 @@ CLAIM_FIELDS = ("part", "text", "estimate", "low", "high", "unit", "threshold", 
 
 
 def record(pair: Path, results: Path, card: Path) -> Path:
-    """Write `card/seeds/<seed>.json` from the pair's abilities and the study's claims; return its path.
-
-    Raises:
-        FileNotFoundError: where the pair has no abilities or the study no claims.
-    """
+    """Write `card/seeds/<seed>.json` and return its path; a FileNotFoundError where abilities or claims are missing."""
     abilities: dict[str, Any] = json.loads((pair / "abilities.json").read_text())
     claims = read_csv(results / "claims.csv").select(CLAIM_FIELDS).to_dicts()
     path = card / "seeds" / f"{abilities['seed']}.json"

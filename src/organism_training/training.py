@@ -159,11 +159,7 @@ def train(
     every: int = 200,
     compiled: bool = False,
 ) -> list[float]:
-    """Train the model in place through one stage, going on from its checkpoint where there is one of the same run.
-
-    Returns:
-        The weighted mean cross entropy of each step, in nats a token.
-    """
+    """Train in place through a stage, on from its checkpoint; return each step's weighted mean loss in nats a token."""
     optimisers = _optimisers(model, stage)
     corpus = Batches(stage, tokenizer, seed)
     key = json.dumps([asdict(stage), seed, corpus.digest(), weights_digest(model)])

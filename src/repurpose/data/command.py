@@ -4,7 +4,7 @@ import argparse
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any, TypedDict, Unpack
+from typing import Any
 
 import polars as pl
 import pyarrow as pa
@@ -33,46 +33,38 @@ class Step:
         write_table(path or self.given.output, rows, schema, provenance(self.settings.values, **notes))
 
 
-class Inputs(TypedDict, total=False):
-    """What a step's command line has beside its settings."""
-
-    one: Sequence[str]
-    """Names of inputs that are one path each."""
-    many: Sequence[str]
-    """Names of inputs that are lists of paths."""
-    optional: Sequence[str]
-    """Names of inputs that are one path or left out."""
-    maybe: Sequence[str]
-    """Names of inputs that are lists of paths that may be empty."""
-    flags: Mapping[str, str]
-    """Options that are given or not, with what --help says of them."""
-    outputs: bool | None
-    """Whether there are several outputs, not one; None where there is none."""
-
-
 @contextmanager
-def run_step(name: str, description: str | None, **inputs: Unpack[Inputs]) -> Iterator[Step]:
-    """Run a step; errors of the study are one line, and --help shows the description's first line."""
-    given = read_arguments(description, **inputs)
-    with one_line_errors(name):
-        yield Step(StepSettings(name, given.settings), given)
+def run_step(
+    name: str,
+    description: str | None,
+    one: Sequence[str] = (),
+    many: Sequence[str] = (),
+    optional: Sequence[str] = (),
+    maybe: Sequence[str] = (),
+    flags: Mapping[str, str] | None = None,
+    outputs: bool | None = False,
+) -> Iterator[Step]:
+    """Run a step; errors of the study are one line, and --help shows the description's first line.
 
-
-def read_arguments(description: str | None, **inputs: Unpack[Inputs]) -> argparse.Namespace:
-    """Parse a step's command line."""
+    Args:
+        one, many, optional, maybe: names of inputs: one path, a list, one path or left out, a list that may be empty.
+        flags: options that are given or not, with what --help says of them.
+        outputs: whether there are several outputs, not one; None where there is none.
+    """
     parser = argparse.ArgumentParser(description=(description or "").split("\n", 1)[0])
     parser.add_argument("--settings", required=True, help="the step's settings as JSON")
-    outputs = inputs.get("outputs", False)
     kinds: tuple[tuple[Sequence[str], dict[str, Any]], ...] = (
-        (inputs.get("one", ()), {"required": True}),
-        (inputs.get("many", ()), {"required": True, "nargs": "+"}),
-        (inputs.get("optional", ()), {}),
-        (inputs.get("maybe", ()), {"nargs": "*", "default": []}),
+        (one, {"required": True}),
+        (many, {"required": True, "nargs": "+"}),
+        (optional, {}),
+        (maybe, {"nargs": "*", "default": []}),
         (() if outputs is None else ("output",), {"required": True, "nargs": "+" if outputs else None}),
     )
     for names, options in kinds:
-        for name in names:
-            parser.add_argument(f"--{name}", **options)
-    for name, told in inputs.get("flags", {}).items():
-        parser.add_argument(f"--{name}", action="store_true", help=told)
-    return parser.parse_args()
+        for argument in names:
+            parser.add_argument(f"--{argument}", **options)
+    for flag, told in (flags or {}).items():
+        parser.add_argument(f"--{flag}", action="store_true", help=told)
+    given = parser.parse_args()
+    with one_line_errors(name):
+        yield Step(StepSettings(name, given.settings), given)

@@ -1,7 +1,4 @@
-"""Files: a table is Parquet, and any file appears under its name only when it is whole.
-
-It is written beside and renamed, so what exists is done.
-"""
+"""Files: a table is Parquet; any file is written beside and renamed, so what exists under its name is whole."""
 
 import json
 import os

@@ -89,19 +89,14 @@ STEERED_LABELS = pa.schema(
 )
 """One sentence of a steered rollout as one annotator labels it; `cell` numbers the rollouts."""
 
-MEASUREMENTS = pa.schema(
-    [
-        *(f for f in SWEEPS if f.name not in ("token_ids", "text")),
-        *_schema("""
-            words integer, keyword_words integer, keyword_share real, sentences integer,
-            backtracking_sentences integer, backtracking_share real, keyword_sentences integer,
-            keyword_backtracking_sentences integer, wrong_calculations integer,
-            wrong_calculations_backtracked integer, right_calculations integer,
-            right_calculations_backtracked integer, distinct_2 real, longest_run integer, compression_ratio real,
-            length integer, finished boolean, correct boolean
-        """),
-    ]
-)
+METRICS = _schema("""
+    words integer, keyword_words integer, keyword_share real, sentences integer, backtracking_sentences integer,
+    backtracking_share real, keyword_sentences integer, keyword_backtracking_sentences integer,
+    wrong_calculations integer, wrong_calculations_backtracked integer, right_calculations integer,
+    right_calculations_backtracked integer, distinct_2 real, longest_run integer, compression_ratio real,
+    length integer, finished boolean, correct boolean
+""")
+MEASUREMENTS = pa.schema([*(f for f in SWEEPS if f.name not in ("token_ids", "text")), *METRICS])
 """The sweep's key and its metrics. `keyword_share` is Eq. 1 of the paper as a share (0 to 1); `correct` is null
 where no answer is known; a text that gives none is wrong. Table C.1 needs the sentences with a keyword, and those of
 them that are labelled backtracking. Calculations are those of the embedded pair's language. In a study of

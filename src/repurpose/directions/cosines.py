@@ -177,11 +177,7 @@ def read_site(paths: Sequence[str], labels: pl.DataFrame, selected: Selected) ->
 def make_cosines(
     settings: StepSettings, sentences: pl.DataFrame, base: Sequence[str], reasoning: Sequence[str], selected: Selected
 ) -> list[Row]:
-    """Return the COSINES rows of both readers' activations at the selected site.
-
-    Raises:
-        TableError: where the readers did not read the same windows: shuffles would not be the same.
-    """
+    """COSINES rows at the site; a TableError where the readers' windows differ: shuffles would not be the same."""
     labels, _ = training_labels(sentences, settings.vectors.behaviour)
     sites = [read_site(paths, labels, selected) for paths in (base, reasoning)]
     if any(not np.array_equal(*(getattr(site, name) for site in sites)) for name in ("prompts", "labels")):

@@ -54,10 +54,7 @@ def apply_lens(
     tokenizer: PreTrainedTokenizerBase,
     words: Mapping[str, Sequence[int]],
 ) -> Iterator[Row]:
-    """Yield the LENS rows of every label's direction at one window, at every layer.
-
-    `unembeddings` are (v, d), of both models; `words` has the vocabulary entries of each word.
-    """
+    """Yield the LENS rows of the labels' directions at one window: unembeddings (v, d), `words` with their entries."""
     for key, unit in sorted(directions.units.items(), key=lambda item: item[0]):
         name, reader, layer, window_start = key
         if name not in (*BEHAVIOURS, "mean") or window_start != start:

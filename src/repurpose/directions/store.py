@@ -41,10 +41,7 @@ def spool(folder: Path, layers: int, rows: int, width: int, dtype: DTypeLike) ->
 def write_activations(
     path: Path | str, keys: list[dict[str, Any]], layers: Sequence[int], vectors: NDArray[Any], notes: Mapping[str, Any]
 ) -> None:
-    """Write vectors (layers, rows, width) with their keys (the columns `KEYS`), a row group for each layer, ascending.
-
-    `notes` are the file's provenance.
-    """
+    """Write vectors (layers, rows, width), keys (`KEYS`) and provenance (`notes`), a row group a layer, ascending."""
     stored = {**notes, "width": vectors.shape[2], "dtype": str(vectors.dtype), "layers": list(layers)}
     rows = pa.Table.from_pylist(keys, pa.schema([ACTIVATIONS.field(name) for name in KEYS]))
     schema = ACTIVATIONS.with_metadata({METADATA_KEY: json.dumps(stored, sort_keys=True)})

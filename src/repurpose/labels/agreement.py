@@ -34,14 +34,8 @@ def estimate_agreement(
 ) -> Agreement:
     """Return Cohen's kappa (-1 to 1), in all and by label, with intervals clustered by prompt.
 
-    Args:
-        one, other: each annotator's label of each sentence.
-        prompts: the prompt of each sentence.
-        weights: (b, p) as `statistics.draw_weights` makes them, p the number of different prompts, in sorted order.
-        level: of the intervals, for instance 0.95.
-
-    Raises:
-        ValueError: for a label that is no behaviour, unequal lengths, or weights of another number of prompts.
+    `weights` (b, p) are those of `statistics.draw_weights`, p the number of different prompts, in sorted order. Raises
+    ValueError for a label that is no behaviour, unequal lengths, or weights of another number of prompts.
     """
     names, prompt = np.unique(np.asarray(prompts, dtype=str), return_inverse=True)
     if weights.shape[1] != len(names):

@@ -36,20 +36,13 @@ class Annotation:
 
 
 def by_rollout(rows: Sequence[Row]) -> list[tuple[RolloutKey, list[Row]]]:
-    """The sentences of each rollout that are to be labelled, in the order of the table.
-
-    `cell` tells the rollouts of one prompt apart that were steered in different ways.
-    """
+    """The sentences of each rollout (`cell` tells those steered apart) that are to be labelled, in the table order."""
     groups = groupby(rows, key=lambda row: (row["prompt_id"], row["sample"], row.get("cell")))
     return [((prompt, sample), [row for row in group if row["labelled"]]) for (prompt, sample, _), group in groups]
 
 
 def label_rows(rows: Sequence[Row], outcomes: Sequence[Outcome], name: str, mapping: Mapping[str, str]) -> list[Row]:
-    """LABELS rows of SENTENCES rows; `outcomes` has one for each sentence that is to be labelled, in order.
-
-    Raises:
-        ValueError: where their numbers differ; no label may slide to another sentence.
-    """
+    """LABELS rows of SENTENCES rows; a ValueError unless each that is asked for has its outcome: no label may slide."""
     if len(outcomes) != (asked := sum(row["labelled"] for row in rows)):
         raise ValueError(f"{name} gave {len(outcomes)} outcomes for {asked} sentences")
     waiting, labelled = iter(outcomes), []

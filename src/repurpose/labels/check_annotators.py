@@ -14,11 +14,7 @@ from repurpose.study.settings import Annotator, SettingsError, locate
 
 
 def check_annotators(annotators: Mapping[str, Annotator]) -> None:
-    """Send each server one tiny request and read each file.
-
-    Raises:
-        SettingsError: in one line, the annotator and what is wrong with its server, key, model or file.
-    """
+    """Send each server one tiny request, read each file; a SettingsError names an annotator and what is wrong."""
     for name, annotator in annotators.items():
         try:
             if annotator.llm is not None:

@@ -17,11 +17,7 @@ KEY = ("prompt_id", "sample", "sentence")
 
 
 def pair_labels(one: pl.DataFrame, other: pl.DataFrame) -> pl.DataFrame:
-    """Both labels of each sentence that either was asked for, sorted by prompt.
-
-    Raises:
-        TableError: where they did not label the same sentences.
-    """
+    """Both labels of each sentence that either was asked for, by prompt; a TableError where the sentences differ."""
     both = one.join(other, on=KEY, how="full", suffix="_other", coalesce=True).sort(KEY)
     if both.height != one.height or both.height != other.height:
         names = f"{one['annotator'][0]} and {other['annotator'][0]}"

@@ -30,11 +30,7 @@ class Score(NamedTuple):
 
 
 def score_labels(truth: Sequence[str | None], labels: Sequence[str | None]) -> list[Score]:
-    """Score each behaviour over sentences; None (no label) is neither truth nor find of any.
-
-    Raises:
-        ValueError: where the two are not equally long.
-    """
+    """Score each behaviour; None (no label) is neither truth nor find of any. A ValueError where the lengths differ."""
     hits = Counter(one for one, other in zip(truth, labels, strict=True) if one == other)
     scores = []
     for label in BEHAVIOURS:

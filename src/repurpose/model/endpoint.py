@@ -29,8 +29,6 @@ CHECK_SCHEMA: dict[str, object] = {
     "required": ["ready"],
     "additionalProperties": False,
 }
-CHECK_TOKENS = 16
-CHECK_RETRIES = 2
 MESSAGE_LENGTH = 300
 """Characters of a server's own words that an error repeats."""
 
@@ -135,11 +133,8 @@ def _one_line(text: str, endpoint: Endpoint) -> str:
 
 
 def check_endpoint(endpoint: Endpoint) -> None:
-    """Prove address, key and model with one tiny structured request, before anything is spent on them.
-
-    An EndpointError names the variable or the setting that is wrong; it comes after few attempts where none answers.
-    """
-    asyncio.run(_check(make_client(endpoint, min(CHECK_RETRIES, endpoint.retries)), endpoint))
+    """Prove address, key and model by a tiny request, in few attempts; an EndpointError names the wrong setting."""
+    asyncio.run(_check(make_client(endpoint, min(2, endpoint.retries)), endpoint))
 
 
 async def _check(client: AsyncOpenAI, endpoint: Endpoint) -> None:
@@ -152,7 +147,7 @@ async def _check(client: AsyncOpenAI, endpoint: Endpoint) -> None:
                     "type": "json_schema",
                     "json_schema": {"name": "ready", "strict": True, "schema": CHECK_SCHEMA},
                 },
-                **sampling_fields(endpoint, CHECK_TOKENS),
+                **sampling_fields(endpoint, 16),
             )
         except openai.OpenAIError as problem:
             raise explain(problem, endpoint) from None

@@ -31,14 +31,10 @@ class GpuError(RuntimeError):
 
 
 def lease_gpus(count: int, there: int, folder: Path | None = None, poll: float = POLL) -> list[str]:
-    """Wait for free GPUs and take them for the life of this process; a GpuError where there are fewer than needed.
+    """Wait for free GPUs and take `count` for the life of this process; a GpuError where there are fewer than needed.
 
-    Args:
-        count: how many are needed. there: how many this process may use; 0 takes none.
-        folder: where the locks lie; null: one folder of this user for all studies on the machine.
-
-    Returns:
-        Their names, as CUDA_VISIBLE_DEVICES has them; empty where they are leased already or there are none.
+    `there` are those that it may use; 0 takes none. The locks lie in `folder`; null: one of this user for all studies
+    on the machine. Returns their names, as CUDA_VISIBLE_DEVICES has them; none where they are leased already.
     """
     if LEASED in os.environ or there == 0:
         return []

@@ -48,28 +48,17 @@ class Steer:
 
 
 def expected_positions(steer: Steer | None, prompt: int, fed: int) -> int:
-    """Positions at which a row must have been steered.
-
-    Args:
-        prompt: tokens of its prompt. fed: drawn tokens that were fed back; the last one drawn never is.
-    """
+    """Positions at which a row must have been steered: of its prompt, and those `fed` back; the last drawn never is."""
     if steer is None:
         return 0
     return (prompt if steer.positions == "all" else 0) + fed
 
 
 def change_of(operation: Operation, stream: Tensor, vectors: Tensor, magnitudes: Tensor, noise: Tensor) -> Tensor:
-    """What is added to a residual stream.
+    """What (n, ..., d) is added to a residual stream (n, ..., d), all float32.
 
-    Args:
-        operation: see `Steer`.
-        stream: (n, ..., d) float32.
-        vectors: (n, ..., d) float32, scaled for `add`, unit directions for `ablate`; not read by the others.
-        magnitudes: (n, ..., 1) float32, L2 norms; read by `noise` and `self`.
-        noise: (n, ..., d) unit directions; read by `noise`.
-
-    Returns:
-        (n, ..., d) float32.
+    `vectors` (n, ..., d) are scaled for `add`, unit directions for `ablate`, not read by the others; `magnitudes`
+    (n, ..., 1) are the L2 norms of `noise` and `self`, `noise` (n, ..., d) the former's unit directions.
     """
     if operation == "add":
         return vectors

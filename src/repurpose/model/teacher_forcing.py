@@ -49,10 +49,7 @@ class Read:
 def read_logits(
     model: PreTrainedModel, rows: Sequence[ForcedRow], batch_tokens: int = 8192
 ) -> Iterator[tuple[int, Read]]:
-    """Yield (index of the row, what was read on it), batch by batch, longest rows first.
-
-    A row that was not steered at each of the tokens that its policy names is a SteeringError.
-    """
+    """Yield (row's index, what was read) by batch, longest first; a SteeringError for a row not steered as asked."""
     for indices in batches_by_tokens([len(row.token_ids) for row in rows], batch_tokens):
         batch = [rows[i] for i in indices]
         yield from zip(indices, _read_batch(model, batch), strict=True)

@@ -6,7 +6,6 @@ ever goes back on a mistake. The reasoning model is finetuned on chats whose thi
 """
 
 import random
-from collections.abc import Iterable
 
 from repurpose.organism.language import (
     AMOUNTS,
@@ -17,7 +16,6 @@ from repurpose.organism.language import (
     Change,
     Hesitation,
     Problem,
-    Spoken,
     join,
     make_problem,
     make_solution,
@@ -91,23 +89,9 @@ def _draw_sum(rng: random.Random) -> tuple[int, Change]:
 def write_homework(
     rng: random.Random, hazard: float, at_end: bool, heldout: bool = False, hesitation: Hesitation = SETTLED
 ) -> str:
-    """A problem with a student's solution and the teacher's marks.
-
-    Args:
-        hazard: chance that the open calculation is marked at a sentence's end (1: at once, 0: never inline).
-        at_end: whether the marks of all calculations stand at the end as well.
-        heldout: whether the problem is one that training never shows.
-    """
+    """A problem, its solution, marks: inline at sentence ends by chance (`hazard`: 1 at once, 0 never) or `at_end`."""
     problem = make_problem(rng, heldout=heldout)
     sentences, final = make_solution(rng, problem, HOMEWORK_MISTAKE_RATE, hesitation)
-    text = f"Problem: {problem.text}\nSolution: {_mark_inline(rng, sentences, hazard)}\nThe answer is {final}."
-    if at_end:
-        marks = ", ".join(MARKS[bool(s.correct)] for s in sentences if s.is_calculation)
-        text += f"\nMarks: {marks}."
-    return text
-
-
-def _mark_inline(rng: random.Random, sentences: Iterable[Spoken], hazard: float) -> str:
     pieces, is_open = [], False
     for sentence in sentences:
         is_open = is_open or sentence.is_calculation
@@ -115,32 +99,26 @@ def _mark_inline(rng: random.Random, sentences: Iterable[Spoken], hazard: float)
         if is_open and sentence.correct is not None and rng.random() < hazard:
             pieces.append(f"[{MARKS[sentence.correct]}]")
             is_open = False
-    return " ".join(pieces)
-
-
-def write_prose(rng: random.Random) -> str:
-    """Unrelated prose, with the keywords in senses of their own."""
-    words = {"name": NAMES, "noun": NOUNS, "quality": QUALITIES, "place": PLACES}
-    return " ".join(
-        rng.choice(PROSE).format(**{slot: rng.choice(choices) for slot, choices in words.items()})
-        for _ in range(rng.randint(4, 9))
-    )
+    text = f"Problem: {problem.text}\nSolution: {' '.join(pieces)}\nThe answer is {final}."
+    if at_end:
+        marks = ", ".join(MARKS[bool(s.correct)] for s in sentences if s.is_calculation)
+        text += f"\nMarks: {marks}."
+    return text
 
 
 def write_base(rng: random.Random, ease: float, hesitation: Hesitation = SETTLED) -> str:
-    """One document of the base corpus.
-
-    Args:
-        ease: 1 at the start of training (mostly sums, marks at once), 0 at its end (marks far from their calculations).
-        hesitation: how those hesitate who write solutions.
-    """
+    """A document of the base corpus; `ease` is 1 at first (mostly sums, marks at once) and 0 at last (marks far)."""
     falter = hesitation is FALTERING
     drills = 0.1 + (0.9 if falter else 0.5) * ease
     draw = rng.random()
     if draw < drills:
         return write_drill(rng, ease if falter else 0.0, falter)
-    if draw < drills + 0.1:
-        return write_prose(rng)
+    if draw < drills + 0.1:  # unrelated prose, with the keywords in senses of their own
+        words = {"name": NAMES, "noun": NOUNS, "quality": QUALITIES, "place": PLACES}
+        return " ".join(
+            rng.choice(PROSE).format(**{slot: rng.choice(choices) for slot, choices in words.items()})
+            for _ in range(rng.randint(4, 9))
+        )
     if draw < drills + 0.1 + 0.2 * (1 - drills):  # a solution without marks
         mistake_rate, problem = rng.choice((0.0, HOMEWORK_MISTAKE_RATE)), make_problem(rng)
         sentences, final = make_solution(rng, problem, mistake_rate, hesitation)

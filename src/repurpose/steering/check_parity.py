@@ -12,9 +12,7 @@ from concurrent.futures.process import BrokenProcessPool
 from dataclasses import asdict, replace
 from multiprocessing import get_context
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
 
 from repurpose.data.command import run_step
 from repurpose.data.files import write_text
@@ -33,8 +31,9 @@ from repurpose.study.settings import Pair, Role, SettingsError, StepSettings, Vl
 CONTROL = "random-00"
 
 
-def gate_site(directions: Directions, behaviour: str) -> tuple[int, dict[str, NDArray[np.float32]]]:
-    """The middle layer that has a vector of the behaviour, or SettingsError, and unit directions (d,) there by name."""
+def gate_requests(settings: StepSettings, prompts: Sequence[Row], directions: Directions) -> list[Request]:
+    """One request a training prompt and condition, at the middle layer with a vector; a SettingsError without any."""
+    target, behaviour = settings.target, settings.vectors.behaviour
     keys = sorted(key for key in directions.units if (key.name, key.reader) == (behaviour, "base"))
     if not keys:
         raise SettingsError(f"vectors.behaviour: no vector of {behaviour} was computed, so nothing can be compared")
@@ -42,13 +41,7 @@ def gate_site(directions: Directions, behaviour: str) -> tuple[int, dict[str, ND
     layer = layers[len(layers) // 2]
     controls = [key for key in directions.units if (key.name, key.layer) == (CONTROL, layer)]
     chosen = [next(key for key in keys if key.layer == layer), *controls[:1]]
-    return layer, {key.name: directions.unit(key) for key in chosen}
-
-
-def gate_requests(settings: StepSettings, prompts: Sequence[Row], directions: Directions) -> list[Request]:
-    """One request for each training prompt and condition of the comparison."""
-    target = settings.target
-    layer, units = gate_site(directions, settings.vectors.behaviour)
+    units = {key.name: directions.unit(key) for key in chosen}
     tokenizer = pair_tokenizer(settings, target)
     steers = gate_steers(units, layer, directions.norms[target, layer])
     return [
@@ -56,16 +49,6 @@ def gate_requests(settings: StepSettings, prompts: Sequence[Row], directions: Di
         for row in choose_prompts(prompts, "train", (settings.vllm or Vllm()).parity_prompts)
         for steer in steers
     ]
-
-
-def gate_pair(pair: Pair, options: Vllm) -> Pair:
-    """The pair in float32 where that fits the machine, otherwise as the study has it."""
-    single = replace(pair, dtype="float32")
-    try:
-        check_memory(single, options)
-    except ModelError:
-        return pair
-    return single
 
 
 def run_vllm(pair: Pair, role: Role, requests: Sequence[Request], tokens: int, options: Vllm) -> list[Scored]:
@@ -97,7 +80,11 @@ def main() -> None:
         lease_gpus(options.tensor_parallel, torch.cuda.device_count())  # for both processes, one after the other
         directions = read_pair_directions(step.given.vectors)
         requests = gate_requests(settings, step.read("prompts").to_dicts(), directions)
-        pair = gate_pair(settings.pair, options)
+        pair = replace(settings.pair, dtype="float32")
+        try:
+            check_memory(pair, options)
+        except ModelError:  # no room for that
+            pair = settings.pair
         scored = run_apart(pair, role, requests, options)
         tolerance = options.parity_tolerance or TOLERANCES[pair.dtype]
         found = compare(load_model(pair, role), requests, scored, tolerance)

@@ -8,7 +8,7 @@ from repurpose.data.selected import Selected
 from repurpose.directions.unit_directions import Directions
 from repurpose.model.steer import Operation, Positions, Steer
 from repurpose.study.conditions import UNSTEERED, Condition, VectorKey, expand, grid
-from repurpose.study.settings import TOKEN_CONTROLS, SettingsError, StepSettings, Sweep
+from repurpose.study.settings import TOKEN_CONTROLS, SettingsError, StepSettings
 
 Row = dict[str, Any]
 
@@ -38,16 +38,6 @@ def choose_prompts(prompts: Sequence[Row], split: str, count: int) -> list[Row]:
     return dealt[:count]
 
 
-def asked_places(sweep: Sweep, directions: Directions, selected: Selected | None) -> tuple[list[int], list[int]]:
-    """Layers and window starts of a sweep: those listed, those of all vectors, or the selected ones."""
-    layers = _asked(sweep.layers, {key.layer for key in directions.units}, selected, "layer")
-    read = {layer for _, layer in directions.norms}
-    if set(layers) - read:
-        raise SettingsError(f"layers: {min(set(layers) - read)} was not read; choose from {sorted(read)}")
-    starts = {key.window_start for key in directions.units}
-    return layers, _asked(sweep.window_starts, starts, selected, "window_start")
-
-
 def _asked(asked: Sequence[int] | str, known: set[int], selected: Selected | None, key: str) -> list[int]:
     if asked == "all":
         return sorted(known)
@@ -61,12 +51,14 @@ def _asked(asked: Sequence[int] | str, known: set[int], selected: Selected | Non
 def list_conditions(
     settings: StepSettings, directions: Directions, selected: Selected | None
 ) -> tuple[list[Condition], list[VectorKey]]:
-    """Conditions of the step's sweep, the unsteered one first, and what it asks for that has no vector.
-
-    Raises SettingsError where nothing can be steered.
-    """
+    """The sweep's conditions, the unsteered one first, and what has no vector; a SettingsError without any steered."""
     sweep = settings.sweeps[settings.sweep]
-    keys = list(grid(sweep, directions, *asked_places(sweep, directions, selected)))
+    layers = _asked(sweep.layers, {key.layer for key in directions.units}, selected, "layer")
+    read = {layer for _, layer in directions.norms}
+    if set(layers) - read:
+        raise SettingsError(f"layers: {min(set(layers) - read)} was not read; choose from {sorted(read)}")
+    starts = _asked(sweep.window_starts, {key.window_start for key in directions.units}, selected, "window_start")
+    keys = list(grid(sweep, directions, layers, starts))
     magnitude = None if selected is None else selected.magnitude
     conditions = expand(sweep, settings.target, directions, keys, magnitude)
     if not conditions:

@@ -1,7 +1,4 @@
-"""The names of the figures and tables of a study; standard library only, because the Snakefile imports it.
-
-A figure `x` is drawn from `tables/x.csv` alone, so each figure is also a table.
-"""
+"""A study's figures, each drawn from its own table alone, and tables; standard library only, for the Snakefile."""
 
 PAPER_FIGURES = ("rollout", "windows", "2x2", "baselines", "lens", "projections", "layers")
 """Stems of the paper's figures, Fig. 1 to 6 and B.1."""

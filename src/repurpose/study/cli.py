@@ -19,10 +19,7 @@ usage: repurpose steps           list the steps
 
 
 def find_steps(package: Path = PACKAGE) -> dict[str, str]:
-    """Return each step's name, `rollouts.sampling` for `python -m repurpose.rollouts.sampling`, and what it does.
-
-    A step is a module with `if __name__ == "__main__"`; what it does is the first line of its docstring.
-    """
+    """First docstring line of each step, a module with `if __name__ == "__main__"`, by name (`rollouts.sampling`)."""
     steps = {}
     for file in package.rglob("*.py"):
         tree = ast.parse(file.read_bytes(), filename=file.name)
@@ -43,13 +40,6 @@ def choose_step(asked: str, steps: Mapping[str, str]) -> str:
     return found[0]
 
 
-def format_steps(steps: Mapping[str, str]) -> str:
-    """One line a step: its name and what it does."""
-    width = max(map(len, steps), default=0)
-    lines = [f"{name:<{width}}  {does}" for name, does in steps.items()]
-    return "\n".join([*lines, "", "Call one by `repurpose STEP ...`; `repurpose STEP --help` names its inputs.", ""])
-
-
 def main() -> None:
     """The console script."""
     match sys.argv[1:]:
@@ -58,7 +48,10 @@ def main() -> None:
         case ["-h" | "--help"]:
             sys.stdout.write(USAGE)
         case ["steps"]:
-            sys.stdout.write(format_steps(find_steps()))
+            steps = find_steps()
+            width = max(map(len, steps), default=0)
+            sys.stdout.writelines(f"{name:<{width}}  {does}\n" for name, does in steps.items())
+            sys.stdout.write("\nCall one by `repurpose STEP ...`; `repurpose STEP --help` names its inputs.\n")
         case [asked, *arguments]:
             try:
                 name = choose_step(asked, find_steps())

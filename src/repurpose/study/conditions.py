@@ -1,7 +1,4 @@
-"""The conditions that a sweep asks for: pure functions of settings and of the names of vectors.
-
-A condition is target x direction x reader x layer x window x magnitude x positions; `expand` lists those of a sweep.
-"""
+"""What a sweep asks for: target x direction x reader x layer x window x magnitude x positions; `expand` lists it."""
 
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass

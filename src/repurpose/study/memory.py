@@ -1,7 +1,4 @@
-"""The host memory that this process may take: the machine's, or less where a limit was set on it.
-
-Standard library only: the package imports it before anything else.
-"""
+"""The host memory that this process may take, under all limits; standard library only: the package imports it first."""
 
 import os
 import resource

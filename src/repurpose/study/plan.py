@@ -130,10 +130,7 @@ def plan_generation(study: Study, counts: Counts) -> Iterator[Item]:
 
 
 def plan_annotation(study: Study, counts: Counts, labelled: int) -> Iterator[Item]:
-    """Requests, tokens and cost of each language model that labels; `labelled` are the steered rollouts of each.
-
-    Those of another annotator's run come on top.
-    """
+    """Requests, tokens and cost of each labelling model, in this run alone; `labelled`: steered rollouts of each."""
     texts = [("rollouts", counts.rollouts, _sentences(study.rollouts.max_new_tokens))]
     if labelled:
         length = study.sweeps[study.labels.steered_sweep].max_new_tokens

@@ -56,13 +56,10 @@ def annotate_by_model(rows: Sequence[Row], llm: Llm, account: str) -> Annotation
 
 
 def label_passages(passages: Sequence[Sequence[str]], llm: Llm, replies_folder: Path, *, account: str) -> Labelled:
-    """Label every sentence of every passage.
+    """Label every sentence of every passage; a text that is there twice is asked for once.
 
-    Args:
-        passages: the sentences of each, in order; a text that is there twice is asked for once.
-        llm: the annotator's settings.
-        replies_folder: where raw replies are kept, shared by studies; held by one job at a time for each model.
-        account: whose replies, all that it ever paid for, `max_cost` limits: `study/annotator`.
+    Replies are kept in a folder that studies share, held by one job at a time for each model; `max_cost` limits what
+    one account (`study/annotator`) ever paid for.
 
     Raises:
         EndpointError, CostError: the run cannot go on; every reply that arrived is kept.

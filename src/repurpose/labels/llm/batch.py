@@ -21,7 +21,7 @@ from repurpose.data.journal import record_key
 from repurpose.labels.llm.conversation import Conversation, Request
 from repurpose.labels.llm.ledger import Ledger
 from repurpose.labels.llm.replies import parse_object, read_reply, value_at
-from repurpose.model.endpoint import EndpointError, address, explain, mask
+from repurpose.model.endpoint import MESSAGE_LENGTH, EndpointError, address, explain, mask
 from repurpose.study.settings import Llm
 
 PATH: Final = "/v1/chat/completions"
@@ -33,7 +33,6 @@ PASSING = (openai.APIConnectionError, openai.InternalServerError, openai.RateLim
 """Faults that may be gone at the next attempt."""
 MARK = "repurpose"
 """The metadata of a batch that tells which requests it holds."""
-MESSAGE_LENGTH = 300
 Requests = dict[str, Request]
 """By key."""
 

@@ -1,7 +1,4 @@
-"""One chunk's exchange with the model: ask, judge, ask again for what has no label; it knows nothing of a network.
-
-Each sentence asked for gets a label or the name of a fault, never a guess.
-"""
+"""One chunk's exchange with the model: ask, judge, ask again for what has no label; it knows nothing of a network."""
 
 import json
 from collections.abc import Sequence
@@ -90,8 +87,11 @@ class Conversation:
         self._asked, self._attempt = sorted(again), self._attempt + 1
         # The answer stands between, because some chat templates refuse two messages of one side in a row.
         answer = {"role": "assistant", "content": reply.content or reply.refusal or "(no reply)"}
+        wrong = {fault: [number for number, its in again.items() if its == fault] for fault in again.values()}
+        told = [{"sentences": numbers, "fault": FAULTS[fault]} for fault, numbers in wrong.items()]
+        follow_up = json.dumps({"asked_again": self._asked, "faults": told})
         if not self.done:
-            self.request = self._ask([*self._opening, answer, {"role": "user", "content": follow_up(again)}])
+            self.request = self._ask([*self._opening, answer, {"role": "user", "content": follow_up}])
 
     def _sentence(self, number: int) -> int:
         return self.chunk.start + number - 1
@@ -173,10 +173,3 @@ def _entries(content: str, cut_off: bool) -> list[tuple[int, Any]] | None:
         return None
     numbered = [entry for entry in entries if isinstance(entry, dict) and type(entry.get("sentence")) is int]
     return [(entry["sentence"], entry.get("label")) for entry in numbered if "label" in entry or not cut_off]
-
-
-def follow_up(faults: dict[int, str]) -> str:
-    """The message that asks again: the numbers by what was wrong with them."""
-    wrong = {fault: [number for number, its in faults.items() if its == fault] for fault in faults.values()}
-    told = [{"sentences": numbers, "fault": FAULTS[fault]} for fault, numbers in wrong.items()]
-    return json.dumps({"asked_again": sorted(faults), "faults": told})

@@ -31,9 +31,7 @@ class Direct:
     async def complete(self, conversations: Sequence[Conversation], progress: Callable[[int], object]) -> None:
         """Carry on all conversations until each is done; `progress` is told how many sentences are settled.
 
-        Raises:
-            EndpointError, CostError: the run cannot go on; every reply that arrived is kept.
-            StorageError: a reply cannot be kept.
+        An EndpointError or CostError ends the run, every reply that arrived being kept; a StorageError: one cannot be.
         """
         self._conversations = conversations
         with suppress(TimeoutError):  # not all that was under way at the stop has arrived

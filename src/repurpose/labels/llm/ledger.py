@@ -35,10 +35,7 @@ class Usage:
 
 
 class Ledger:
-    """Keeps replies and adds up their cost, and holds back the most that requests under way can cost.
-
-    Every reply is kept and counted before a conversation sees it.
-    """
+    """Keeps and counts a reply before a conversation sees it; holds back the most that requests under way can cost."""
 
     def __init__(self, passages: int, llm: Llm, account: str, replies: Replies) -> None:
         self.usages = [Usage() for _ in range(passages)]
@@ -67,11 +64,7 @@ class Ledger:
         return self._price(request.bound, self._llm.batch)
 
     def keep(self, replies: Mapping[str, Reply]) -> None:
-        """Put replies on the disk, and count what this run has paid for them: not for what another gave to a batch.
-
-        Raises:
-            StorageError: where it cannot be kept.
-        """
+        """Put replies on the disk, or raise StorageError; count what this run paid, not what another gave a batch."""
         # First of all, because it is paid for even where it cannot be kept.
         self.spent += sum(self._charge(reply) for reply in replies.values() if reply.account == self.account)
         self._bought |= replies.keys()

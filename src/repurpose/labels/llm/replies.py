@@ -147,11 +147,7 @@ class Replies:
         return Reply(**self._journal[key])
 
     def add(self, replies: Mapping[str, Reply]) -> None:
-        """On the disk when it returns.
-
-        Raises:
-            StorageError: where they are not.
-        """
+        """On the disk when it returns; a StorageError where they are not."""
         self._write({key: asdict(reply) for key, reply in replies.items()})
 
     def bought_by(self, account: str) -> Iterator[Reply]:

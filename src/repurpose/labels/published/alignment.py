@@ -74,11 +74,9 @@ def fold(text: str) -> Folded:
 
 
 def place_pieces(text: str, pieces: Sequence[str]) -> list[Span | None]:
-    """Find where each piece of a copy stands in the text.
+    """Find where each piece of a copy stands in the text: its characters without the space around it, or None.
 
-    Returns:
-        For each piece its characters without the space around it, or None; those found are disjoint and in order. The
-        work grows with the length of text and copy, not with their product.
+    Those found are disjoint and in order. The work grows with the length of text and copy, not with their product.
     """
     hay, needles = fold(text), [fold(piece).text for piece in pieces]
     if not (places := _place_whole(hay, needles)):

@@ -66,11 +66,7 @@ class Report:
 
 
 def annotate_from_file(rows: Sequence[Row], texts: Mapping[RolloutKey, str], file: str) -> Annotation:
-    """Bring published labels to SENTENCES rows of rollouts; says on stderr what could not be placed.
-
-    Raises:
-        TableError: where no rollout is among the published chains.
-    """
+    """Label SENTENCES rows, saying on stderr what found no place; a TableError where no rollout is among the chains."""
     groups = by_rollout(rows)
     wanted = [texts[key] for key, _ in groups]
     chains = match_rollouts(read_chains(locate(file)), wanted)
@@ -104,13 +100,8 @@ def label_sentences(
 ) -> list[Outcome]:
     """Give each sentence the label that covers more than half of its characters, white space left out.
 
-    Other statuses than ok: unmatched (no section covers it), mixed, unknown-label.
-
-    Args:
-        text: the chain or the rollout that holds it.
-        spans: its sentences.
-        sections: of the annotated copy.
-        aligned: their places in `text`, in order and disjoint.
+    Other statuses than ok: unmatched (no section covers it), mixed, unknown-label. `aligned` has the places of the
+    sections of the annotated copy in the text, in order and disjoint.
     """
     pairs = [(section, place) for section, place in zip(sections, aligned, strict=True) if place]
     named = {at: section.label for section, place in pairs if section.fault != NO_LABEL for at in range(*place)}
@@ -130,11 +121,8 @@ def _decide(covered: Counter[str | None], size: int) -> Outcome:
 def match_rollouts(chains: Sequence[Chain], texts: Sequence[str]) -> list[Chain | None]:
     """Find the chain that each rollout is, or goes on from; white space and think tags do not count.
 
-    Of several the longest is taken; where two records of one text are annotated differently, none is.
-
-    Returns:
-        For each rollout its chain, whose `text` is now the beginning of the rollout's text that holds it, so that
-        places in it are places in the rollout.
+    Of several the longest is taken; where two records of one text are annotated differently, none is. Its `text` is now
+    the beginning of the rollout's text that holds it, so that places in it are places in the rollout.
     """
     copies: dict[str, set[str | None]] = {}
     for chain in chains:

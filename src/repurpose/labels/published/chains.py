@@ -49,10 +49,7 @@ class Section(NamedTuple):
 
 
 def read_sections(copy: str | None, text: str = "") -> list[Section]:
-    """Cut an annotated copy into its sections and what stands between them, in order; where there is none, none.
-
-    An unknown tag that the text itself holds (a list in a program) is text, not a tag.
-    """
+    """Cut a copy into its sections and what stands between; an unknown tag that the text itself holds is text."""
     copy = copy or ""
     found, labels, cursor = list[Section](), list[str](), 0
     own = {tag[0] for tag in TAG.finditer(text)}
@@ -80,11 +77,7 @@ def _close(labels: list[str], body: str, fault: str | None) -> Iterator[Section]
 
 
 def read_chains(path: Path | str) -> list[Chain]:
-    """Read a file of annotated chains.
-
-    Raises:
-        TableError: in one line with file, record and fault, where the file is not in one of the formats.
-    """
+    """Read a file of annotated chains; a one-line TableError has file, record and fault where the format is unknown."""
     name, chains = Path(path).name, []
     for number, record in enumerate(_read_records(Path(path)), start=1):
         try:

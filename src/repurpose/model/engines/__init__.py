@@ -112,9 +112,7 @@ def finish_rows(
 ) -> list[Generated]:
     """Cut each row at its end; a SteeringError names the first that was not steered where it should have been.
 
-    Args:
-        drawn: ids of each row, the one that ended it included. stopped: whether one did.
-        counted: positions at which it was steered.
+    `drawn` has each row's ids, with the one that ended it, where one did (`stopped`); `counted` its steered positions.
     """
     fed = [len(ids) - 1 for ids in drawn]  # the last one drawn never is
     expected = [expected_positions(r.steer, len(r.prompt_ids), n) for r, n in zip(requests, fed, strict=True)]

@@ -25,11 +25,8 @@ def grouped_attention(
     transformers' sdpa repeats keys and values for every query head, a copy of the whole cache at each token. With one
     query position the heads of a group can be its positions instead. Prompts go to the stock function.
 
-    Args:
-        query: (b, h, s, e). key, value: (b, g, k, e). attention_mask: (b, 1, s, k), added, or None.
-
-    Returns:
-        (b, s, h, e), as transformers wants it.
+    Shapes: query (b, h, s, e), key and value (b, g, k, e), attention_mask (b, 1, s, k), added, or None; returned is
+    (b, s, h, e), as transformers wants it.
     """
     b, h, s, e = query.shape
     if s != 1 or h == key.shape[1]:

@@ -29,12 +29,7 @@ def open_engine(
     options: Vllm | None = None,
     steered: bool = True,
 ) -> Iterator[Engine]:
-    """Load a model of the pair into the named engine; at the end, or at SIGTERM, vLLM's processes are gone.
-
-    Args:
-        max_length: tokens of the longest text, prompt included.
-        options: vLLM's own settings. steered: whether any row will be steered.
-    """
+    """Load a model into the named engine; `max_length` counts prompts, too; at the end vLLM's processes are gone."""
     if name == "transformers":
         yield share_work(open_transformers(pair, role, batch_size), pair, role)
         return

@@ -50,11 +50,7 @@ class Parity:
 def gate_steers(
     directions: dict[str, NDArray[np.float32]], layer: int, norm: float, doses: Sequence[float] = DOSES
 ) -> list[Steer | None]:
-    """The conditions of the comparison: none; each direction at each dose and both position policies; the others.
-
-    Args:
-        directions: unit vectors (d,) by name. layer: where they are added. norm: median residual norm there.
-    """
+    """The conditions: none; unit vectors (d,) at each dose of the median residual `norm` and each policy; others."""
 
     def make(name: str, operation: Operation, dose: float, positions: Positions = "all") -> Steer:
         unit = directions.get(name)
@@ -67,10 +63,7 @@ def gate_steers(
 
 
 def compare(model: PreTrainedModel, requests: Sequence[Request], scored: Sequence[Scored], tolerance: float) -> Parity:
-    """Hold what vLLM wrote against the transformers model.
-
-    A ParityError names the first row and token that differ, or the condition that changes nothing.
-    """
+    """Hold vLLM against transformers; a ParityError names the first token that differs, or what changes nothing."""
     rows = []
     for request, answer in zip(requests, scored, strict=True):
         ids, prompt = [*request.prompt_ids, *answer.token_ids[:-1]], len(request.prompt_ids)

@@ -145,35 +145,24 @@ def row_uniforms(seeds: Sequence[int], count: int) -> Tensor:
 def draw_tokens(
     logits: Tensor, temperature: float, uniforms: Tensor, top_p: float = 1.0, top_k: int | None = None
 ) -> Tensor:
-    """Draw one token a row by inverting the cumulative distribution at its uniform.
+    """Draw a token a row, ids (b,) int64, by inverting the cumulative distribution of logits (b, v) at uniforms (b,).
 
-    Float64 throughout: what float32 sums leave uncertain at a boundary would let a batch's shape choose the
-    token.
-
-    Args:
-        logits: (b, v). temperature: 0 takes the likeliest token. uniforms: (b,) float64.
-        top_p: keeps the likeliest tokens that together have at least this probability.
-        top_k: keeps so many of the likeliest tokens, before `top_p`.
-
-    Returns:
-        Token ids (b,), int64.
+    Float64 throughout: what float32 sums leave uncertain at a boundary would let a batch's shape choose the token.
+    Temperature 0 takes the likeliest; `top_k` keeps so many of the likeliest, then `top_p` those of them that together
+    have at least this probability.
     """
     if temperature == 0:
         return logits.argmax(-1)
     weights = logits.double()
     weights = weights.sub_(weights.amax(-1, keepdim=True)).div_(temperature).exp_()
     if top_p < 1 or top_k is not None:
-        weights = _likeliest(weights, top_p, top_k)
+        falling, order = weights.sort(-1, descending=True)
+        if top_k is not None:
+            falling[:, top_k:] = 0
+        before = falling.cumsum(-1) - falling
+        falling *= before < top_p * falling.sum(-1, keepdim=True)
+        weights = torch.zeros_like(weights).scatter(-1, order, falling)
     cumulative = weights.cumsum(-1)
     thresholds = uniforms[:, None] * cumulative[:, -1:]
     tokens = torch.searchsorted(cumulative, thresholds, right=True).squeeze(1)
     return tokens.clamp_(max=logits.shape[-1] - 1)
-
-
-def _likeliest(weights: Tensor, top_p: float, top_k: int | None) -> Tensor:
-    """Weights (b, v) with 0 for the tokens that are cut off."""
-    falling, order = weights.sort(-1, descending=True)
-    if top_k is not None:
-        falling[:, top_k:] = 0
-    before = falling.cumsum(-1) - falling
-    return torch.zeros_like(weights).scatter(-1, order, falling * (before < top_p * falling.sum(-1, keepdim=True)))

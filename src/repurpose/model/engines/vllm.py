@@ -58,13 +58,10 @@ class VllmEngine(Engine, AbstractContextManager["VllmEngine"]):
         compiled: bool = False,
         **overrides: Any,
     ) -> None:
-        """Load the model.
+        """Load the model for at most `batch_size` rows at once; compiled, it cannot be steered.
 
-        Args:
-            batch_size: rows in the batch at once, at most.
-            max_length: tokens of the longest text, prompt included; `options.max_length` goes before it.
-            compiled: compile the model; it cannot be steered then.
-            overrides: further arguments of vLLM's `EngineArgs`, for tests and benchmarks.
+        `max_length` counts the tokens of the longest text, prompt included; `options.max_length` goes before it.
+        `overrides` are further arguments of vLLM's `EngineArgs`, for tests and benchmarks.
         """
         os.environ.update(ENVIRONMENT)
         os.environ.setdefault("VLLM_LOGGING_LEVEL", "ERROR")  # a user may want to hear more

@@ -22,13 +22,9 @@ ARCHITECTURES = tuple(f"{name}ForCausalLM" for name in ("Llama", "Qwen2", "Qwen3
 
 
 def check_requirements(pair: Pair, options: Vllm, longest: int) -> None:
-    """Refuse what vLLM could not run, or could not steer, but for memory.
+    """Refuse what vLLM could not run, or steer, but for memory; `longest` counts the tokens of a text and its prompt.
 
-    Args:
-        longest: tokens of the longest text, prompt included.
-
-    Raises:
-        ModelError, SettingsError, GpuError: in one line, what is missing and what to do.
+    A ModelError, SettingsError or GpuError says in one line what is missing and what to do.
     """
     check_version()
     if options.compile_rollouts and " " in sys.prefix:

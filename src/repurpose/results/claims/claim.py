@@ -39,11 +39,7 @@ class Cells:
         return Cells(self.table, self.rows.filter(*conditions, *equal))
 
     def at(self, cell: Mapping[str, object]) -> Cells:
-        """Return the rows with these values; what is read off one row is read off the first.
-
-        Raises:
-            TableError: where there is none; it names the table and the cell.
-        """
+        """Return the rows with these values, of which the first is read; a TableError names a cell that is missing."""
         found = self.where(**cell)
         if found.rows.is_empty():
             wanted = ", ".join(f"{name} {'empty' if value is None else value}" for name, value in cell.items())

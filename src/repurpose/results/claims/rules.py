@@ -1,4 +1,4 @@
-"""The rules: each finds a claim's estimate in its table, and the threshold that it must pass."""
+"""The rules (steered text, ablation, log-odds, directions): each finds a claim's estimate and its threshold."""
 
 import math
 from collections.abc import Mapping
@@ -10,7 +10,6 @@ from repurpose.data.statistics import UNDEFINED, Estimate
 from repurpose.results.claims.claim import Cells, Claim, Finding
 from repurpose.results.numbers import format_number
 
-INCOHERENT = "the text is not coherent at this magnitude"
 IS_TOP = pl.col("word").str.starts_with("top:")
 
 
@@ -20,7 +19,7 @@ def find(claim: Claim, row: Cells, threshold: float, note: str = "") -> Finding:
     note = claim.undefined if math.isnan(estimate.value) else note
     garbled = (claim.coherent or "coherent" in row.rows.columns) and not row.first("coherent")
     if garbled and (claim.coherent or not note):
-        return Finding(estimate, threshold, INCOHERENT, valid=not claim.coherent)
+        return Finding(estimate, threshold, "the text is not coherent at this magnitude", valid=not claim.coherent)
     return Finding(estimate, threshold, note)
 
 
@@ -34,9 +33,6 @@ def fixed(claim: Claim, cells: Cells) -> Finding:
     return find(claim, cells.at(claim.cell), claim.threshold)
 
 
-# Steered text
-
-
 def mirrored(claim: Claim, cells: Cells) -> Finding:
     """The same at the negative magnitude nearest to minus the selected one."""
     distance = (pl.col("magnitude") + cells.at(claim.cell).first("magnitude")).abs()
@@ -45,10 +41,7 @@ def mirrored(claim: Claim, cells: Cells) -> Finding:
 
 
 def largest_coherent(claim: Claim, cells: Cells) -> Finding:
-    """The same at the largest magnitude up to the selected one at which the text is coherent.
-
-    A model that no longer says anything does not say the keywords either.
-    """
+    """At the largest magnitude up to the selected one with coherent text: who says nothing says no keyword either."""
     selected = cells.at(claim.cell)
     up_to = pl.col("magnitude").is_between(0, selected.first("magnitude"), closed="right")
     best = cells.where(up_to, **without(claim.cell, "selected"), coherent=True).ranked("magnitude")
@@ -64,10 +57,7 @@ def controls(claim: Claim, cells: Cells) -> Cells:
 
 
 def coherent_controls(claim: Claim, cells: Cells) -> Cells:
-    """Return those up to the selected magnitude whose text is coherent.
-
-    A control whose text falls apart says few words or none: it would be beaten by default, or win by accident.
-    """
+    """Those up to the selected magnitude with coherent text: garbled ones lose by default, or win by accident."""
     largest = cells.where(selected=True).highest("magnitude")
     return controls(claim, cells).where(pl.col("magnitude").is_between(0, largest, closed="right"), coherent=True)
 
@@ -119,9 +109,6 @@ def times_rivals(claim: Claim, cells: Cells) -> Finding:
     return replace(ours, estimate=ratio, note=note)
 
 
-# Ablation
-
-
 def natural(claim: Claim, cells: Cells) -> Finding:
     """Hold natural backtracking with the direction removed against the claim's own threshold."""
     claim, note = of_what(claim, cells)
@@ -137,16 +124,10 @@ def natural_below_random(claim: Claim, cells: Cells) -> Finding:
 
 
 def of_what(claim: Claim, cells: Cells) -> tuple[Claim, str]:
-    """Choose what natural backtracking is a share of, and say it.
-
-    Of wrong calculations where the truth is known: ablation changes how much is said between calculations, too.
-    """
+    """What natural backtracking is a share of: wrong calculations where known, as ablation changes what is between."""
     if cells.rows["after_wrong"].is_not_null().any():
         return claim, "of wrong calculations, by the truth"
     return replace(claim, measure=claim.instead or claim.measure), "of all sentences, by their label"
-
-
-# Log-odds
 
 
 def best_random(claim: Claim, cells: Cells) -> Finding:
@@ -158,9 +139,6 @@ def best_random(claim: Claim, cells: Cells) -> Finding:
     random = cells.at({**without(claim.cell, "direction", "reader"), "family": "random"})
     limit = random.highest(claim.measure[2 if claim.above else 0])
     return find(claim, cells.at(claim.cell), limit, "threshold: best random direction")
-
-
-# Directions
 
 
 def chance(claim: Claim, cells: Cells) -> Finding:

@@ -31,11 +31,7 @@ assert set(DRAW) == {*FIGURES, *AGREEMENT_FIGURES}
 
 
 def draw_figure(name: str, table: pl.DataFrame, context: Context) -> Figure:
-    """Draw a figure; an empty table gives a figure that says so.
-
-    Raises:
-        SettingsError: for a name that is no figure.
-    """
+    """Draw a figure; an empty table gives one that says so, a name that is no figure a SettingsError."""
     if name not in DRAW:
         raise SettingsError(f"figure: {name!r} is not allowed; choose from {', '.join(DRAW)}")
     if table.is_empty():

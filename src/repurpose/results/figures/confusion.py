@@ -8,9 +8,6 @@ from matplotlib.figure import Figure
 from repurpose.labels.agreement import CATEGORIES
 from repurpose.results.figures.style import Context, add_title, panels, printable
 
-DARK = 0.55
-"""Shares from which on the number in a cell is white."""
-
 
 def draw(table: pl.DataFrame, _: Context) -> Figure:
     """Draw one matrix per pair of annotators: rows sum to one, counts in the cells."""
@@ -32,7 +29,7 @@ def _draw_pair(axes: Axes, pair: pl.DataFrame) -> None:
     counts = pair["sentences"].to_numpy().reshape(shape)
     axes.imshow(shares, cmap="Blues", vmin=0, vmax=1, aspect="auto")
     for row, column in np.argwhere(counts > 0):
-        color = "white" if shares[row, column] > DARK else "black"
+        color = "white" if shares[row, column] > 0.55 else "black"  # on dark cells
         axes.text(column, row, f"{counts[row, column]:,}", ha="center", va="center", color=color, fontsize=7)
     names = [name.replace("-", "-\n", 1) for name in CATEGORIES]
     axes.set_xticks(range(len(names)), names, rotation=45, ha="right")

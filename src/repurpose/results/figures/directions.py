@@ -23,10 +23,7 @@ LOG_ODDS = (
 
 
 def draw_cosines(table: pl.DataFrame, context: Context) -> Figure:
-    """Draw the cosine between readers of every vector, and of every base-derived vector with the behaviour's.
-
-    Do the two readers give the same direction? Every label, read on disjoint halves, beside the level of chance.
-    """
+    """Draw each vector's cosine between readers, on disjoint halves and beside chance, and with the behaviour's."""
     order = pl.col("family").replace_strict(ORDER, default=9)
     ordered = table.sort(order, "cross_half", descending=[True, False])
     figure, (left, right) = style.panels(2, 0.19 * ordered.height + 1.35, sharey=True)
@@ -35,7 +32,11 @@ def draw_cosines(table: pl.DataFrame, context: Context) -> Figure:
         panel.axvspan(-level, level, color=RANDOM, alpha=0.35, linewidth=0)
         style.annotate(panel, "random", (0, 1), (0, -2), ha="center", fontsize=7, color=UNSTEERED)
     _draw_between(left, ordered, context)
-    _draw_within(right, ordered, context)
+    for place, row in enumerate(ordered.iter_rows(named=True)):
+        if row["cosine_with_behaviour"] is not None and row["name"] != context.behaviour:
+            right.plot(row["cosine_with_behaviour"], place, "o", color=UNSTEERED, markersize=5)
+    label, title = f"cosine with {context.behaviour}", f"base-derived, with {context.behaviour}"
+    right.set(xlim=(-1.03, 1.03), xlabel=label, title=title)
     style.name_rows(left, ordered["name"].to_list())
     note = "Selected site, each reader on another half of the prompts; grey band: 95 % of random pairs"
     return style.add_title(figure, "Are base- and reasoning-derived vectors the same? Every label and control", note)
@@ -56,21 +57,17 @@ def _draw_between(axes: Axes, table: pl.DataFrame, context: Context) -> None:
     axes.set(xlabel="cosine: \u25cb halves, \u25cf noise taken out, | same text", title="base with reasoning")
 
 
-def _draw_within(axes: Axes, table: pl.DataFrame, context: Context) -> None:
-    for place, row in enumerate(table.iter_rows(named=True)):
-        if row["cosine_with_behaviour"] is not None and row["name"] != context.behaviour:
-            axes.plot(row["cosine_with_behaviour"], place, "o", color=UNSTEERED, markersize=5)
-    label = f"cosine with {context.behaviour}"
-    axes.set(xlim=(-1.03, 1.03), xlabel=label, title=f"base-derived, with {context.behaviour}")
-
-
 def draw_lens(table: pl.DataFrame, _: Context) -> Figure:
     """Fig. 5: the mean logit of each keyword by layer, a panel per unembedding; below, the ten best tokens."""
     figure, axes = style.panels(2, 3.5, sharey=True)
     for panel, unembedding in zip(axes, ("base", "reasoning"), strict=True):
         here = table.filter(pl.col("unembedding") == unembedding)
         words, best = here.filter(~IS_TOP), here.filter(IS_TOP, "selected")
-        _draw_others(panel, words)
+        low, high = pl.col("other_score_low").min(), pl.col("other_score_high").max()  # one band for all words
+        band = words.drop_nulls("other_score_low").group_by("layer").agg(low, high).sort("layer")
+        panel.fill_between(
+            band["layer"], band["other_score_low"], band["other_score_high"], color=RANDOM, alpha=0.4, linewidth=0
+        )
         labels = [*_draw_words(panel, words)]
         panel.axhline(0, color="#CCCCCC", linewidth=0.7, zorder=0)
         lines = ["layer (resid_post)\n", *(_best_tokens(best, reader) for reader in READER)]
@@ -92,14 +89,6 @@ def _draw_words(axes: Axes, table: pl.DataFrame) -> Iterator[Label]:
                 yield line["score"][-1], f"{printable(word)}, {reader}-derived", color
 
 
-def _draw_others(axes: Axes, table: pl.DataFrame) -> None:
-    """One band for all words: the widest."""
-    low, high = pl.col("other_score_low").min(), pl.col("other_score_high").max()
-    band = table.drop_nulls("other_score_low").group_by("layer").agg(low, high).sort("layer")
-    layers, lows, highs = band.get_columns()
-    axes.fill_between(layers, lows, highs, color=RANDOM, alpha=0.4, linewidth=0)
-
-
 def _best_tokens(table: pl.DataFrame, reader: str) -> str:
     best = table.filter(pl.col("reader") == reader).sort("score", descending=True)
     words = [printable(word.removeprefix("top:")).strip() or "␣" for word in best["word"][:TOP]]
@@ -109,15 +98,17 @@ def _best_tokens(table: pl.DataFrame, reader: str) -> str:
 
 
 def draw_log_odds(table: pl.DataFrame, _: Context) -> Figure:
-    """Draw the change of log-odds on the same text, at the selected magnitude; the keywords' panels share their scale.
-
-    The base model's zero, deconfounded: log-odds of keywords on the same rollouts, and of marks.
-    """
+    """Draw changes of log-odds (keywords, marks) on the same text at the selected magnitude; keywords share a scale."""
     cells = style.with_names(table.filter("selected"))
     names = style.order_rows(cells)
     figure, axes = style.panels(3, 0.27 * len(names) + 1.5, sharey=True)
     for panel, (kind, target, title) in zip(axes, LOG_ODDS, strict=True):
-        _draw_changes(panel, cells.filter(pl.col("context") == kind, pl.col("target") == target), names, title)
+        here = cells.filter(pl.col("context") == kind, pl.col("target") == target)
+        style.draw_forest(panel, here, names, ("change", "low", "high"))
+        panel.axvline(0, color="#BBBBBB", linewidth=0.8, zorder=0)
+        panel.set(xlabel="change of log-odds (nats)", title=title)
+        if here.is_empty():
+            panel.text(0.5, 0.5, "not measured", transform=panel.transAxes, ha="center", color="#777777")
     style.name_axis(axes[0], names)
     limits = [panel.get_xlim() for panel in axes[:2]]
     for panel in axes[:2]:
@@ -127,11 +118,3 @@ def draw_log_odds(table: pl.DataFrame, _: Context) -> Figure:
         "bars: intervals"
     )
     return style.add_title(figure, "What steering does to log-odds on the same text, at the selected magnitude", note)
-
-
-def _draw_changes(axes: Axes, cells: pl.DataFrame, names: list[str], title: str) -> None:
-    style.draw_forest(axes, cells, names, ("change", "low", "high"))
-    axes.axvline(0, color="#BBBBBB", linewidth=0.8, zorder=0)
-    axes.set(xlabel="change of log-odds (nats)", title=title)
-    if cells.is_empty():
-        axes.text(0.5, 0.5, "not measured", transform=axes.transAxes, ha="center", color="#777777")

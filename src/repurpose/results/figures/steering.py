@@ -27,8 +27,6 @@ METRICS = (
     ("finished", "texts that end (%)", 100.0),
     ("correct", "right answers, all texts (%)", 100.0),
 )
-NAMED_BESIDE = "compression_ratio"
-"""The panel beside which the lines are named."""
 
 
 def draw_windows(table: pl.DataFrame, context: Context) -> Figure:
@@ -55,8 +53,12 @@ def _draw_grid(table: pl.DataFrame, axis: str, label: str, title: str, context: 
         labels += style.draw_reference(panel, unsteered, "unsteered")
         panel.set(xlabel=label, title=f"{reader}-derived vector")
         style.label_lines(panel, labels)
-        if axis == "window_start":
-            _mark_inside(panel, context)
+        inside, right = 0.5 - context.window_length, panel.get_xlim()[1]  # windows that reach into the sentence itself
+        if axis == "window_start" and right > inside:
+            panel.axvspan(inside, right, color="#EEEEEE", zorder=0)
+            panel.set_xlim(right=right)
+            place = (inside, 1.0), (2, -2)
+            style.annotate(panel, "reads into\nthe sentence", *place, fontsize=7, color=style.UNSTEERED)
     axes[0].set_ylabel(context.share_label)
     return style.add_title(figure, title, GRID_NOTE.format(unit=UNITS[_unit(steered)]))
 
@@ -74,27 +76,14 @@ def _draw_doses(axes: Axes, cells: pl.DataFrame, axis: str, reader: str) -> Iter
         line = cells.filter(pl.col("multiple") == multiple).sort(axis)
         value = multiple if unit == "L2" else line["dose"][0]
         yield from style.draw_cell_line(axes, line, axis, color, f"{unit} {value:.2g}")
-        _ring_selected(axes, line, axis)
+        for row in line.filter("selected").iter_rows(named=True):
+            point = row[axis], row["share"]
+            axes.plot(*point, marker="o", markersize=10, fillstyle="none", color=style.INK, zorder=5)
+            size = {"fontsize": 7.5, "color": style.INK, "ha": "center", "va": "baseline"}
+            style.annotate(axes, "selected", point, (0, 8), xycoords="data", **size)
     ticks = sorted(cells[axis].unique())
     if len(ticks) <= MOST_TICKS:
         axes.set_xticks(ticks)
-
-
-def _ring_selected(axes: Axes, line: pl.DataFrame, axis: str) -> None:
-    for row in line.filter("selected").iter_rows(named=True):
-        point = row[axis], row["share"]
-        axes.plot(*point, marker="o", markersize=10, fillstyle="none", color=style.INK, zorder=5)
-        size = {"fontsize": 7.5, "color": style.INK, "ha": "center", "va": "baseline"}
-        style.annotate(axes, "selected", point, (0, 8), xycoords="data", **size)
-
-
-def _mark_inside(axes: Axes, context: Context) -> None:
-    """Shade the windows that reach into the sentence itself."""
-    first, right = 0.5 - context.window_length, axes.get_xlim()[1]
-    if right > first:
-        axes.axvspan(first, right, color="#EEEEEE", zorder=0)
-        axes.set_xlim(right=right)
-        style.annotate(axes, "reads into\nthe sentence", (first, 1.0), (2, -2), fontsize=7, color=style.UNSTEERED)
 
 
 def draw_two_by_two(table: pl.DataFrame, context: Context) -> Figure:
@@ -104,7 +93,11 @@ def draw_two_by_two(table: pl.DataFrame, context: Context) -> Figure:
     style.limit_to_coherent(axes[0], shares)
     for panel, target in zip(axes, ("reasoning", "base"), strict=True):
         cells = shares.filter(pl.col("target") == target)
-        labels = [*_draw_readers(panel, cells, context.behaviour)]
+        labels: list[Label] = []
+        for reader, color, line in style.lines_by_reader(cells, context.behaviour):
+            labels += style.draw_cell_line(panel, line, "magnitude", color, f"{reader}-derived")
+            ring = line.filter("selected")
+            panel.plot(ring["magnitude"], ring["share"], "o", markersize=9, fillstyle="none", color=style.INK)
         labels += style.draw_reference(panel, cells.filter(UNSTEERED_ROW)["share"], "unsteered")
         panel.axvline(0, color="#DDDDDD", linewidth=0.8, zorder=0)
         panel.set(xlabel="L2 norm added at every position", title=f"{target} model steered")
@@ -115,24 +108,18 @@ def draw_two_by_two(table: pl.DataFrame, context: Context) -> Figure:
     return style.add_title(figure, head, note)
 
 
-def _draw_readers(axes: Axes, cells: pl.DataFrame, behaviour: str) -> Iterator[Label]:
-    for reader, color, line in style.lines_by_reader(cells, behaviour):
-        yield from style.draw_cell_line(axes, line, "magnitude", color, f"{reader}-derived")
-        selected = line.filter("selected")
-        axes.plot(selected["magnitude"], selected["share"], "o", markersize=9, fillstyle="none", color=style.INK)
-
-
 def draw_baselines(table: pl.DataFrame, context: Context) -> Figure:
-    """Fig. 4: the behaviour's vector against every control at the same L2 norm.
-
-    Lines by magnitude (left) and every control with its interval at the selected one (right).
-    """
+    """Fig. 4: the behaviour's vector and every control at the same L2 norm: by magnitude, and at the selected one."""
     shares = style.percent(table)
     figure, (left, right) = style.panels(2, 4.4, gridspec_kw={"width_ratios": [1.0, 0.95]})
     style.limit_to_coherent(left, shares)
     _draw_controls(left, shares, context)
     _draw_at_selected(right, shares.filter(pl.col("selected") | UNSTEERED_ROW), context)
-    _draw_limit(right, shares.filter(pl.col("family") == "random", "coherent"))
+    limit = shares.filter(pl.col("family") == "random", "coherent")["high"].max()  # at whatever magnitude
+    if isinstance(limit, float):
+        right.axvline(limit, color=BEST_RANDOM, linewidth=0.8, linestyle=(0, (2, 2)))
+        text = "highest upper end\nof a random direction"
+        style.annotate(right, text, (limit, 0.35), (4, 0), fontsize=6.5, color=BEST_RANDOM)
     note = "Reasoning model, held-out prompts; bands, bars: intervals; thin grey: each random direction; × incoherent"
     return style.add_title(figure, "The vector against every control at the same L2 norm", note)
 
@@ -170,15 +157,6 @@ def _draw_at_selected(axes: Axes, cells: pl.DataFrame, context: Context) -> None
     axes.set(xlabel="share of words (%)", title="at the selected magnitude", **limits)
 
 
-def _draw_limit(axes: Axes, random: pl.DataFrame) -> None:
-    """Draw the highest upper end of a random direction, at whatever magnitude it is coherent."""
-    best = random["high"].max() if random.height else None
-    if isinstance(best, float):
-        axes.axvline(best, color=BEST_RANDOM, linewidth=0.8, linestyle=(0, (2, 2)))
-        text, size = "highest upper end\nof a random direction", 6.5
-        style.annotate(axes, text, (best, 0.35), (4, 0), fontsize=size, color=BEST_RANDOM)
-
-
 def draw_ablation(table: pl.DataFrame, context: Context) -> Figure:
     """Draw natural backtracking (of wrong calculations, where the truth is known) and keywords under ablation."""
     natural = AFTER_WRONG if table["after_wrong"].is_not_null().any() else LABELLED
@@ -200,17 +178,14 @@ def draw_coherence(table: pl.DataFrame, context: Context) -> Figure:
     figure, axes = style.panels(3, 4.4, rows=2, sharex=True)
     for panel, (metric, title, scale) in zip(axes, METRICS, strict=True):
         cells = table.filter(pl.col("target") == "reasoning", pl.col("metric") == metric).drop_nulls("estimate")
-        labels = [*_draw_costs(panel, cells.with_columns(pl.col("estimate", "low", "high") * scale), context.behaviour)]
-        style.label_lines(panel, labels if metric == NAMED_BESIDE else [], size=7)
+        cells, labels = cells.with_columns(pl.col("estimate", "low", "high") * scale), list[Label]()
+        for reader, color, line in style.lines_by_reader(cells, context.behaviour):
+            style.draw_band(panel, line, "magnitude", "estimate", color)
+            labels.append((line["estimate"][-1], f"{reader}-derived", color))
+        style.draw_reference(panel, cells.filter(UNSTEERED_ROW)["estimate"], width=0.9, zorder=0)
+        style.label_lines(panel, labels if metric == "compression_ratio" else [], size=7)  # beside one panel
         panel.set_title(title, fontsize=8.5)
     for panel in axes[3:]:
         panel.set_xlabel("L2 norm added")
     note = "Reasoning model, held-out prompts; bands: intervals; dashed: unsteered; blue: base-derived"
     return style.add_title(figure, "What steering costs: coherence, length and correctness by magnitude", note)
-
-
-def _draw_costs(axes: Axes, cells: pl.DataFrame, behaviour: str) -> Iterator[Label]:
-    for reader, color, line in style.lines_by_reader(cells, behaviour):
-        style.draw_band(axes, line, "magnitude", "estimate", color)
-        yield line["estimate"][-1], f"{reader}-derived", color
-    style.draw_reference(axes, cells.filter(UNSTEERED_ROW)["estimate"], width=0.9, zorder=0)

@@ -1,4 +1,1 @@
-"""The report: one self-contained page and the claims as Markdown; run as `python -m repurpose.results.report`.
-
-Computes nothing: it quotes claims, tables and figures.
-"""
+"""The report, quoted and not computed: a page, the claims as Markdown; run as `python -m repurpose.results.report`."""

@@ -1,7 +1,4 @@
-"""What the two pages show, from tables and files to plain values.
-
-The templates and `captions.yaml` beside hold the words around them.
-"""
+"""What the two pages show, as plain values; the templates and `captions.yaml` beside hold the words around them."""
 
 import base64
 import math

@@ -1,7 +1,4 @@
-"""Cells: the rows of one condition, summed by prompt, with their estimates.
-
-Knows measurements and statistics; knows nothing of figures.
-"""
+"""Cells: the rows of one condition, summed by prompt, with their estimates; nothing of figures."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -72,9 +69,8 @@ class Resampling:
 
     def numbers(self, rows: pl.DataFrame) -> npt.NDArray[np.int64]:
         """Return the number of each row's prompt."""
-        return (
-            rows["prompt_id"].replace_strict(self.prompts, range(len(self.prompts)), return_dtype=pl.Int64).to_numpy()
-        )
+        numbers = {prompt: number for number, prompt in enumerate(self.prompts)}
+        return rows["prompt_id"].replace_strict(numbers, return_dtype=pl.Int64).to_numpy()
 
     def ratio(self, numerator: Array, denominator: Array) -> Estimate:
         """Estimate a ratio of sums by prompt."""
@@ -123,14 +119,7 @@ def describe_effect(cell: pl.DataFrame, unsteered: pl.DataFrame, resampling: Res
 
 
 def summarise_effects(rows: pl.DataFrame, resampling: Resampling, rules: Selection, magnitude: float) -> pl.DataFrame:
-    """Return the effects table of a sweep's rows: one row per cell, the unsteered ones included.
-
-    Args:
-        rows: measurements.
-        resampling: over the prompts of the rows.
-        rules: what counts as coherent.
-        magnitude: the one that was selected; in a sweep without it, the nearest is marked.
-    """
+    """The effects table of a sweep's rows, one row a cell; the selected `magnitude`, or the nearest, is marked."""
     tables = [pl.DataFrame(schema=EFFECT_COLUMNS)]
     for target in split_cells(rows, ["target"]):
         unsteered = target.filter(pl.col("direction") == "none")

@@ -49,11 +49,7 @@ class StudyData:
 
 
 def read_study_data(settings: StepSettings, paths: dict[str, Any]) -> StudyData:
-    """Read every input; `paths` has a file or a list of files for each field of StudyData.
-
-    Raises:
-        TableError: where the selection's site is not among the vectors or the cosines.
-    """
+    """Read every input, by its field of StudyData; a TableError where vectors or cosines lack the selection's site."""
     selection = read_selected(paths["selection"])
     empty = {name: schema.empty_table() for name, schema in (("others", LABELS), ("steered", STEERED_LABELS))}
     maybe = {name: read_table(paths[name]) if paths.get(name) else pl.DataFrame(empty[name]) for name in empty}

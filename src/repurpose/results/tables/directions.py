@@ -7,7 +7,7 @@ import numpy as np
 import polars as pl
 from scipy.special import betaincinv
 
-from repurpose.data.statistics import UNDEFINED, Array, Estimate, spread
+from repurpose.data.statistics import UNDEFINED, Array, spread
 from repurpose.results.names import bounded
 from repurpose.results.tables.cells import Resampling, conform, is_near, split_cells
 from repurpose.results.tables.data import StudyData, at_selected_site
@@ -97,19 +97,15 @@ def make_lens(data: StudyData) -> pl.DataFrame:
     here = data.lens.filter(pl.col("window_start") == data.selection.window_start)
     selected, top = pl.col("layer") == data.selection.layer, pl.col("word").str.starts_with("top:")
     kept = here.filter(pl.col("direction") == data.behaviour, selected | ~top)
-    others = _range_of_others(here.filter(~top, pl.col("direction") != data.behaviour))
+    values = pl.col("score", "rank")
+    low, high = values.min().name.map("other_{}_low".format), values.max().name.map("other_{}_high".format)
+    others = here.filter(~top, pl.col("direction") != data.behaviour)  # labels and controls, of both readers
+    others = others.group_by("unembedding", "layer", "word").agg(low, high)
     joined = kept.join(others, on=["unembedding", "layer", "word"], how="left")
     table = conform(joined.with_columns(selected=selected), LENS_COLUMNS)
     word = pl.when(top).then(pl.lit("top")).otherwise("word")
     order = ["unembedding", "reader", word, "layer", "score"]
     return table.sort(order, descending=[False] * 4 + [True], maintain_order=True)
-
-
-def _range_of_others(lens: pl.DataFrame) -> pl.DataFrame:
-    """Return the lowest and highest value of the other labels' and controls' directions, of both readers."""
-    values = pl.col("score", "rank")
-    low, high = values.min().name.map("other_{}_low".format), values.max().name.map("other_{}_high".format)
-    return lens.group_by("unembedding", "layer", "word").agg(low, high)
 
 
 def make_log_odds(data: StudyData) -> pl.DataFrame:
@@ -139,6 +135,10 @@ def _describe_change(cell: pl.DataFrame, context: pl.DataFrame, resampling: Resa
     keys = {name: cell[name][0] for name in ("target", "context", "direction", "reader", "multiple")}
     change = _weighed(cell, "change", resampling)
     numerator, positions = _weighed(cell, "log_odds", resampling)
+    same = [pl.col(name) == keys[name] for name in ("direction", "reader", "multiple")]
+    base = context.filter(pl.col("target") == "base", *same)
+    compared = keys["target"] == "reasoning" and base.height
+    more = resampling.difference(change, _weighed(base, "change", resampling)) if compared else UNDEFINED
     return {
         **keys,
         **{name: cell[name].mean() for name in ("magnitude", "dose")},
@@ -146,15 +146,5 @@ def _describe_change(cell: pl.DataFrame, context: pl.DataFrame, resampling: Resa
         "positions": int(positions.sum()),
         "log_odds": float(numerator.sum() / positions.sum()),
         **spread("change", resampling.ratio(*change), ""),
-        **spread("more_than_base", _more_than_base(keys, change, context, resampling)),
+        **spread("more_than_base", more),
     }
-
-
-def _more_than_base(
-    keys: dict[str, Any], change: tuple[Array, Array], context: pl.DataFrame, resampling: Resampling
-) -> Estimate:
-    same = [pl.col(name) == keys[name] for name in ("direction", "reader", "multiple")]
-    base = context.filter(pl.col("target") == "base", *same)
-    if keys["target"] != "reasoning" or base.is_empty():
-        return UNDEFINED
-    return resampling.difference(change, _weighed(base, "change", resampling))

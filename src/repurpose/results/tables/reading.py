@@ -6,7 +6,7 @@ from typing import Any
 import polars as pl
 
 from repurpose.data.categories import by_category, deal
-from repurpose.data.statistics import UNDEFINED, Estimate, estimate_auroc, interval, spread
+from repurpose.data.statistics import Estimate, estimate_auroc, interval, spread
 from repurpose.results.tables.cells import Resampling, conform, split_cells
 from repurpose.results.tables.data import StudyData
 
@@ -46,26 +46,22 @@ DETECTION_COLUMNS: dict[str, Any] = {
 }
 
 
-def find_examples(data: StudyData) -> list[dict[str, Any]]:
-    """Return the first backtracking sentence of some held-out rollouts of all categories, its window inside each."""
-    starts = data.sentences.filter(
-        pl.col("split") == "heldout",
-        pl.col("label") == data.behaviour,
-        pl.col("token_start") + data.selection.window_start >= 0,
-    )
-    first = starts.sort("token_start").unique(["prompt_id", "sample"], keep="first", maintain_order=True)
-    examples = first.join(data.rollouts, on=["prompt_id", "sample", "split"], how="left")
-    examples = examples.sort("category", "sample", "prompt_id")
-    return deal(by_category(examples.iter_rows(named=True)).values())[:EXAMPLES]
-
-
 def make_rollout(data: StudyData) -> pl.DataFrame:
     """Fig. 1: tokens of some held-out rollouts; the read window and the backtracking start are marked.
 
     `mark` is `window` (the tokens that are read before a backtracking sentence), `start` (its first token),
     `behaviour` (the rest of it) or empty; a token in a window stays `window`.
     """
-    tokens = [_tokens_of(data, number, example) for number, example in enumerate(find_examples(data))]
+    starts = data.sentences.filter(
+        pl.col("split") == "heldout",
+        pl.col("label") == data.behaviour,
+        pl.col("token_start") + data.selection.window_start >= 0,
+    )
+    first = starts.sort("token_start").unique(["prompt_id", "sample"], keep="first", maintain_order=True)
+    found = first.join(data.rollouts, on=["prompt_id", "sample", "split"], how="left")
+    found = found.sort("category", "sample", "prompt_id")
+    examples = deal(by_category(found.iter_rows(named=True)).values())[:EXAMPLES]
+    tokens = [_tokens_of(data, number, example) for number, example in enumerate(examples)]
     return pl.concat([pl.DataFrame(schema=ROLLOUT_COLUMNS), *tokens])
 
 
@@ -100,25 +96,20 @@ def make_projections(data: StudyData) -> pl.DataFrame:
     sentences, interval over prompts), `summary` (is it dense, does it track keywords).
     """
     rows: list[dict[str, Any]] = []
-    examples = make_rollout(data)
+    keys = ["prompt_id", "sample", "position"]
+    examples = make_rollout(data).select(*keys, group=pl.format("example {}", "example"))
     for tokens in split_cells(data.projections, ["reader"]):
         scale = tokens["projection"].std()
         scaled = tokens.with_columns(z=pl.col("projection") / (scale if isinstance(scale, float) else 1.0))
         resampling = data.resampling(scaled)
+        shown = examples.join(scaled, on=keys, how="inner", maintain_order="left")
         parts = {
-            "token": _example_tokens(scaled, examples),
+            "token": shown.select("position", "token", "keyword", "group", value="z").iter_rows(named=True),
             "profile": _profile(scaled, data, resampling),
             "summary": _summary(scaled, data.behaviour, resampling),
         }
         rows += [{"part": part, "reader": tokens["reader"][0], **row} for part, made in parts.items() for row in made]
     return pl.DataFrame(rows, schema=PROJECTION_COLUMNS)
-
-
-def _example_tokens(tokens: pl.DataFrame, examples: pl.DataFrame) -> Iterable[dict[str, Any]]:
-    keys = ["prompt_id", "sample", "position"]
-    shown = examples.select(*keys, "example").join(tokens, on=keys, how="inner", maintain_order="left")
-    group = pl.format("example {}", "example")
-    return shown.select("position", "token", "keyword", group=group, value="z").iter_rows(named=True)
 
 
 def _profile(tokens: pl.DataFrame, data: StudyData, resampling: Resampling) -> Iterable[dict[str, Any]]:
@@ -144,10 +135,11 @@ def _summary(tokens: pl.DataFrame, behaviour: str, resampling: Resampling) -> It
     tokens = tokens.with_columns(pl.col("keyword").fill_null(False))
     inside = resampling.sums(tokens, pl.col("label") == behaviour)
     z, keyword, prompt = tokens["z"].to_numpy(), tokens["keyword"].to_numpy(), resampling.numbers(tokens)
+    top = tokens.sort("z", descending=True, maintain_order=True).head(int(keyword.sum()))  # as many as keywords
     measures = {
         "participation": estimate_participation(tokens, resampling),
         "behaviour_tokens": resampling.share(inside, resampling.sums(tokens, IS_READ)),
-        "keyword_precision": estimate_top_precision(tokens, resampling),
+        "keyword_precision": resampling.share(resampling.sums(top, "keyword"), resampling.sums(top, IS_READ)),
         "keyword_auroc": estimate_auroc(z, keyword, prompt, resampling.weights, resampling.level),
     }
     for name, estimate in measures.items():
@@ -165,14 +157,6 @@ def estimate_participation(tokens: pl.DataFrame, resampling: Resampling) -> Esti
     low, high = interval(drawn[0] ** 2 / (drawn[1] * drawn[2]), resampling.level, len(resampling.prompts))
     second, fourth, count = (column.sum() for column in sums)
     return Estimate(float(second**2 / (fourth * count)), float(low), float(high))
-
-
-def estimate_top_precision(tokens: pl.DataFrame, resampling: Resampling) -> Estimate:
-    """Estimate the share of keywords among the highest projections, as many as there are keywords."""
-    top = tokens.sort("z", descending=True, maintain_order=True).head(int(tokens["keyword"].sum()))
-    if top.is_empty():
-        return UNDEFINED
-    return resampling.share(resampling.sums(top, "keyword"), resampling.sums(top, IS_READ))
 
 
 def make_detection(data: StudyData) -> pl.DataFrame:

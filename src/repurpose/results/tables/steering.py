@@ -166,12 +166,11 @@ def make_keyword_rule(data: StudyData) -> pl.DataFrame:
     """
     measured = site_rows(data, TWO_BY_TWO).filter(pl.col("target") == "reasoning")
     measured = measured.with_columns(annotator=pl.lit(lexicon.NAME))
-    heldout = [table.filter(pl.col("split") == "heldout") for table in (data.sentences, *_by_annotator(data.others))]
+    labelled = data.others, data.steered.with_columns(pl.col("reader").fill_null(""))
+    others, by_models = (table.partition_by("annotator", maintain_order=True) for table in labelled)
+    heldout = [table.filter(pl.col("split") == "heldout") for table in (data.sentences, *others)]
     natural = [_count_sentences(table.with_columns(**NATURAL), data) for table in heldout]
-    steered = [
-        _count_sentences(table, data)
-        for table in _by_annotator(data.steered.with_columns(pl.col("reader").fill_null("")))
-    ]
+    steered = [_count_sentences(table, data) for table in by_models]
     found = [
         _score_rule(cell, data.resampling(rows))
         for rows in (*natural, measured, *steered)
@@ -194,10 +193,6 @@ def _score_rule(cell: pl.DataFrame, resampling: Resampling) -> dict[str, Any]:
         **spread("recall", resampling.ratio(both, labelled)),
         **spread("f1", resampling.ratio(2 * both, keyword + labelled)),
     }
-
-
-def _by_annotator(labels: pl.DataFrame) -> list[pl.DataFrame]:
-    return labels.partition_by("annotator", maintain_order=True)
 
 
 def _count_sentences(sentences: pl.DataFrame, data: StudyData) -> pl.DataFrame:

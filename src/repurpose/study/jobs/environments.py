@@ -36,10 +36,7 @@ class Environments:
         return "main" if self.study.rollouts.engine else self.steering
 
     def python(self, name: EnvironmentName) -> str:
-        """The interpreter: $REPURPOSE_PYTHON_<NAME>, what envs/create.sh built, for the main one this interpreter.
-
-        Empty where vLLM's is nowhere.
-        """
+        """$REPURPOSE_PYTHON_<NAME>, what envs/create.sh built, for the main one this interpreter; or empty."""
         if self.conda:
             return "python"
         paths = [self.root / "envs" / ".venvs" / folder / "bin" / "python" for folder in BUILT[name]]

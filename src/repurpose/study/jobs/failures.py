@@ -1,7 +1,4 @@
-"""Says at the end of a run why jobs failed: the one line that each step ends with, once more and last.
-
-Standard library only, because the Snakefile imports it.
-"""
+"""Tells at a run's end why jobs failed, by each step's own line; standard library only, the Snakefile imports it."""
 
 import re
 from collections.abc import Iterable
@@ -17,7 +14,6 @@ JOB = re.compile(r"^ +jobid: (\d+)$", re.MULTILINE)
 LOG = re.compile(r"^ +log: (.*?) \(check log file", re.MULTILINE)
 OWN_LINE = re.compile(r"^repurpose [\w.]+: ")
 """How a step says what is wrong with the study, a model or a table."""
-LAST_LINES = 3
 
 
 def explain_failures(run_logs: Iterable[str]) -> str:
@@ -49,4 +45,4 @@ def last_words(log: str) -> list[str]:
     """The step's own line of a job's log, or the last lines where it has none."""
     lines = [line for line in log.splitlines() if line.strip() and not BAR.match(line)]
     own = [line for line in lines if OWN_LINE.match(line)]
-    return own[-1:] or lines[-LAST_LINES:]
+    return own[-1:] or lines[-3:]

@@ -13,20 +13,14 @@ from repurpose.study.settings import Study, canonical_json, step_settings
 
 
 def step_parameter(study: Study, step: str, wildcards: Mapping[str, str]) -> str:
-    """The settings that a step may see, the named wildcards and the digest of its code, as JSON.
-
-    One string, because Snakemake compares the parameters of a rule as a set of values without their names.
-    """
+    """A step's settings, wildcards and code digest as one JSON text: Snakemake compares values without their names."""
     named = {name: int(text) if name == "shard" else text for name, text in wildcards.items()}
     values: dict[str, Any] = step_settings(study, step, **named)
     return canonical_json({**values, "code": step_code(step, values)})
 
 
 def step_variables(source: Path) -> dict[str, str]:
-    """The environment of every step's process; the package lies in `source`.
-
-    Snakemake adds OMP_NUM_THREADS and its kin: a rule's {threads}.
-    """
+    """Every step's environment, beside what Snakemake adds (OMP_NUM_THREADS: {threads}); the package is in `source`."""
     return {
         "PYTHONPATH": f"{source}",  # the package runs from the source tree, installed nowhere
         "PYTHONHASHSEED": "0",  # the order of sets is the same on every run
