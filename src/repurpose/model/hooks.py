@@ -37,19 +37,51 @@ class _LastLayerReached(Exception):
     """Ends a forward pass after the last layer that is needed."""
 
 
+LAYER_LISTS = ("model.layers", "layers", "model.language_model.layers", "gpt_neox.layers", "transformer.h")
+"""Where a causal model keeps its decoder layers: as Llama does, bare, beside an image encoder, GPT-NeoX, GPT-2."""
+ATTENTION = ("self_attn", "attention", "attn")
+"""What each of those layers calls its attention."""
+ATTENTION_KINDS = {"full_attention", "sliding_attention"}
+
+
 def decoder_layers(model: nn.Module) -> nn.ModuleList:
-    """The decoder layers of a model of transformers or vLLM, where they lie as in Llama and all of them attend.
+    """The decoder layers of a model of transformers or vLLM, where they lie in a known place and all of them attend.
 
     Raises:
         HookError: for any other architecture, by name, or where only some are there (vLLM's pipeline parallelism).
     """
-    layers = getattr(getattr(model, "model", model), "layers", None)
-    if not isinstance(layers, nn.ModuleList) or not all(hasattr(layer, "self_attn") for layer in layers):
-        raise HookError(f"{type(model).__name__}: not a Llama-like model; its decoder layers are not known")
-    kinds = set(getattr(model.config, "layer_types", None) or ["full_attention"])
-    if kinds != {"full_attention"}:
-        raise HookError(f"{type(model).__name__}: layers of {', '.join(sorted(kinds))} are not supported")
+    found = (_submodule(model, place) for place in LAYER_LISTS)
+    layers = next((one for one in found if isinstance(one, nn.ModuleList)), None)
+    if layers is None or not all(any(hasattr(layer, name) for name in ATTENTION) for layer in layers):
+        raise HookError(f"{type(model).__name__}: its decoder layers are not known; Llama, Gemma, GPT-NeoX, GPT-2 are")
+    unknown = attention_kinds(model.config) - ATTENTION_KINDS
+    if unknown:
+        raise HookError(f"{type(model).__name__}: layers of {', '.join(sorted(unknown))} are not supported")
     return layers
+
+
+def _submodule(model: nn.Module, place: str) -> object:
+    """What lies at a dotted place of a model, or None."""
+    found: object = model
+    for name in place.split("."):
+        found = getattr(found, name, None)
+    return found
+
+
+def attention_kinds(config: Any) -> set[str]:
+    """The kinds of attention that a model's layers have, as its configuration names them."""
+    return set(getattr(config.get_text_config(), "layer_types", None) or ["full_attention"])
+
+
+def sliding_window(config: Any) -> int | None:
+    """Tokens that a layer with sliding attention sees, itself included; None where no layer slides.
+
+    Mistral, Phi-3 and Starcoder 2 slide in every layer and name no kinds; others name those that do.
+    """
+    text = config.get_text_config()
+    named = getattr(text, "layer_types", None)
+    slides = named is None or "sliding_attention" in named
+    return getattr(text, "sliding_window", None) if slides else None
 
 
 def hidden_of(output: Tensor | tuple[Any, ...]) -> Tensor:
@@ -91,7 +123,7 @@ def read_layers(model: nn.Module, layers: Sequence[int], on_layer: OnLayer, **in
 
     with change_layers(model, layers, look), torch.inference_mode():
         try:
-            getattr(model, "model", model)(**inputs, use_cache=False)
+            getattr(model, "base_model", model)(**inputs, use_cache=False)
         except _LastLayerReached:
             return
     raise HookError(f"layer {last} did not run")

@@ -18,7 +18,7 @@ from transformers import PreTrainedModel
 from repurpose.model.batches import batches_of_prompts
 from repurpose.model.engines import Batch, Engine, Generated, Request, Sampling, finish_rows
 from repurpose.model.engines.attention import PreallocatedCache, compacted_order, use_grouped_attention
-from repurpose.model.hooks import BatchSteering, decoder_layers, steer
+from repurpose.model.hooks import BatchSteering, attention_kinds, decoder_layers, sliding_window, steer
 
 COMPACT_SHARE = 0.125
 """Rows that are done leave the batch when they are at least this share of it."""
@@ -57,6 +57,7 @@ class _Rows:
         self.drawn = torch.full((len(requests),), steps, device=device)
         self.stopped = torch.zeros(len(requests), dtype=torch.bool, device=device)
         self.cache = PreallocatedCache(engine.layers, self.width + steps)
+        self.window, self.kinds = sliding_window(self.model.config), attention_kinds(self.model.config)
         self._make_mask()
 
     def run(self) -> list[Generated]:
@@ -105,26 +106,39 @@ class _Rows:
             mask = self.keys_mask[..., :s].expand(-1, 1, s, s).masked_fill(future, torch.finfo(self.model.dtype).min)
             mask = mask.masked_fill(torch.eye(s, dtype=torch.bool, device=mask.device), 0.0)
         self.steering.positions(self.real, torch.zeros_like(self.real[:1, :1]))
-        return self._forward(self.prompts, positions, mask)
+        return self._forward(self.prompts, positions, mask, 0)
 
     def _feed(self, tokens: Tensor, places: Tensor, alive: Tensor, step: int) -> Tensor:
         """Logits (b, v) after the token that was drawn at `step`."""
         length = self.width + step + 1
         mask = None if self.keys_mask is None else self.keys_mask[..., :length]
         self.steering.positions(alive[:, None], torch.ones_like(alive[:1, None]))
-        return self._forward(tokens[:, None], (self.lengths[places] + step)[:, None], mask)
+        return self._forward(tokens[:, None], (self.lengths[places] + step)[:, None], mask, length - 1)
 
-    def _forward(self, ids: Tensor, positions: Tensor, mask: Tensor | None) -> Tensor:
+    def _forward(self, ids: Tensor, positions: Tensor, mask: Tensor | None, first: int) -> Tensor:
+        """Logits (b, v) after the last of some tokens, whose first stands in column `first`."""
         output = self.model(
             input_ids=ids,
             position_ids=positions.expand(ids.shape),
-            attention_mask=mask,
+            attention_mask=None if mask is None else self._by_kind(mask, first),
             past_key_values=self.cache,
             use_cache=True,
             logits_to_keep=1,
         )
         logits: Tensor = output.logits[:, -1]
         return logits
+
+    def _by_kind(self, full: Tensor, first: int) -> Tensor | dict[str, Tensor]:
+        """An additive mask (b, 1, s, k) as the model takes it; layers that slide do not see what is a window behind.
+
+        A mask that is given replaces the model's own, window and all. Without padding none is given.
+        """
+        if self.window is None:
+            return full
+        columns = torch.arange(full.shape[-1], device=full.device)
+        far = columns <= columns[first : first + full.shape[-2], None] - self.window
+        sliding = full.masked_fill(far, torch.finfo(full.dtype).min)
+        return {"full_attention": full, "sliding_attention": sliding} if len(self.kinds) > 1 else sliding
 
     def _compact(self, alive: list[bool]) -> Tensor:
         """Let the rows that are done leave the batch; return the places that stay, in their new order."""
