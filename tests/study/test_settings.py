@@ -250,6 +250,12 @@ def test_a_broken_model(models: Path) -> None:
     assert_models("seed", 0, "pair.base: resources/organism/base/config.json is no model's configuration")
 
 
+def test_a_model_whose_layers_have_another_name(models: Path) -> None:
+    (models / "base" / "config.json").write_text('{"model_type": "gpt2", "n_layer": 4}')
+    said = "pair.base: resources/organism/base is a gpt2 model, whose layers are not known (no num_hidden_layers); give"
+    assert_models("seed", 0, said)
+
+
 @pytest.mark.usefixtures("models")
 def test_a_layer_that_the_model_lacks() -> None:
     assert_models("activations.layers", [4], "activations.layers: layer 4 is not in the base model; 0 to 3 are")
@@ -284,6 +290,21 @@ def test_tokenizers_of_one_vocabulary_that_cut_text_differently(models: Path, pa
 def test_tokenizers_that_are_written_differently_agree(models: Path, steps: dict[str, Any]) -> None:
     write_model(models / "other", {"a": 0}, **steps)
     check_models(read_study(changed("pair.base", "resources/organism/other")))
+
+
+def added(token: str, number: int) -> list[dict[str, Any]]:
+    return [{"id": number, "content": token, "special": True}]
+
+
+def test_special_tokens_may_bear_other_names(models: Path) -> None:
+    """A finetuned model's tokenizer may write its chat format into tokens that the base model's keeps in reserve."""
+    write_model(models / "one", {"a": 0, "<reserved>": 1}, added_tokens=added("<reserved>", 1))
+    write_model(models / "two", {"a": 0, "<think>": 1}, added_tokens=added("<think>", 1))
+    pair = {"base": "resources/organism/one", "reasoning": "resources/organism/two"}
+    check_models(read_study(changed("pair", pair)))
+    write_model(models / "three", {"b": 0, "<think>": 1}, added_tokens=added("<think>", 1))
+    said = "pair.base: its tokenizer disagrees with that of pair.reasoning in its vocabulary; both must"
+    assert_models("pair", {**pair, "reasoning": "resources/organism/three"}, said)
 
 
 def test_merges_of_both_versions_agree(models: Path) -> None:

@@ -7,6 +7,12 @@
 # job and no new plan can delete what was paid for.
 
 
+def needed_behaviour(wildcards, output):
+    """What the labels that vectors are made from must have some of. Not recorded: it decides no label."""
+    needed = wildcards.annotator == STUDY.labels.annotator
+    return f"--behaviour {STUDY.vectors.behaviour}" if needed else ""
+
+
 rule label_sentences:
     """Label all sentences by rules or from published annotations, which may hold chains of a few shards alone."""
     input:
@@ -19,6 +25,7 @@ rule label_sentences:
         "results/{study}/logs/labels/{annotator}.log",
     wildcard_constraints:
         annotator=one_of(FILES.rules_that_label),
+    priority: 1  # before activations are read: where no label is of the study's behaviour, they were read in vain
     conda:
         "../../envs/main.yaml"
     threads: 1
@@ -28,11 +35,13 @@ rule label_sentences:
     params:
         settings=settings_of("labels.labelling", "annotator"),
         python=derived(PYTHON.python("main")),
+        behaviour=needed_behaviour,
     message:
         "Labelling sentences by {wildcards.annotator}"
     shell:
         "{params.python:q} -m repurpose.labels.labelling"
         " --settings {params.settings:q}"
+        " {params.behaviour}"
         " --sentences {input.sentences:q}"
         " --rollouts {input.rollouts:q}"
         " --output {output.labels:q}"
@@ -51,6 +60,7 @@ rule label_with_model:
         "results/{study}/logs/labels/{annotator}.log",
     wildcard_constraints:
         annotator=one_of(FILES.models_that_label),
+    priority: 1
     conda:
         "../../envs/main.yaml"
     threads: 1
@@ -60,11 +70,13 @@ rule label_with_model:
     params:
         settings=settings_of("labels.labelling", "annotator"),
         python=derived(PYTHON.python("main")),
+        behaviour=needed_behaviour,
     message:
         "Labelling sentences by {wildcards.annotator}"
     shell:
         "{params.python:q} -m repurpose.labels.labelling"
         " --settings {params.settings:q}"
+        " {params.behaviour}"
         " --sentences {input.sentences:q}"
         " --usage {output.usage:q}"
         " --output {output.labels:q}"
