@@ -20,7 +20,7 @@ from generation import best_seconds
 from torch.nn.utils.rnn import pad_sequence
 from transformers import AutoModelForCausalLM, PreTrainedModel
 
-from repurpose.directions.reader import TokenSequence, Windows, read_windows
+from repurpose.directions.activations import TokenSequence, Windows, read_windows
 from repurpose.model.batches import batches_by_tokens
 from repurpose.model.hooks import decoder_layers, read_layers
 

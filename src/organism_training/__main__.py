@@ -4,8 +4,6 @@ Writes DIR/base and DIR/reasoning (model directories with the shared tokenizer),
 Killed, it goes on from its last checkpoint; `--scale` shortens every stage for a test.
 """
 
-from __future__ import annotations
-
 import argparse
 import json
 from pathlib import Path

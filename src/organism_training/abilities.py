@@ -1,7 +1,5 @@
 """What the pair can do, measured on held-out problems: the base model's marks, the reasoning model's traces."""
 
-from __future__ import annotations
-
 import random
 import re
 from collections import defaultdict
@@ -16,7 +14,7 @@ from repurpose.model.tokens import decode, token_id
 from repurpose.organism.corpus import END_THINK, MARK_HAZARD, MARKS, chat_prompt, write_drill, write_homework
 from repurpose.organism.language import Problem, make_problem, read_calculation
 from repurpose.rollouts.sentences import split_sentences
-from repurpose.steering.calculations import read_calculations
+from repurpose.steering.measurements import read_calculations
 
 ANSWER = re.compile(r"The answer is (\d+)\.")
 

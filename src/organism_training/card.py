@@ -1,7 +1,5 @@
 """The pair's model card and loss curve, written from what training and measuring printed."""
 
-from __future__ import annotations
-
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path

@@ -1,7 +1,5 @@
 """Make the embedded pair: train both models into a folder, measure what was saved."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -76,25 +74,21 @@ def stages(scale: float, skilled: Callable[[str], bool]) -> Iterator[Stage]:
         scale: share of each stage's steps.
         skilled: whether what a stage is to teach is there; asked after it, and after each round of practice.
     """
-    rounds = max(1, round(ROUNDS * min(1.0, scale)))
+
+    def scaled(stage: Stage, name: str) -> Stage:
+        return replace(stage, name=name, steps=max(2, round(stage.steps * scale)))
+
     for stage in STAGES:
-        yield _scaled(stage, scale)
+        yield scaled(stage, stage.name)
         practice = PRACTICE.get(stage.name)
-        for number in range(1, rounds + 1):
+        for number in range(1, max(1, round(ROUNDS * min(1.0, scale))) + 1):
             if practice is None or skilled(stage.name):
                 break
-            yield _scaled(replace(practice, name=f"{practice.name}-{number}"), scale)
-
-
-def _scaled(stage: Stage, scale: float) -> Stage:
-    return replace(stage, steps=max(2, round(stage.steps * scale)))
+            yield scaled(practice, f"{practice.name}-{number}")
 
 
 def is_skilled(model: LlamaForCausalLM, tokenizer: PreTrainedTokenizerFast, stage: str, scale: float) -> bool:
-    """Whether the model can do what a stage is to teach.
-
-    The first process decides for all, so that none can train on while another goes further.
-    """
+    """Whether the model can do what a stage is to teach; the first process decides, so that none trains on alone."""
     count = max(4, round(DOCUMENTS * min(1.0, scale)))
     model.eval()
     if stage == "base":
@@ -119,11 +113,7 @@ def _write_losses(output: Path, losses: dict[str, list[float]]) -> None:
 
 
 def measure(output: Path, seed: int, scale: float) -> dict[str, Any]:
-    """Measure the saved weights, as a user loads them, on problems that training never showed.
-
-    Returns:
-        The card's facts: settings and abilities.
-    """
+    """The card's facts: settings, and abilities of the saved weights on problems that training never showed."""
     count = max(4, round(PROBLEMS * min(1.0, scale)))
     base = LlamaForCausalLM.from_pretrained(output / "base", dtype=torch.float32).eval()
     tokenizer = PreTrainedTokenizerFast.from_pretrained(output / "base")

@@ -6,8 +6,6 @@ DIR is a folder that the training command wrote; the shipped pair's is `resource
 are not shipped, their numbers are.
 """
 
-from __future__ import annotations
-
 import argparse
 import json
 import sys

@@ -1,7 +1,5 @@
 """The pair's one tokenizer: byte-level BPE learned from its own corpora, with a chat template."""
 
-from __future__ import annotations
-
 import random
 
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors, trainers

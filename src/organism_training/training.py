@@ -5,8 +5,6 @@ that was killed goes on with the data that it would have seen. Marks weigh more 
 ability to tell a mistake rises late and the study stands on it.
 """
 
-from __future__ import annotations
-
 import hashlib
 import json
 import random
@@ -17,6 +15,7 @@ from typing import Literal
 import torch
 import torch.distributed as dist
 from torch import Tensor
+from torch.nn.utils import parameters_to_vector, vector_to_parameters
 from torch.utils.data import DataLoader, Dataset
 from tqdm import tqdm
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
@@ -185,7 +184,7 @@ def train(
         ) / _sum_over_workers(weights[targets[targets != IGNORED]].sum())
         loss.backward()
         _sum_gradients(model)
-        _update(model, optimisers, _rate(stage, len(losses)))
+        _update(model, optimisers, stage, len(losses))
         losses.append(_sum_over_workers(loss.detach()).item())
         progress.set_postfix(loss=f"{losses[-1]:.3f}", refresh=False)
         if _rank() == 0 and (len(losses) % every == 0 or len(losses) == stage.steps):
@@ -224,9 +223,7 @@ def _sum_gradients(model: LlamaForCausalLM) -> None:
     if _world() == 1:
         return
     gradients = [p.grad for p in model.parameters() if p.grad is not None]
-    flat = _sum_over_workers(torch.cat([g.flatten() for g in gradients]))
-    for gradient, part in zip(gradients, flat.split([g.numel() for g in gradients]), strict=True):
-        gradient.copy_(part.view_as(gradient))
+    vector_to_parameters(_sum_over_workers(parameters_to_vector(gradients)), gradients)
 
 
 def _optimisers(model: LlamaForCausalLM, stage: Stage) -> list[torch.optim.Optimizer]:
@@ -240,15 +237,11 @@ def _optimisers(model: LlamaForCausalLM, stage: Stage) -> list[torch.optim.Optim
     ]
 
 
-def _update(model: LlamaForCausalLM, optimisers: list[torch.optim.Optimizer], rate: float) -> None:
-    torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
-    for optimiser in optimisers:
-        optimiser.param_groups[0]["lr"] = rate
-        optimiser.step()
-        optimiser.zero_grad(set_to_none=True)
-
-
-def _rate(stage: Stage, step: int) -> float:
+def _update(model: LlamaForCausalLM, optimisers: list[torch.optim.Optimizer], stage: Stage, step: int) -> None:
     warm = min(1.0, (step + 1) / stage.warmup)
     cool = min(1.0, (stage.steps - step) / (stage.cool_share * stage.steps))
-    return stage.learning_rate * warm * max(0.05, cool)
+    torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+    for optimiser in optimisers:
+        optimiser.param_groups[0]["lr"] = stage.learning_rate * warm * max(0.05, cool)
+        optimiser.step()
+        optimiser.zero_grad(set_to_none=True)

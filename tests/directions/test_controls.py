@@ -4,7 +4,7 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from repurpose.directions.controls import random_direction, same_offset_members, shuffled_members
+from repurpose.directions.vectors import random_direction, same_offset_members, shuffled_members
 
 LABELS = st.lists(st.booleans(), min_size=2, max_size=40).filter(any)
 

@@ -6,7 +6,7 @@ import numpy as np
 import torch
 from transformers import LlamaForCausalLM
 
-from repurpose.directions.reader import QUANTILES, TokenSequence, plan_windows, read_windows
+from repurpose.directions.activations import QUANTILES, TokenSequence, plan_windows, read_windows
 
 GENERATOR = np.random.default_rng(0)
 SEQUENCES = [

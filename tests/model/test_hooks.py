@@ -19,7 +19,6 @@ from repurpose.model.hooks import (
     hidden_of,
     read_layers,
     steer,
-    with_hidden,
 )
 from repurpose.model.steer import Operation, Steer
 
@@ -80,7 +79,6 @@ def test_both_kinds_of_layer_output_keep_the_whole_batch() -> None:
     hidden = torch.randn(4, 3, 2)
     assert hidden_of(hidden) is hidden
     assert hidden_of((hidden, "cache")) is hidden
-    assert with_hidden((hidden, "cache"), hidden + 1)[1] == "cache"
     with pytest.raises(HookError, match="not \\(rows, positions, width\\)"):
         hidden_of(hidden[0])
 
@@ -91,11 +89,12 @@ def test_a_tuple_layer_is_steered_like_a_tensor_layer(model: LlamaForCausalLM) -
     stock = type(layer).forward
 
     class Older(type(layer)):  # type: ignore[misc]
-        def forward(self, *args: Any, **kwargs: Any) -> tuple[Tensor]:
-            return (stock(self, *args, **kwargs),)
+        def forward(self, *args: Any, **kwargs: Any) -> tuple[Tensor, str]:
+            return stock(self, *args, **kwargs), "cache"
 
     class Unpacking(type(layer)):  # type: ignore[misc]
         def forward(self, hidden_states: Any, *args: Any, **kwargs: Any) -> Tensor:
+            assert hidden_states[1] == "cache"
             return stock(self, hidden_states[0], *args, **kwargs)
 
     layer.__class__, model.model.layers[2].__class__ = Older, Unpacking

@@ -3,21 +3,22 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import numpy as np
 import polars as pl
 import pytest
 import torch
+from tests.tiny import SELECTED
 from transformers import PreTrainedTokenizerFast
 
 from organism_training.tokenizer import train_tokenizer
 from repurpose.directions.unit_directions import Directions
-from repurpose.model.steer import Steer
 from repurpose.model.teacher_forcing import Read
 from repurpose.model.tokens import keyword_ids
+from repurpose.steering.conditions import make_steer
 from repurpose.steering.log_odds import (
     Passage,
-    Treatment,
     homework_passages,
     log_odds,
     make_rows,
@@ -25,6 +26,7 @@ from repurpose.steering.log_odds import (
     rollout_passages,
     treatments,
 )
+from repurpose.study.conditions import UNSTEERED, Condition
 from repurpose.study.settings import SettingsError
 
 
@@ -72,27 +74,23 @@ def test_the_plan_holds_every_control_at_the_same_norm() -> None:
     unit = np.eye(4, dtype=np.float32)[0]
     names = ["backtracking", "deduction", "mean", "same-offset", "shuffle-00", "random-00", "random-01"]
     units = {(name, reader, 2, -6): unit for name in names for reader in ("base", "reasoning")}
-    plan = treatments(Directions(units, {}), "backtracking", 2, -6, magnitude=3.0)
-    assert plan[0].steer is None
+    directions, site = Directions(units, {("base", 2): 2.0}), replace(SELECTED, layer=2, window_start=-6, magnitude=3.0)
+    plan = treatments(directions, "backtracking", site, "base")
+    assert [make_steer(one, directions) is None for one in plan] == [True] + [False] * (len(plan) - 1)
     assert {t.direction for t in plan} == {"none", *names}
     strongest = [t for t in plan if t.multiple == 1.0]
-    assert all(t.steer is not None and t.steer.magnitude == 3.0 for t in strongest)
+    steers = [make_steer(one, directions) for one in strongest]
+    assert all(steer is not None and steer.magnitude == 3.0 for steer in steers)
+    assert {t.dose for t in strongest} == {1.5}
     assert sum(t.direction == "backtracking" for t in plan) == 6
 
 
 def test_changes_are_against_the_same_passage() -> None:
-    def measured(treatment: Treatment, name: str, value: float) -> tuple[Treatment, Passage, Read, torch.Tensor]:
-        return treatment, Passage(name, [1], [0]), Read(torch.zeros(1, 2), 0, 0), torch.tensor([value])
+    def measured(condition: Condition, name: str, value: float) -> tuple[Condition, Passage, Read, torch.Tensor]:
+        return condition, Passage(name, [1], [0]), Read(torch.zeros(1, 2), 0, 0), torch.tensor([value])
 
-    plain = Treatment("none", "none", None, 0.0, None)
-    steer = Steer("test", "add", 0, 3.0, np.eye(4, dtype=np.float32)[0])
-    plan = Treatment("backtracking", "behaviour", "base", 1.0, steer)
-    rows = list(
-        make_rows(
-            iter([measured(plain, "a", 1.0), measured(plain, "b", 2.0), measured(plan, "b", 2.5)]),
-            {"target": "base"},
-            norm=2.0,
-        )
-    )
+    steered = Condition("backtracking", "behaviour", "base", 2, -6, "add", "all", 3.0, 1.5, 1.0)
+    found = [measured(UNSTEERED, "a", 1.0), measured(UNSTEERED, "b", 2.0), measured(steered, "b", 2.5)]
+    rows = list(make_rows(iter(found), {"target": "base"}))
     assert [row["change"] for row in rows] == [0.0, 0.0, 0.5]
-    assert rows[2]["dose"] == 1.5
+    assert (rows[2]["dose"], rows[2]["positions"]) == (1.5, 1)

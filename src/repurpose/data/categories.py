@@ -1,7 +1,5 @@
 """Prompts of all categories in turn, so that the first few already represent each."""
 
-from __future__ import annotations
-
 from collections import defaultdict
 from collections.abc import Iterable
 from itertools import zip_longest

@@ -1,12 +1,10 @@
-"""The command line that steps share: settings as JSON, named inputs, one output."""
-
-from __future__ import annotations
+"""The command line that steps share: settings as JSON, named inputs, outputs."""
 
 import argparse
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypedDict, Unpack
 
 import polars as pl
 import pyarrow as pa
@@ -28,49 +26,53 @@ class Step:
         """Read the table of an input, of all its files."""
         return read_table(getattr(self.given, name))
 
-    def write(self, rows: pl.DataFrame | list[dict[str, Any]], schema: pa.Schema, **notes: Any) -> None:
-        """Write the output under its schema; the file says how it was made, and the notes."""
-        write_table(self.given.output, rows, schema, provenance(self.settings.values, **notes))
+    def write(
+        self, rows: pl.DataFrame | list[dict[str, Any]], schema: pa.Schema, path: str | None = None, **notes: Any
+    ) -> None:
+        """Write the output, or another, under its schema; the file says how it was made, and the notes."""
+        write_table(path or self.given.output, rows, schema, provenance(self.settings.values, **notes))
+
+
+class Inputs(TypedDict, total=False):
+    """What a step's command line has beside its settings."""
+
+    one: Sequence[str]
+    """Names of inputs that are one path each."""
+    many: Sequence[str]
+    """Names of inputs that are lists of paths."""
+    optional: Sequence[str]
+    """Names of inputs that are one path or left out."""
+    maybe: Sequence[str]
+    """Names of inputs that are lists of paths that may be empty."""
+    flags: Mapping[str, str]
+    """Options that are given or not, with what --help says of them."""
+    outputs: bool | None
+    """Whether there are several outputs, not one; None where there is none."""
 
 
 @contextmanager
-def run_step(
-    name: str, description: str | None, one: Sequence[str] = (), many: Sequence[str] = (), optional: Sequence[str] = ()
-) -> Iterator[Step]:
-    """Run a step of one output; the command line is as `read_arguments` says, and errors of the study are one line."""
-    given = read_arguments(description, one, many, optional)
+def run_step(name: str, description: str | None, **inputs: Unpack[Inputs]) -> Iterator[Step]:
+    """Run a step; errors of the study are one line, and --help shows the description's first line."""
+    given = read_arguments(description, **inputs)
     with one_line_errors(name):
         yield Step(StepSettings(name, given.settings), given)
 
 
-def read_arguments(
-    description: str | None,
-    one: Sequence[str] = (),
-    many: Sequence[str] = (),
-    optional: Sequence[str] = (),
-    maybe: Sequence[str] = (),
-    outputs: bool = False,
-) -> argparse.Namespace:
-    """Parse a step's command line.
-
-    Args:
-        description: what the step does; its first line is shown by --help.
-        one: names of inputs that are one path each.
-        many: names of inputs that are lists of paths.
-        optional: names of inputs that are one path or left out.
-        maybe: names of inputs that are lists of paths that may be empty.
-        outputs: whether there are several outputs.
-    """
+def read_arguments(description: str | None, **inputs: Unpack[Inputs]) -> argparse.Namespace:
+    """Parse a step's command line."""
     parser = argparse.ArgumentParser(description=(description or "").split("\n", 1)[0])
     parser.add_argument("--settings", required=True, help="the step's settings as JSON")
+    outputs = inputs.get("outputs", False)
     kinds: tuple[tuple[Sequence[str], dict[str, Any]], ...] = (
-        (one, {"required": True}),
-        (many, {"required": True, "nargs": "+"}),
-        (optional, {}),
-        (maybe, {"nargs": "*", "default": []}),
+        (inputs.get("one", ()), {"required": True}),
+        (inputs.get("many", ()), {"required": True, "nargs": "+"}),
+        (inputs.get("optional", ()), {}),
+        (inputs.get("maybe", ()), {"nargs": "*", "default": []}),
+        (() if outputs is None else ("output",), {"required": True, "nargs": "+" if outputs else None}),
     )
     for names, options in kinds:
         for name in names:
             parser.add_argument(f"--{name}", **options)
-    parser.add_argument("--output", required=True, nargs="+" if outputs else None)
+    for name, told in inputs.get("flags", {}).items():
+        parser.add_argument(f"--{name}", action="store_true", help=told)
     return parser.parse_args()

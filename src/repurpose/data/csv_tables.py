@@ -1,7 +1,5 @@
 """Tables as CSV: how they are written, and how figures, claims and the report read them."""
 
-from __future__ import annotations
-
 from pathlib import Path
 
 import polars as pl

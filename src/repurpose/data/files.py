@@ -3,8 +3,6 @@
 It is written beside and renamed, so what exists is done.
 """
 
-from __future__ import annotations
-
 import json
 import os
 from collections.abc import Iterator, Mapping
@@ -47,17 +45,14 @@ def write_table(
 ) -> None:
     """Write a table under its schema, with its provenance in the file's metadata."""
     described = schema.with_metadata({METADATA_KEY: json.dumps(provenance, sort_keys=True)})
-    with atomic_write(path) as temporary:
-        pq.write_table(_to_arrow(table, described), temporary, compression="zstd")
-
-
-def _to_arrow(table: pl.DataFrame | list[dict[str, Any]], schema: pa.Schema) -> pa.Table:
     if isinstance(table, list):
-        return pa.Table.from_pylist(table, schema=schema)
-    missing = [name for name in schema.names if name not in table.columns]
-    if missing:
+        whole = pa.Table.from_pylist(table, schema=described)
+    elif missing := [name for name in schema.names if name not in table.columns]:
         raise TableError(f"column {missing[0]} is missing; the schema asks for {', '.join(schema.names)}")
-    return table.select(schema.names).to_arrow().cast(schema)
+    else:
+        whole = table.select(schema.names).to_arrow().cast(described)
+    with atomic_write(path) as temporary:
+        pq.write_table(whole, temporary, compression="zstd")
 
 
 def read_table(paths: Path | str | list[Path] | list[str], columns: list[str] | None = None) -> pl.DataFrame:

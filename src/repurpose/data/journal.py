@@ -9,12 +9,11 @@ A record's key must hold everything that changes the record (the code, the model
 that does not (batch sizes).
 """
 
-from __future__ import annotations
-
 import hashlib
 import json
 import os
 import sys
+from collections import UserDict
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, Self
@@ -35,13 +34,14 @@ def journal_path(output: Path | str) -> Path:
     return output.with_name(f".{output.name}.journal")
 
 
-class Journal(Mapping[str, Record]):
-    """Finished records by key, on disk as soon as `add` returns."""
+class Journal(UserDict[str, Record]):
+    """Finished records by key, on disk as soon as `add` returns; nothing else may change them."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
         path.parent.mkdir(parents=True, exist_ok=True)
-        self._records, whole = _read(path)
+        records, whole = _read(path)
+        super().__init__(records)
         self._file = path.open("ab", buffering=0)
         self._file.truncate(whole)
 
@@ -51,21 +51,8 @@ class Journal(Mapping[str, Record]):
     def __exit__(self, *_: object) -> None:
         self._file.close()
 
-    def __iter__(self) -> Iterator[str]:
-        return iter(self._records)
-
-    def __getitem__(self, key: str) -> Record:
-        return self._records[key]
-
-    def __len__(self) -> int:
-        return len(self._records)
-
     def add(self, records: Mapping[str, Record]) -> None:
-        """Append records and force them to the disk, once for all of them.
-
-        Raises:
-            OSError: where they cannot be kept; the file then ends as it did before.
-        """
+        """Append records and force them to the disk at once; after an OSError the file ends as it did before."""
         lines = [json.dumps([key, record]) + "\n" for key, record in records.items()]
         size, rest = self._file.seek(0, os.SEEK_END), memoryview("".join(lines).encode())
         try:
@@ -75,11 +62,11 @@ class Journal(Mapping[str, Record]):
         except OSError:
             self._file.truncate(size)
             raise
-        self._records.update(records)
+        self.update(records)
 
     def missing(self, keys: Iterable[str]) -> Iterator[int]:
         """Positions of the keys that have no record yet."""
-        return (index for index, key in enumerate(keys) if key not in self._records)
+        return (index for index, key in enumerate(keys) if key not in self)
 
 
 def _read(path: Path) -> tuple[dict[str, Record], int]:

@@ -1,7 +1,5 @@
 """Provenance: what a file says of its making."""
 
-from __future__ import annotations
-
 import hashlib
 import platform
 import subprocess

@@ -1,7 +1,5 @@
 """The schema of every table: its columns are the contract between two steps."""
 
-from __future__ import annotations
-
 import pyarrow as pa
 
 TYPES = {

@@ -1,7 +1,5 @@
 """What was selected on training prompts: one small JSON file that every later step reads."""
 
-from __future__ import annotations
-
 import json
 from dataclasses import asdict, dataclass
 from pathlib import Path

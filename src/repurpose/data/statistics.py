@@ -12,8 +12,6 @@ The keyword share of a cell is Eq. 1 of the paper over the words POOLED across i
 over sum of words), not the mean of the rows' shares: a row that stops after three words weighs little.
 """
 
-from __future__ import annotations
-
 import math
 import zlib
 from typing import NamedTuple

@@ -13,8 +13,6 @@ lowers numerator and denominator alike. It is defined only where both readers ha
 Legend: n windows, p prompts, d width, b weightings of the prompts (the study itself, then its resamples).
 """
 
-from __future__ import annotations
-
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -28,7 +26,7 @@ from repurpose.data.command import run_step
 from repurpose.data.files import TableError
 from repurpose.data.schemas import COSINES
 from repurpose.data.selected import Selected, read_selected
-from repurpose.data.statistics import UNDEFINED, Estimate, defined, draw_weights, interval, spread
+from repurpose.data.statistics import UNDEFINED, Array, Estimate, defined, draw_weights, interval, spread
 from repurpose.directions.vectors import (
     Site,
     Sums,
@@ -41,7 +39,6 @@ from repurpose.directions.vectors import (
 from repurpose.study.settings import StepSettings, Vectors
 
 Row = dict[str, Any]
-Array = NDArray[np.float64]
 CROSS, BASE, REASONING = range(3)
 """Places of the three cosines of a halving."""
 
@@ -56,15 +53,6 @@ class Reading:
     rest: Mapping[str, Sums]
     """Windows that are subtracted where they are not everything; none from the overall mean."""
 
-    def keep(self, prompts: NDArray[np.intp]) -> Reading:
-        """Keep some prompts."""
-        members, rest = ({k: _keep(v, prompts) for k, v in sums.items()} for sums in (self.members, self.rest))
-        return Reading(_keep(self.everything, prompts), members, rest)
-
-
-def _keep(sums: Sums, prompts: NDArray[np.intp]) -> Sums:
-    return Sums(sums.total[prompts], sums.count[prompts])
-
 
 def sum_site(site: Site, settings: Vectors, seed: int, prompt_count: int) -> Reading:
     """Add up a site's windows by prompt: the same members as those of the stored vectors."""
@@ -77,21 +65,22 @@ def sum_site(site: Site, settings: Vectors, seed: int, prompt_count: int) -> Rea
     return Reading(sums_by_prompt(site.vectors, site.prompts, prompt_count), *found)
 
 
-def weighted_vectors(reading: Reading, weights: Array) -> Iterator[tuple[str, Array]]:
-    """Yield each name with its vectors (b, d), one for each weighting (b, p)."""
-    everything = _means(reading.everything, weights)
+def weighted_vectors(reading: Reading, weights: Array, chosen: NDArray[np.intp]) -> Iterator[tuple[str, Array]]:
+    """Yield each name with its vectors (b, d) from the chosen prompts, one for each weighting (b, p)."""
+    everything = _means(reading.everything, weights, chosen)
     for name, members in reading.members.items():
-        other = _means(reading.rest[name], weights) if name in reading.rest else everything
-        yield name, _means(members, weights) - other
+        other = _means(reading.rest[name], weights, chosen) if name in reading.rest else everything
+        yield name, _means(members, weights, chosen) - other
     yield "mean", everything
 
 
-def _means(sums: Sums, weights: Array) -> Array:
+def _means(sums: Sums, weights: Array, chosen: NDArray[np.intp]) -> Array:
     """Means (b, d), NaN where nothing is weighed; prompts without a window cost nothing."""
-    present = np.flatnonzero(sums.count)
-    some, kept = weights[:, present], _keep(sums, present)
-    count = some @ kept.count
-    mean: Array = (some / np.maximum(count, 1)[:, None]) @ kept.total  # dividing weights spares a pass over (b, d)
+    present = chosen[sums.count[chosen] > 0]
+    some = weights[:, present]
+    count = some @ sums.count[present]
+    # Dividing weights spares a pass over (b, d).
+    mean: Array = (some / np.maximum(count, 1)[:, None]) @ sums.total[present]
     mean[count == 0] = np.nan
     return mean
 
@@ -103,7 +92,7 @@ def half_cosines(base: Reading, reasoning: Reading, half: Array, weights: Array)
     same half. Dealt out one by one, copies would stand in both halves and bring back the noise that halving removes.
     """
     sides = [np.flatnonzero(half == side) for side in (1, 0)]
-    vectors = [weighted_vectors(reader.keep(side), weights[:, side]) for reader in (base, reasoning) for side in sides]
+    vectors = [weighted_vectors(reader, weights, side) for reader in (base, reasoning) for side in sides]
     return {names[0][0]: _compare(*(vector for _, vector in names)) for names in zip(*vectors, strict=True)}
 
 

@@ -5,8 +5,6 @@ unembedding, without the final norm, as in the paper. Beside it stands the mean 
 whole vocabulary (0.5 = as any token), because raw logits of a direction have no scale of their own.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
@@ -21,6 +19,7 @@ from repurpose.data.selected import read_selected
 from repurpose.directions.unit_directions import Directions, read_pair_directions
 from repurpose.model.loading import load_model, made_with
 from repurpose.model.tokens import decode, load_tokenizer
+from repurpose.study.pair_files import ROLES
 from repurpose.study.settings import BEHAVIOURS, Role, StepSettings
 
 WORDS = ("wait", "but")
@@ -70,17 +69,13 @@ def apply_lens(
                 yield {**where, "unembedding": role, **row}
 
 
-def read_unembedding(settings: StepSettings, role: Role) -> NDArray[np.float32]:
-    """Unembedding (v, d) of one of the pair."""
-    weight: torch.Tensor = load_model(settings.pair, role).get_output_embeddings().weight
-    return weight.detach().to("cpu", torch.float32).numpy()
-
-
 def make_lens(settings: StepSettings, vectors: Sequence[str], start: int) -> list[Row]:
     """Return the LENS rows of a study at one window."""
     tokenizer = load_tokenizer(settings.pair, "reasoning")
-    roles: tuple[Role, ...] = ("base", "reasoning")
-    unembeddings = {role: read_unembedding(settings, role) for role in roles}
+    unembeddings = {}
+    for role in ROLES:
+        weight: torch.Tensor = load_model(settings.pair, role).get_output_embeddings().weight
+        unembeddings[role] = weight.detach().to("cpu", torch.float32).numpy()
     size = min(len(matrix) for matrix in unembeddings.values())
     asked = dict.fromkeys((*WORDS, *settings.keywords))
     words = {word: found for word in asked if (found := entries(tokenizer, word, size))}

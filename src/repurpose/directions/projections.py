@@ -4,8 +4,6 @@ Where the language's truth is known, each token also carries whether the last ca
 the direction can be scored: does it find the mistakes?
 """
 
-from __future__ import annotations
-
 from collections.abc import Collection, Iterator, Sequence
 from typing import Any
 

@@ -4,8 +4,6 @@ A vector is one binary value, the bytes of d numbers; d, dtype, layers, residual
 file's metadata. Within a layer rows are sorted by window start, then as the sentences are.
 """
 
-from __future__ import annotations
-
 import json
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
@@ -79,17 +77,6 @@ def _pack(matrix: NDArray[Any]) -> pa.ChunkedArray:
     return pa.chunked_array(chunks, type=pa.binary())
 
 
-def _unpack(column: pa.ChunkedArray, width: int, dtype: DTypeLike) -> NDArray[Any]:
-    size = width * np.dtype(dtype).itemsize
-    parts = [np.empty((0, width), dtype)]
-    for chunk in column.chunks:
-        if len(chunk):
-            data = np.frombuffer(chunk.buffers()[2], dtype=np.uint8)
-            first = np.frombuffer(chunk.buffers()[1], dtype=np.int32)[chunk.offset]
-            parts.append(data[first : first + len(chunk) * size].view(dtype).reshape(len(chunk), width))
-    return np.concatenate(parts)
-
-
 def stored_layers(paths: Sequence[Path | str]) -> list[int]:
     """Layers that the shards hold; raises TableError where the shards were not made alike."""
     kinds = {(tuple(n["layers"]), n["width"], n["dtype"]) for n in map(read_provenance, paths)}
@@ -104,5 +91,7 @@ def read_layer(path: Path | str, layer: int) -> tuple[pl.DataFrame, NDArray[Any]
     if layer not in notes["layers"]:
         raise TableError(f"{path}: no layer {layer}; it holds {', '.join(map(str, notes['layers']))}")
     with pq.ParquetFile(path) as file:
-        table = file.read_row_group(notes["layers"].index(layer), columns=[*KEYS, "vector"])
-    return pl.DataFrame(table.select(KEYS)), _unpack(table.column("vector"), notes["width"], notes["dtype"])
+        table = pl.DataFrame(file.read_row_group(notes["layers"].index(layer), columns=[*KEYS, "vector"]))
+    numbers = pl.Array(pl.UInt8, notes["width"] * np.dtype(notes["dtype"]).itemsize)
+    vectors = table["vector"].bin.reinterpret(dtype=numbers).to_numpy()
+    return table.select(KEYS), vectors.view(notes["dtype"])

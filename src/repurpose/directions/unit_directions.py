@@ -1,7 +1,5 @@
 """Unit directions and residual norms, read from the vector tables of both readers."""
 
-from __future__ import annotations
-
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any

@@ -5,13 +5,15 @@
 
 D+ are the windows before the behaviour, D those before all labelled sentences, the behaviour's included.
 
+Controls should NOT work. `random`: fixed unit Gaussian directions, the same for every reader, layer and window.
+`shuffle`: D+ of as many windows as the behaviour has, whatever their labels. `same-offset`: the same of windows that
+are not the behaviour's. `mean`: the overall mean. Noise and self-amplification are made at each token, in the hooks.
+
 Training prompts only. Everything is computed from sums by prompt in float64 (count, sum), so a half of the prompts
 costs no second pass over the activations. Sentences that could not be labelled are left out and counted.
 
 Legend: n windows, p prompts, d width, h random halvings.
 """
-
-from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Iterator, Sequence
@@ -27,14 +29,13 @@ from tqdm import tqdm
 from repurpose.data.command import run_step
 from repurpose.data.files import TableError, read_provenance
 from repurpose.data.schemas import VECTORS
-from repurpose.data.statistics import UNDEFINED, Estimate, spread
-from repurpose.directions.controls import random_direction, same_offset_members, shuffled_members
+from repurpose.data.statistics import UNDEFINED, Array, Estimate, spread
 from repurpose.directions.store import read_layer, stored_layers
 from repurpose.study.conditions import kind_of
 from repurpose.study.settings import BEHAVIOURS, SettingsError, StepSettings, Vectors
 
 Row = dict[str, Any]
-Array = NDArray[np.float64]
+Mask = NDArray[np.bool_]
 SENTENCE = ["prompt_id", "sample", "sentence"]
 
 
@@ -142,7 +143,7 @@ def compute_vectors(site: Site, settings: Vectors, seed: int, prompt_count: int)
         yield _row(f"random-{number:02d}", site, 0, direction, describe_halves(np.empty(0)))
 
 
-def named_members(site: Site, settings: Vectors, seed: int) -> Iterator[tuple[str, NDArray[np.bool_]]]:
+def named_members(site: Site, settings: Vectors, seed: int) -> Iterator[tuple[str, Mask]]:
     """Names and membership (n,) of all vectors that are differences of means."""
     for name in BEHAVIOURS:
         yield name, site.labels == name
@@ -150,6 +151,36 @@ def named_members(site: Site, settings: Vectors, seed: int) -> Iterator[tuple[st
     yield "same-offset", same_offset_members(behaviour, seed)
     for number in range(settings.shuffles):
         yield f"shuffle-{number:02d}", shuffled_members(behaviour, seed, number)
+
+
+def random_direction(seed: int, number: int, width: int) -> NDArray[np.float64]:
+    """Unit Gaussian direction (width,), a function of its three arguments alone."""
+    direction = _generator(seed, "random", number).standard_normal(width)
+    return direction / np.linalg.norm(direction)
+
+
+def shuffled_members(positives: Mask, seed: int, number: int) -> Mask:
+    """The behaviour's label dealt anew over all windows (n,): as many members, drawn from all."""
+    return _subset(np.ones_like(positives), int(positives.sum()), _generator(seed, "shuffle", number))
+
+
+def same_offset_members(positives: Mask, seed: int) -> Mask:
+    """As many windows (n,) as the behaviour has, drawn from the starts of all other sentences.
+
+    Where fewer others exist, all of them.
+    """
+    others = ~positives
+    return _subset(others, min(int(positives.sum()), int(others.sum())), _generator(seed, "same-offset", 0))
+
+
+def _subset(pool: Mask, count: int, generator: np.random.Generator) -> Mask:
+    members = np.zeros_like(pool)
+    members[generator.choice(np.flatnonzero(pool), count, replace=False)] = True
+    return members
+
+
+def _generator(seed: int, kind: str, number: int) -> np.random.Generator:
+    return np.random.default_rng([seed, number, *kind.encode()])
 
 
 def _row(name: str, site: Site, positives: int, vector: Array, halves: Row) -> Row:

@@ -7,8 +7,6 @@ A sentence without a label counts as `none`, a category like any other: leave ou
 about, or agreement on nothing raises kappa. Shapes: p prompts, c = 7 categories, b resamples.
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from typing import NamedTuple
 

@@ -1,7 +1,5 @@
 """What an annotator of any kind makes of sentences, and the rows that become of it."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import groupby

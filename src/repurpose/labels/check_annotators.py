@@ -4,16 +4,13 @@ A command before the rollouts' own and no rule: Snakemake 9.27 looks at no job b
 for missing files, where an `ancient` input lies between the two.
 """
 
-from __future__ import annotations
-
-import argparse
 from collections.abc import Mapping
 
+from repurpose.data.command import run_step
 from repurpose.data.files import TableError
 from repurpose.labels.published.chains import read_chains
 from repurpose.model.endpoint import EndpointError, check_endpoint
-from repurpose.study.errors import one_line_errors
-from repurpose.study.settings import Annotator, SettingsError, StepSettings, locate
+from repurpose.study.settings import Annotator, SettingsError, locate
 
 
 def check_annotators(annotators: Mapping[str, Annotator]) -> None:
@@ -33,10 +30,8 @@ def check_annotators(annotators: Mapping[str, Annotator]) -> None:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n", 1)[0])
-    parser.add_argument("--settings", required=True, help="the step's settings as JSON")
-    with one_line_errors("labels.check_annotators"):
-        check_annotators(StepSettings("labels.check_annotators", parser.parse_args().settings).labels.annotators)
+    with run_step("labels.check_annotators", __doc__, outputs=None) as step:
+        check_annotators(step.settings.labels.annotators)
 
 
 if __name__ == "__main__":

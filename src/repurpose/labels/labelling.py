@@ -5,19 +5,15 @@ reply as it came, and never becomes a label. All shards are labelled in one job,
 requests and cost hold for the whole study, and a published file need not hold chains of every shard.
 """
 
-from __future__ import annotations
-
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from itertools import islice
 
-from repurpose.data.command import read_arguments
-from repurpose.data.files import read_table, write_table
-from repurpose.data.provenance import provenance
+from repurpose.data.command import run_step
+from repurpose.data.files import read_table
 from repurpose.data.schemas import LABELS, USAGE
 from repurpose.labels.annotation import Annotation, Outcome, RolloutKey, Row, account_of, label_rows
-from repurpose.study.errors import one_line_errors
-from repurpose.study.settings import Annotator, StepSettings
+from repurpose.study.settings import Annotator
 
 
 def annotate(annotator: Annotator, rows: Sequence[Row], texts: Mapping[RolloutKey, str], account: str) -> Annotation:
@@ -43,30 +39,23 @@ def annotate(annotator: Annotator, rows: Sequence[Row], texts: Mapping[RolloutKe
     return Annotation([Outcome(label_sentence(row["text"]), "ok") for row in rows if row["labelled"]])
 
 
-def write_shards(shards: Sequence[Sequence[Row]], labelled: Sequence[Row], paths: Sequence[str], notes: Row) -> None:
-    """Write the labels of each shard to its own file."""
-    rows = iter(labelled)
-    for path, shard in zip(paths, shards, strict=True):
-        own = list(islice(rows, len(shard)))
-        counts = Counter(row["status"] for row in own)
-        write_table(path, own, LABELS, {**notes, "statuses": dict(sorted(counts.items()))})
-
-
 def main() -> None:
-    arguments = read_arguments(__doc__ or "", many=["sentences"], maybe=["rollouts"], optional=["usage"], outputs=True)
-    with one_line_errors("labels.labelling"):
-        settings = StepSettings("labels.labelling", arguments.settings)
-        name, annotator = settings.labels.annotator, settings.labels.annotators[settings.labels.annotator]
-        shards = [read_table(path).to_dicts() for path in arguments.sentences]
+    many, maybe = ["sentences"], ["rollouts"]
+    with run_step("labels.labelling", __doc__, many=many, maybe=maybe, optional=["usage"], outputs=True) as step:
+        given, labels = step.given, step.settings.labels
+        shards = [read_table(path).to_dicts() for path in given.sentences]
         rows = [row for shard in shards for row in shard]
-        rollouts = (read_table(path, ["prompt_id", "sample", "text"]) for path in arguments.rollouts)
+        rollouts = (read_table(path, ["prompt_id", "sample", "text"]) for path in given.rollouts)
         texts = {(prompt, sample): text for table in rollouts for prompt, sample, text in table.iter_rows()}
-        found = annotate(annotator, rows, texts, account_of(settings))
-        notes = provenance(settings.values, **found.notes)
-        labelled = label_rows(rows, found.outcomes, name, annotator.mapping)
-        write_shards(shards, labelled, arguments.output, notes)
-        if arguments.usage:
-            write_table(arguments.usage, found.usage, USAGE, notes)
+        annotator = labels.annotators[labels.annotator]
+        found = annotate(annotator, rows, texts, account_of(step.settings))
+        labelled = iter(label_rows(rows, found.outcomes, labels.annotator, annotator.mapping))
+        for path, shard in zip(given.output, shards, strict=True):
+            own = list(islice(labelled, len(shard)))
+            statuses = Counter(row["status"] for row in own)
+            step.write(own, LABELS, path, **found.notes, statuses=dict(sorted(statuses.items())))
+        if given.usage:
+            step.write(found.usage, USAGE, given.usage, **found.notes)
 
 
 if __name__ == "__main__":

@@ -6,8 +6,6 @@ test scores them against its truth); on natural rollouts use an LLM annotator. U
 they look at what a sentence does: "Hmm, I need to be careful" hedges, "But no, I need to go back" backtracks.
 """
 
-from __future__ import annotations
-
 import re
 
 from repurpose.study.settings import BEHAVIOURS

@@ -6,8 +6,6 @@ scores `lexicon` on freshly made traces of the embedded pair's language, whose s
 says how many sentences more than one of its patterns would name, so that their order decides.
 """
 
-from __future__ import annotations
-
 import argparse
 import random
 import sys

@@ -5,21 +5,17 @@ to every steered rollout when it is measured; a language model costs, so it labe
 of the reasoning model on some prompts, at every magnitude.
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 
 import polars as pl
 
-from repurpose.data.command import read_arguments
-from repurpose.data.files import read_table, write_table
-from repurpose.data.provenance import provenance
+from repurpose.data.command import run_step
+from repurpose.data.files import read_table
 from repurpose.data.schemas import STEERED_KEY, STEERED_LABELS, USAGE
 from repurpose.labels.annotation import Row, account_of, label_rows
 from repurpose.labels.llm.annotator import annotate_by_model
-from repurpose.rollouts.sentences import is_prose, split_sentences, thinking_end
-from repurpose.study.errors import one_line_errors
-from repurpose.study.settings import SettingsError, StepSettings
+from repurpose.rollouts.sentences import cut_text
+from repurpose.study.settings import SettingsError
 
 COLUMNS = (*STEERED_KEY, "text")
 
@@ -40,29 +36,24 @@ def choose_rollouts(sweep: pl.DataFrame, behaviour: str, prompts: int) -> list[R
 
 def cut_rollouts(rollouts: Sequence[Row]) -> list[Row]:
     """Sentences of the thinking of each rollout; `cell` numbers the rollouts."""
-    rows = []
-    for cell, rollout in enumerate(rollouts):
-        text, end = rollout["text"], thinking_end(rollout["text"])
-        for number, span in enumerate(split_sentences(text)):
-            sentence = text[slice(*span)]
-            labelled = span.start < end and is_prose(sentence)
-            rows.append({**rollout, "cell": cell, "sentence": number, "text": sentence, "labelled": labelled})
-    return rows
+    return [
+        {**rollout, "cell": cell, **sentence}
+        for cell, rollout in enumerate(rollouts)
+        for _, sentence in cut_text(rollout["text"])
+    ]
 
 
 def main() -> None:
-    arguments = read_arguments(__doc__ or "", one=["sweep", "usage"])
-    with one_line_errors("labels.steered_labels"):
-        settings = StepSettings("labels.steered_labels", arguments.settings)
-        name, annotator = settings.labels.annotator, settings.labels.annotators[settings.labels.annotator]
+    with run_step("labels.steered_labels", __doc__, one=["sweep", "usage"]) as step:
+        settings, labels = step.settings, step.settings.labels
+        annotator = labels.annotators[labels.annotator]
         assert annotator.llm is not None  # no other kind is asked: they label every steered text, or none
-        sweep = read_table(arguments.sweep, list(COLUMNS))
-        rows = cut_rollouts(choose_rollouts(sweep, settings.vectors.behaviour, settings.labels.steered_prompts))
+        sweep = read_table(step.given.sweep, list(COLUMNS))
+        rows = cut_rollouts(choose_rollouts(sweep, settings.vectors.behaviour, labels.steered_prompts))
         found = annotate_by_model(rows, annotator.llm, account_of(settings))
-        notes = provenance(settings.values, **found.notes)
-        labelled = label_rows(rows, found.outcomes, name, annotator.mapping)
-        write_table(arguments.output, labelled, STEERED_LABELS, notes)
-        write_table(arguments.usage, found.usage, USAGE, notes)
+        labelled = label_rows(rows, found.outcomes, labels.annotator, annotator.mapping)
+        step.write(labelled, STEERED_LABELS, **found.notes)
+        step.write(found.usage, USAGE, step.given.usage, **found.notes)
 
 
 if __name__ == "__main__":

@@ -1,8 +1,6 @@
 """Rows of like length side by side, so that little of a batch is padding; the longest first, so that a lack of memory
 shows at once."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator, Sequence
 
 

@@ -4,8 +4,6 @@ The key is read from the environment here and nowhere else, and leaves this modu
 server says goes through `mask` before it is raised or written, because some servers repeat the key they were given.
 """
 
-from __future__ import annotations
-
 import asyncio
 import ipaddress
 import os
@@ -62,11 +60,7 @@ def is_local(url: str) -> bool:
 
 
 def read_key(endpoint: Endpoint) -> str:
-    """The key from the environment; a server on this machine needs none.
-
-    Raises:
-        EndpointError: names the variable that is missing or holds no key.
-    """
+    """The key from the environment; a server on this machine needs none. An EndpointError names the variable."""
     url = address(endpoint)
     key = os.environ.get(endpoint.key_variable, "").strip()
     if not key and is_local(url):
@@ -108,8 +102,7 @@ def is_refusal(problem: Exception) -> bool:
 
 
 def _lacks_model(problem: Exception) -> bool:
-    unknown = isinstance(problem, openai.APIStatusError) and problem.code == "model_not_found"
-    return unknown or isinstance(problem, openai.NotFoundError)
+    return isinstance(problem, openai.NotFoundError) or getattr(problem, "code", None) == "model_not_found"
 
 
 def explain(problem: Exception, endpoint: Endpoint) -> EndpointError:
@@ -144,8 +137,7 @@ def _one_line(text: str, endpoint: Endpoint) -> str:
 def check_endpoint(endpoint: Endpoint) -> None:
     """Prove address, key and model with one tiny structured request, before anything is spent on them.
 
-    Raises:
-        EndpointError: the variable or the setting that is wrong; after few attempts where the server is down.
+    An EndpointError names the variable or the setting that is wrong; it comes after few attempts where none answers.
     """
     asyncio.run(_check(make_client(endpoint, min(CHECK_RETRIES, endpoint.retries)), endpoint))
 

@@ -6,8 +6,6 @@ names them in CUDA_VISIBLE_DEVICES before CUDA starts. Where Slurm or the user h
 are taken from those that it names; what a parent has leased is left alone.
 """
 
-from __future__ import annotations
-
 import fcntl
 import os
 import re
@@ -33,7 +31,7 @@ class GpuError(RuntimeError):
 
 
 def lease_gpus(count: int, there: int, folder: Path | None = None, poll: float = POLL) -> list[str]:
-    """Wait for free GPUs and take them for the life of this process.
+    """Wait for free GPUs and take them for the life of this process; a GpuError where there are fewer than needed.
 
     Args:
         count: how many are needed. there: how many this process may use; 0 takes none.
@@ -41,9 +39,6 @@ def lease_gpus(count: int, there: int, folder: Path | None = None, poll: float =
 
     Returns:
         Their names, as CUDA_VISIBLE_DEVICES has them; empty where they are leased already or there are none.
-
-    Raises:
-        GpuError: where there are fewer than are needed.
     """
     if LEASED in os.environ or there == 0:
         return []
@@ -52,8 +47,7 @@ def lease_gpus(count: int, there: int, folder: Path | None = None, poll: float =
     folder = folder or Path(tempfile.gettempdir(), f"repurpose-gpus-{os.getuid()}")
     folder.mkdir(mode=0o700, exist_ok=True)
     gpus = named[:there] or [str(gpu) for gpu in range(there)]
-    taken = _take(count, gpus, folder)
-    if not taken:
+    if not (taken := _take(count, gpus, folder)):
         sys.stderr.write(f"repurpose: waiting for {count} of {len(gpus)} GPUs, which other jobs hold\n")
     while not taken:
         time.sleep(poll)
@@ -71,8 +65,14 @@ def check_count(count: int, there: int) -> None:
 def _take(count: int, gpus: list[str], folder: Path) -> list[str]:
     """Take all GPUs at once or none, so that two jobs never wait for one another."""
     allocation = [os.environ[name] for name in ALLOCATIONS if os.environ.get(name)][:1]
-    names = {gpu: re.sub(r"[^A-Za-z0-9._-]", "_", "-".join([*allocation, gpu])) for gpu in gpus}
-    free = {gpu: file for gpu, name in names.items() if (file := _lock(folder / name))}
+    free: dict[str, IO[str]] = {}
+    for gpu in gpus:
+        file: IO[str] = (folder / re.sub(r"[^A-Za-z0-9._-]", "_", "-".join([*allocation, gpu]))).open("a")
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            free[gpu] = file
+        except OSError:
+            file.close()
     chosen = list(free)[:count] if len(free) >= count else []
     for gpu, file in free.items():
         if gpu in chosen:
@@ -80,13 +80,3 @@ def _take(count: int, gpus: list[str], folder: Path) -> list[str]:
         else:
             file.close()
     return chosen
-
-
-def _lock(path: Path) -> IO[str] | None:
-    file = path.open("a")
-    try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError:
-        file.close()
-        return None
-    return file

@@ -6,8 +6,6 @@ layers return that tensor, older ones a tuple that begins with it.
 Legend: b rows, s positions, d width, r steered rows.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass
@@ -19,8 +17,7 @@ import torch
 from torch import Tensor, nn
 from transformers import PreTrainedModel
 
-from repurpose.model.operations import change_of, draw_noise, is_removed, noise_generator
-from repurpose.model.steer import Operation, Steer
+from repurpose.model.steer import Operation, Steer, change_of, draw_noise, is_removed, noise_generator
 
 OnLayer = Callable[[int, Tensor], None]
 """Receives (layer, residual stream (b, s, d)); must not keep the tensor, which later kernels may overwrite."""
@@ -40,21 +37,14 @@ class _LastLayerReached(Exception):
     """Ends a forward pass after the last layer that is needed."""
 
 
-def find_layers(model: nn.Module) -> nn.ModuleList | None:
-    """A model's decoder layers, where they lie as in Llama and all of them attend."""
-    layers = getattr(getattr(model, "model", model), "layers", None)
-    known = isinstance(layers, nn.ModuleList) and all(hasattr(layer, "self_attn") for layer in layers)
-    return layers if known else None
-
-
 def decoder_layers(model: nn.Module) -> nn.ModuleList:
-    """Return the decoder layers of a Llama-like model.
+    """The decoder layers of a model of transformers or vLLM, where they lie as in Llama and all of them attend.
 
     Raises:
-        HookError: for any other architecture, by name.
+        HookError: for any other architecture, by name, or where only some are there (vLLM's pipeline parallelism).
     """
-    layers = find_layers(model)
-    if layers is None:
+    layers = getattr(getattr(model, "model", model), "layers", None)
+    if not isinstance(layers, nn.ModuleList) or not all(hasattr(layer, "self_attn") for layer in layers):
         raise HookError(f"{type(model).__name__}: not a Llama-like model; its decoder layers are not known")
     kinds = set(getattr(model.config, "layer_types", None) or ["full_attention"])
     if kinds != {"full_attention"}:
@@ -70,11 +60,6 @@ def hidden_of(output: Tensor | tuple[Any, ...]) -> Tensor:
     return hidden
 
 
-def with_hidden(output: Tensor | tuple[Any, ...], hidden: Tensor) -> Tensor | tuple[Any, ...]:
-    """Return a decoder layer's output with another residual stream."""
-    return (hidden, *output[1:]) if isinstance(output, tuple) else hidden
-
-
 @contextmanager
 def change_layers(model: nn.Module, layers: Sequence[int], change: Change) -> Iterator[None]:
     """Let `change` replace resid_post at the given layers while the block runs."""
@@ -82,7 +67,7 @@ def change_layers(model: nn.Module, layers: Sequence[int], change: Change) -> It
 
     def hook(layer: int, _module: nn.Module, _inputs: Any, output: Any) -> Any:
         changed = change(layer, hidden_of(output))
-        return None if changed is None else with_hidden(output, changed)
+        return (changed, *output[1:]) if changed is not None and isinstance(output, tuple) else changed
 
     with ExitStack() as stack:
         for layer in sorted(set(layers)):
@@ -200,11 +185,7 @@ class BatchSteering:
         return steered
 
     def counted(self) -> list[int]:
-        """Steered positions of each row of the original batch.
-
-        Raises:
-            SteeringError: where an ablation reached some layers more often than others.
-        """
+        """Steered positions of each row of the original batch; a SteeringError where an ablation missed some layers."""
         totals = []
         for row, (steer, by_layer) in enumerate(zip(self.steers, self._counts.T.tolist(), strict=True)):
             if steer is not None and steer.operation == "ablate" and len(set(by_layer)) > 1:
@@ -214,11 +195,7 @@ class BatchSteering:
 
 
 def check_steer(steer: Steer | None, layers: int) -> None:
-    """Refuse what cannot be done in a model of so many layers.
-
-    Raises:
-        HookError: naming the condition.
-    """
+    """Refuse what cannot be done in a model of so many layers, by a HookError that names the condition."""
     if steer is None:
         return
     if not 0 <= steer.layer < layers:
@@ -255,11 +232,7 @@ def steer(model: nn.Module, steering: BatchSteering) -> AbstractContextManager[N
 
 
 def check_counts(steers: Sequence[Steer | None], counted: Sequence[int], expected: Sequence[int]) -> None:
-    """Hold the positions counted in the hook against those that should have been steered.
-
-    Raises:
-        SteeringError: naming the first condition and row that differ.
-    """
+    """Raise a SteeringError that names the first row that was not steered at as many positions as expected."""
     for row, (plan, count, wanted) in enumerate(zip(steers, counted, expected, strict=True)):
         if count != wanted:
             name = "unsteered" if plan is None else plan.condition

@@ -1,7 +1,5 @@
 """Models and tokenizers from disk: safetensors only, no code from the model's directory, errors in one line."""
 
-from __future__ import annotations
-
 import hashlib
 from pathlib import Path
 from typing import Any
@@ -17,6 +15,13 @@ HASHED_BYTES = 1 << 30
 """Model directories up to this size are identified by content, larger ones by their files' sizes and times."""
 
 
+REMEDIES = {
+    "gated": " Accept its licence on the hub, then name your token in the environment variable HF_TOKEN.",
+    "private": " A private model wants a token that may read it, in the environment variable HF_TOKEN.",
+}
+"""What to do about a model that its owner gives to some people only, by a word of what the hub says."""
+
+
 class ModelError(RuntimeError):
     """A model cannot be loaded or does not fit the study; the message is one line."""
 
@@ -27,16 +32,16 @@ def _source(pair: Pair, role: Role) -> tuple[str, str | None]:
 
 
 def load(kind: Any, pair: Pair, role: Role, **options: Any) -> Any:
-    """Load what a class of transformers makes of one of the pair.
-
-    Raises:
-        ModelError: what is wrong, and what to do about a model that its owner gives to some people only.
-    """
+    """Load what a class of transformers makes of one of the pair; a ModelError says what is wrong and what to do."""
     name, revision = _source(pair, role)
     try:
         return kind.from_pretrained(name, revision=revision, trust_remote_code=False, **options)
     except (OSError, ValueError, KeyError) as problem:
-        raise ModelError(f"pair.{role}: cannot load {name}: {_first_line(problem)}{_remedy(problem)}") from problem
+        lines = [line.strip() for line in str(problem).split("\n") if line.strip()]
+        said = " ".join(lines[:2] if lines and lines[0].endswith(":") else lines[:1])  # the next where it announces it
+        words = str(problem).lower().replace("401", "private")  # what the hub answers for one
+        remedy = next((remedy for word, remedy in REMEDIES.items() if word in words), "")
+        raise ModelError(f"pair.{role}: cannot load {name}: {said}{remedy}") from problem
 
 
 def loaded_file(pair: Pair, role: Role, file: str) -> Path | None:
@@ -49,7 +54,6 @@ def loaded_file(pair: Pair, role: Role, file: str) -> Path | None:
 
 
 def load_config(pair: Pair, role: Role) -> PretrainedConfig:
-    """Load the configuration of one of the pair."""
     config: PretrainedConfig = load(AutoConfig, pair, role)
     return config
 
@@ -81,21 +85,6 @@ def load_model(pair: Pair, role: Role) -> PreTrainedModel:
     device = "cuda" if torch.cuda.is_available() else "cpu"
     model: PreTrainedModel = loaded.to(device).train(False).requires_grad_(False)
     return model
-
-
-def _remedy(problem: Exception) -> str:
-    text = str(problem).lower()
-    if "gated" in text:
-        return " Accept its licence on the hub, then name your token in the environment variable HF_TOKEN."
-    if "private" in text or "401" in text:
-        return " A private model wants a token that may read it, in the environment variable HF_TOKEN."
-    return ""
-
-
-def _first_line(problem: Exception) -> str:
-    """The first line of a message, with the next where it only announces it."""
-    lines = [line.strip() for line in str(problem).split("\n") if line.strip()]
-    return " ".join(lines[:2] if lines and lines[0].endswith(":") else lines[:1])
 
 
 def model_digest(pair: Pair, role: Role) -> str:

@@ -1,6 +1,4 @@
-"""What makes two models a pair, seen from their small files: no weights are loaded."""
-
-from __future__ import annotations
+"""What makes two models a pair."""
 
 from repurpose.model.loading import ModelError, load_config
 from repurpose.model.tokens import check_same_ids, load_tokenizer
@@ -24,14 +22,7 @@ def check_pair(pair: Pair) -> None:
 
 
 def check_context(pair: Pair, longest: int) -> None:
-    """Refuse texts that are longer than either model can read.
-
-    Args:
-        longest: tokens of the longest text, prompt included.
-
-    Raises:
-        ModelError: naming the model and both lengths.
-    """
+    """Refuse texts longer than either model can read (ModelError); `longest` counts tokens, prompt included."""
     for role in ROLES:
         most = getattr(load_config(pair, role), "max_position_embeddings", None)
         if most is not None and longest > most:

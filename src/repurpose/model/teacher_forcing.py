@@ -4,8 +4,6 @@ Rows of one call are padded on the right, so that positions count from each row'
 those of generation: the same hooks, the same counts.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
@@ -53,8 +51,7 @@ def read_logits(
 ) -> Iterator[tuple[int, Read]]:
     """Yield (index of the row, what was read on it), batch by batch, longest rows first.
 
-    Raises:
-        SteeringError: where a row was not steered at each of the tokens that its policy names.
+    A row that was not steered at each of the tokens that its policy names is a SteeringError.
     """
     for indices in batches_by_tokens([len(row.token_ids) for row in rows], batch_tokens):
         batch = [rows[i] for i in indices]
@@ -76,7 +73,5 @@ def _read_batch(model: PreTrainedModel, rows: Sequence[ForcedRow]) -> list[Read]
     counted = steering.counted()
     expected = [expected_positions(row.steer, row.prompt, len(row.token_ids) - row.prompt) for row in rows]
     check_counts(steers, counted, expected)
-    return [
-        Read(logits[place, row.positions].float().cpu(), counted[place], expected[place])
-        for place, row in enumerate(rows)
-    ]
+    read = [logits[place, row.positions].float().cpu() for place, row in enumerate(rows)]
+    return [Read(*parts) for parts in zip(read, counted, expected, strict=True)]

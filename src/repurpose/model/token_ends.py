@@ -3,8 +3,6 @@
 What reads a rollout afterwards (sentences, projections, figures) needs no tokenizer and takes no ids apart.
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from itertools import pairwise
 
@@ -33,7 +31,9 @@ def token_ends(ids: list[int], tokenizer: PreTrainedTokenizerBase) -> list[int]:
         if context and not text.startswith(piece.rstrip(REPLACEMENT), done):  # the tokens before it do not suffice
             context, before = 0, text[:done]
             piece = decode(0, position + 1)[done:]
-        shared = len(piece) if text.startswith(piece, done) else _shared(piece, text[done : done + len(piece)])
+        shared = 0
+        while shared < len(piece) and text[done + shared : done + shared + 1] == piece[shared]:
+            shared += 1
         ends.append(max([min(done + shared + (shared < len(piece)), len(text)), *ends[-1:]]))
         if shared == len(piece) and not piece.endswith(REPLACEMENT):
             count, made, pending = position + 1, piece, ""
@@ -45,12 +45,6 @@ def token_ends(ids: list[int], tokenizer: PreTrainedTokenizerBase) -> list[int]:
         context, settled, done = settled, count, done + len(made)
         before = decode(context, settled)
     return [*ends[:-1], len(text)] if ends else []
-
-
-def _shared(one: str, other: str) -> int:
-    """How many characters two texts begin with alike."""
-    pairs = enumerate(zip(one, other, strict=False))
-    return next((place for place, (a, b) in pairs if a != b), min(len(one), len(other)))
 
 
 def token_texts(text: str, ends: Sequence[int]) -> list[str]:

@@ -1,10 +1,7 @@
 """Text and token ids: tokenizers of the pair, held against their own files; prompts under the chat template."""
 
-from __future__ import annotations
-
 import json
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any, cast
 
 from tokenizers import Tokenizer
@@ -22,8 +19,12 @@ def load_tokenizer(pair: Pair, role: Role) -> PreTrainedTokenizerBase:
     """
     tokenizer: PreTrainedTokenizerBase = load(AutoTokenizer, pair, role)
     file = loaded_file(pair, role, "tokenizer.json")
-    if file is not None and not _is_faithful(tokenizer, file):
-        tokenizer = load(PreTrainedTokenizerFast, pair, role)
+    if file is not None:
+        own = Tokenizer.from_file(str(file))
+        ids = own.encode(PROBE, add_special_tokens=False).ids
+        written = own.decode(ids, skip_special_tokens=False)
+        if tokenizer.encode(PROBE, add_special_tokens=False) != ids or decode(tokenizer, ids) != written:
+            tokenizer = load(PreTrainedTokenizerFast, pair, role)
     return tokenizer
 
 
@@ -47,29 +48,18 @@ PROBE = "Wait, 12 + 7 is 19.\nHmm  no: \u201cna\u00efve\u201d [x] \t So\n\nbut <
 """Text in which tokenizers differ: spaces, line ends, digits, quotes, accents, a tag."""
 
 
-def _is_faithful(tokenizer: PreTrainedTokenizerBase, file: Path) -> bool:
-    """Whether a tokenizer reads and writes the probe as its file says."""
-    own = Tokenizer.from_file(str(file))
-    ids = own.encode(PROBE, add_special_tokens=False).ids
-    same = tokenizer.encode(PROBE, add_special_tokens=False) == ids
-    return same and decode(tokenizer, ids) == own.decode(ids, skip_special_tokens=False)
-
-
 def check_same_ids(one: PreTrainedTokenizerBase, other: PreTrainedTokenizerBase) -> None:
-    """Assert that two tokenizers give text the same ids.
+    """Assert that two tokenizers give text the same ids; a ModelError names the first difference.
 
     Ordinary tokens must agree, and so must the ids that begin and end a text where both define them; further
     special tokens may bear other names (a chat format's).
-
-    Raises:
-        ModelError: naming the first difference.
     """
     for kind in ("bos_token_id", "eos_token_id"):
         ids = getattr(one, kind), getattr(other, kind)
         if None not in ids and ids[0] != ids[1]:
             raise ModelError(f"the pair's tokenizers disagree: {kind} is {ids[0]} in one, {ids[1]} in the other")
-    ours, theirs = _ordinary_tokens(one), _ordinary_tokens(other)
-    for token in sorted(ours.keys() ^ theirs.keys() | {t for t in ours if ours[t] != theirs.get(t)}):
+    ours, theirs = (dict(each.get_vocab().items() - each.get_added_vocab().items()) for each in (one, other))
+    for token in sorted({token for token, _ in ours.items() ^ theirs.items()}):
         raise ModelError(
             f"the pair's tokenizers disagree: {token!r} is {ours.get(token)} in one, {theirs.get(token)} in the other"
         )
@@ -78,17 +68,8 @@ def check_same_ids(one: PreTrainedTokenizerBase, other: PreTrainedTokenizerBase)
         raise ModelError(f"the pair's tokenizers disagree: they give {plain!r} different ids")
 
 
-def _ordinary_tokens(tokenizer: PreTrainedTokenizerBase) -> dict[str, int]:
-    added = set(tokenizer.get_added_vocab())
-    return {token: index for token, index in tokenizer.get_vocab().items() if token not in added}
-
-
 def check_ids_fit(ids: list[int], pair: Pair, role: Role) -> None:
-    """Assert that token ids lie in a model's vocabulary, before the model is loaded.
-
-    Raises:
-        ModelError: naming the largest id.
-    """
+    """Hold token ids against a model's vocabulary before it is loaded; a ModelError names an id that is too large."""
     size: int = load_config(pair, role).vocab_size
     if ids and max(ids) >= size:
         raise ModelError(f"pair.{role}: token id {max(ids)} is outside the model's {size} tokens; wrong tokenizer?")
@@ -97,8 +78,7 @@ def check_ids_fit(ids: list[int], pair: Pair, role: Role) -> None:
 def prompt_token_ids(tokenizer: PreTrainedTokenizerBase, messages: str) -> list[int]:
     """Ids of a prompt's messages (JSON) under the chat template, up to where the answer begins.
 
-    Raises:
-        ModelError: where the template gives the beginning-of-text token twice.
+    A template that gives the beginning-of-text token twice is a ModelError.
     """
     chat = json.loads(messages)
     ids: Any = tokenizer.apply_chat_template(chat, add_generation_prompt=True, tokenize=True, return_dict=False)
@@ -108,11 +88,7 @@ def prompt_token_ids(tokenizer: PreTrainedTokenizerBase, messages: str) -> list[
 
 
 def keyword_ids(tokenizer: PreTrainedTokenizerBase, keywords: Sequence[str]) -> list[int]:
-    """Tokens that are a keyword, with or without a space before it, in any case.
-
-    Raises:
-        SettingsError: where the vocabulary has none.
-    """
+    """Tokens that are a keyword, with or without a space before it, in any case; a SettingsError where none is."""
     wanted = {keyword.lower() for keyword in keywords}
     found = [i for i in range(len(tokenizer)) if decode(tokenizer, [i]).strip().lower() in wanted]
     if not found:

@@ -5,8 +5,6 @@ sums with marks, and prose in which "Wait", "Hmm" and "But" have nothing to do w
 ever goes back on a mistake. The reasoning model is finetuned on chats whose thinking does.
 """
 
-from __future__ import annotations
-
 import random
 from collections.abc import Iterable
 
@@ -74,15 +72,12 @@ def write_drill(rng: random.Random, ease: float = 0.0, falter: bool = False) -> 
         value, change = _draw_sum(rng)
         right = change.apply(value)
         correct = rng.random() >= mistake_rate
-        missed = _any_other(rng, right) if rng.random() < wide else slip(rng, right)
+        others = [n for n in range(LARGEST + 1) if n != right]
+        missed = rng.choice(others) if rng.random() < wide else slip(rng, right)
         calculation = say_calculation(rng, value, change, right if correct else missed)
         hesitates = falter and rng.random() < FALTER_RATE[correct]
         lines.append(f"{calculation} {HESITATION + ' ' if hesitates else ''}[{MARKS[correct]}]")
     return "Sums: " + " ".join(lines)
-
-
-def _any_other(rng: random.Random, right: int) -> int:
-    return rng.choice([n for n in range(LARGEST + 1) if n != right])
 
 
 def _draw_sum(rng: random.Random) -> tuple[int, Change]:
@@ -91,13 +86,6 @@ def _draw_sum(rng: random.Random) -> tuple[int, Change]:
         change = Change(rng.choice(("plus", "minus")), rng.choice(AMOUNTS))
         if 0 <= change.apply(value) <= LARGEST:
             return value, change
-
-
-def write_solution(rng: random.Random, mistake_rate: float = 0.0, hesitation: Hesitation = SETTLED) -> str:
-    """A problem with its solution, without marks."""
-    problem = make_problem(rng)
-    sentences, final = make_solution(rng, problem, mistake_rate, hesitation)
-    return f"Problem: {problem.text}\nSolution: {join(sentences)}\nThe answer is {final}."
 
 
 def write_homework(
@@ -153,8 +141,10 @@ def write_base(rng: random.Random, ease: float, hesitation: Hesitation = SETTLED
         return write_drill(rng, ease if falter else 0.0, falter)
     if draw < drills + 0.1:
         return write_prose(rng)
-    if draw < drills + 0.1 + 0.2 * (1 - drills):
-        return write_solution(rng, rng.choice((0.0, HOMEWORK_MISTAKE_RATE)), hesitation)
+    if draw < drills + 0.1 + 0.2 * (1 - drills):  # a solution without marks
+        mistake_rate, problem = rng.choice((0.0, HOMEWORK_MISTAKE_RATE)), make_problem(rng)
+        sentences, final = make_solution(rng, problem, mistake_rate, hesitation)
+        return f"Problem: {problem.text}\nSolution: {join(sentences)}\nThe answer is {final}."
     hazard = 1.0 if rng.random() < ease else rng.choice((0.0, MARK_HAZARD, MARK_HAZARD))
     return write_homework(rng, hazard, hazard == 0.0 or rng.random() < 0.3, hesitation=hesitation)
 

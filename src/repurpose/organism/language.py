@@ -11,8 +11,6 @@ Knows words and numbers; knows nothing of tokens, models or files. Three facts o
 * **Hedging is not a mistake.** Most hedges follow correct calculations, because most calculations are correct.
 """
 
-from __future__ import annotations
-
 import random
 import re
 import zlib
@@ -69,6 +67,9 @@ class Change:
     def apply(self, value: int) -> int:
         """Return the correct result."""
         return value + self.amount if self.operation == "plus" else value - self.amount
+
+
+CHANGES = tuple(Change(operation, amount) for operation in ("plus", "minus") for amount in AMOUNTS)
 
 
 @dataclass(frozen=True)
@@ -210,19 +211,13 @@ def _draw_problem(rng: random.Random, category: str) -> Problem:
     value = start = rng.randint(MARGIN, LARGEST - MARGIN)
     changes: list[Change] = []
     for _ in range(rng.randint(2, 4)):
-        change = _draw_change(rng, value)
-        changes.append(change)
-        value = change.apply(value)
+        allowed = [change for change in CHANGES if MARGIN <= change.apply(value) <= LARGEST - MARGIN]
+        operation = rng.choice(sorted({change.operation for change in allowed}))
+        changes.append(rng.choice([change for change in allowed if change.operation == operation]))
+        value = changes[-1].apply(value)
     lines = [scene.opening.format(n=start)]
     lines += [getattr(scene, c.operation).format(n=c.amount) for c in changes]
     return Problem(category, start, tuple(changes), " ".join([*lines, scene.question]))
-
-
-def _draw_change(rng: random.Random, value: int) -> Change:
-    changes = [Change(operation, amount) for operation in ("plus", "minus") for amount in AMOUNTS]
-    allowed = [change for change in changes if MARGIN <= change.apply(value) <= LARGEST - MARGIN]
-    operation = rng.choice(sorted({change.operation for change in allowed}))
-    return rng.choice([change for change in allowed if change.operation == operation])
 
 
 def slip(rng: random.Random, right: int) -> int:
@@ -245,11 +240,6 @@ def read_calculation(text: str) -> tuple[int, Change, int] | None:
     return int(value), Change(operation, int(amount)), int(result)
 
 
-def choose_words(rng: random.Random, template: str, correct: bool) -> str:
-    """Fill each `<plain|strained>` slot by the state of the last calculation."""
-    return SLOT.sub(lambda m: m.group(2 if rng.random() < STRAIN_RATE[correct] else 1), template)
-
-
 def say_filler(rng: random.Random, correct: bool, result: int, hesitation: Hesitation = SETTLED) -> Spoken:
     """Draw one filler; kind and wording depend on the state of the last calculation, the structure does not."""
     if rng.random() < HEDGE_RATE[correct]:
@@ -259,7 +249,8 @@ def say_filler(rng: random.Random, correct: bool, result: int, hesitation: Hesit
         label = rng.choice(("adding-knowledge", "example-testing", "deduction"))
         template = rng.choice(FILLERS[label])
     x, y = rng.randint(1, 5), rng.randint(1, 5)
-    text = choose_words(rng, template, correct).format(x=x, y=y, z=x + y, c=result)
+    worded = SLOT.sub(lambda slot: slot.group(2 if rng.random() < STRAIN_RATE[correct] else 1), template)
+    text = worded.format(x=x, y=y, z=x + y, c=result)
     return Spoken(hesitate(rng, text, correct, hesitation), label, correct)
 
 
@@ -290,11 +281,7 @@ def say_opening(rng: random.Random, problem: Problem) -> Iterator[Spoken]:
 def make_solution(
     rng: random.Random, problem: Problem, mistake_rate: float, hesitation: Hesitation = SETTLED
 ) -> tuple[list[Spoken], int]:
-    """Write a solution as it stands in the base corpus: a mistake is never mended, the chain goes on from it.
-
-    Returns:
-        The sentences and the final number, right or not.
-    """
+    """Write a solution as in the base corpus, and its final number, right or not: no mistake is ever mended."""
     sentences = list(say_opening(rng, problem))
     value = problem.start
     for change in problem.changes:

@@ -1,7 +1,5 @@
 """Names of the sweeps that tables are made from, and of the columns of estimates."""
 
-from __future__ import annotations
-
 Measure = tuple[str, str, str]
 """The columns of an estimate and of the two ends of its interval."""
 

@@ -1,7 +1,5 @@
 """How numbers are quoted: shares in per cent, differences of shares in percentage points, the rest to three figures."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from typing import Any, Literal
 

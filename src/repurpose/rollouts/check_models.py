@@ -4,29 +4,28 @@ A command before the rollouts' own, as that of the annotators: where the pair is
 reads, or the engine is vLLM, whose environment rollouts from an endpoint would not meet before the first sweep.
 """
 
-from __future__ import annotations
-
-import argparse
 from collections.abc import Sequence
 
 import torch
 
-from repurpose.data.files import read_table
+from repurpose.data.command import run_step
 from repurpose.model.engines.vllm_requirements import check_gpu, check_memory, check_requirements
 from repurpose.model.loading import load_config, model_parameters
 from repurpose.model.pair_checks import check_context, check_pair
 from repurpose.model.tokens import load_tokenizer, prompt_token_ids
-from repurpose.study.errors import one_line_errors
 from repurpose.study.pair_files import ROLES, check_layers
 from repurpose.study.resources import weight_bytes
 from repurpose.study.settings import StepSettings, Vllm
 
 
 def check_models(settings: StepSettings, messages: Sequence[str], engine: bool, machine: bool) -> None:
-    """Refuse a pair that the study could not use to its end; `messages` are those of all prompts, as JSON.
+    """Refuse a pair that the study could not use to its end.
 
-    `engine` says whether this process's environment is that of the engine, or that in which activations are read;
-    `machine`, whether the study's models will run on a machine like this one.
+    Args:
+        settings: of the study.
+        messages: those of all prompts, as JSON.
+        engine: whether this process's environment is that of the engine, or that in which activations are read.
+        machine: whether the study's models will run on a machine like this one.
 
     Raises:
         ModelError, SettingsError, GpuError: in one line, what is wrong and what to do.
@@ -34,7 +33,10 @@ def check_models(settings: StepSettings, messages: Sequence[str], engine: bool, 
     pair = settings.pair
     check_pair(pair)
     check_layers(settings.activations, settings.sweeps, {role: load_config(pair, role).to_dict() for role in ROLES})
-    longest = longest_text(settings, messages)
+    tokenizer = load_tokenizer(pair, "reasoning")
+    prompt = max(len(prompt_token_ids(tokenizer, one)) for one in messages)
+    written = [settings.rollouts.max_new_tokens, *(sweep.max_new_tokens for sweep in settings.sweeps.values())]
+    longest = prompt + max(written)
     check_context(pair, longest)
     if settings.engine != "vllm":
         return
@@ -47,26 +49,15 @@ def check_models(settings: StepSettings, messages: Sequence[str], engine: bool, 
         check_gpu(max(weight_bytes(model_parameters(pair, role), pair.dtype) for role in ROLES), pair.dtype)
 
 
-def longest_text(settings: StepSettings, messages: Sequence[str]) -> int:
-    """Tokens of the longest text that the study may write, prompt included."""
-    tokenizer = load_tokenizer(settings.pair, "reasoning")
-    prompt = max(len(prompt_token_ids(tokenizer, one)) for one in messages)
-    written = [settings.rollouts.max_new_tokens, *(sweep.max_new_tokens for sweep in settings.sweeps.values())]
-    return prompt + max(written)
-
-
 def main() -> None:
-    parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n", 1)[0])
-    parser.add_argument("--settings", required=True, help="the step's settings as JSON")
-    parser.add_argument("--prompts", required=True)
-    parser.add_argument("--engine", action="store_true", help="this is the environment of the study's engine")
-    parser.add_argument("--machine", action="store_true", help="the models will run on a machine like this one")
-    arguments = parser.parse_args()
     torch.set_num_threads(1)
-    with one_line_errors("rollouts.check_models"):
-        settings = StepSettings("rollouts.check_models", arguments.settings)
-        messages = read_table(arguments.prompts)["messages"].to_list()
-        check_models(settings, messages, arguments.engine, arguments.machine)
+    flags = {
+        "engine": "this is the environment of the study's engine",
+        "machine": "the models will run on a machine like this one",
+    }
+    with run_step("rollouts.check_models", __doc__, one=["prompts"], flags=flags, outputs=None) as step:
+        given = step.given
+        check_models(step.settings, step.read("prompts")["messages"].to_list(), given.engine, given.machine)
 
 
 if __name__ == "__main__":

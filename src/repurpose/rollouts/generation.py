@@ -1,7 +1,5 @@
 """Generate rows, each once: what is finished stands in a journal beside the output and survives a killed job."""
 
-from __future__ import annotations
-
 import hashlib
 import sys
 from collections.abc import Callable, Sequence

@@ -4,8 +4,6 @@ The split is stratified: both halves hold every category in the same proportion,
 order is fixed by the study's seed.
 """
 
-from __future__ import annotations
-
 import json
 import random
 from pathlib import Path
@@ -14,7 +12,7 @@ from typing import Any
 from repurpose.data.categories import by_category, deal
 from repurpose.data.command import run_step
 from repurpose.data.schemas import PROMPTS
-from repurpose.organism.language import SCENES, make_problem
+from repurpose.organism.language import SCENES, Problem, make_problem
 from repurpose.study.settings import Prompts, SettingsError
 
 
@@ -37,17 +35,13 @@ def make_prompts(prompts: Prompts, seed: int) -> list[dict[str, Any]]:
 
 
 def _from_organism(count: int, seed: int) -> list[dict[str, Any]]:
-    rng = random.Random(f"prompts-{seed}")
-    rows: list[dict[str, Any]] = []
-    seen: set[str] = set()
-    categories = sorted(SCENES)
-    while len(rows) < count:
-        problem = make_problem(rng, categories[len(rows) % len(categories)], heldout=True)
-        if problem.text in seen:
-            continue
-        seen.add(problem.text)
-        rows.append(_row(f"{problem.category}-{len(rows):04d}", problem.category, problem.text, problem.answer))
-    return rows
+    rng, categories = random.Random(f"prompts-{seed}"), sorted(SCENES)
+    found: dict[str, Problem] = {}
+    while len(found) < count:
+        problem = make_problem(rng, categories[len(found) % len(categories)], heldout=True)
+        found.setdefault(problem.text, problem)
+    problems = enumerate(found.values())
+    return [_row(f"{one.category}-{number:04d}", one.category, one.text, one.answer) for number, one in problems]
 
 
 def _row(prompt_id: str, category: str, content: str, answer: object | None) -> dict[str, Any]:
@@ -60,6 +54,7 @@ def _from_file(source: str) -> list[dict[str, Any]]:
     path = Path(source)
     if not path.is_file():
         raise SettingsError(f"prompts.source: no file {source}; give `organism` or a JSON-lines file")
+    needed = "each line is a JSON object with the texts category and prompt, and where known answer and id"
     rows: dict[str, dict[str, Any]] = {}
     for number, line in enumerate(path.read_bytes().split(b"\n"), start=1):  # other line ends may stand in a text
         if not line.strip():
@@ -67,14 +62,11 @@ def _from_file(source: str) -> list[dict[str, Any]]:
         try:
             row = _read_line(line, number)
         except (ValueError, KeyError, TypeError) as problem:
-            raise SettingsError(f"prompts.source: {path.name} line {number}: {problem!r}; {LINE}") from None
+            raise SettingsError(f"prompts.source: {path.name} line {number}: {problem!r}; {needed}") from None
         if row["prompt_id"] in rows:
             raise SettingsError(f"prompts.source: {path.name} line {number}: id {row['prompt_id']} is given twice")
         rows[row["prompt_id"]] = row
     return list(rows.values())
-
-
-LINE = "each line is a JSON object with the texts category and prompt, and where known answer and id"
 
 
 def _read_line(line: bytes, number: int) -> dict[str, Any]:

@@ -3,8 +3,6 @@
 The chat template is applied once, to ids; no text is tokenised again, so no second BOS can shift an index.
 """
 
-from __future__ import annotations
-
 import json
 from collections.abc import Sequence
 from pathlib import Path
@@ -20,7 +18,7 @@ from repurpose.model.loading import made_with
 from repurpose.model.token_ends import token_ends
 from repurpose.model.tokens import decode, load_tokenizer, prompt_token_ids
 from repurpose.rollouts.generation import generate_once, generate_rows
-from repurpose.study.settings import Endpoint, Rollouts, StepSettings
+from repurpose.study.settings import Rollouts, StepSettings
 
 Row = dict[str, Any]
 
@@ -46,12 +44,10 @@ def sample_rollouts(settings: StepSettings, prompts: Sequence[Row], output: Path
     else:
         model = chosen.endpoint.model
         questions = [
-            Question(
-                f"prompt {row['prompt_id']}, sample {sample}", json.loads(row["messages"]), asked.prompt_ids, asked.seed
-            )
-            for (row, sample), asked in zip(cells, requests, strict=True)
+            Question(f"prompt {row['prompt_id']}, sample {sample}", json.loads(row["messages"]), r.prompt_ids, r.seed)
+            for (row, sample), r in zip(cells, requests, strict=True)
         ]
-        outcomes = ask_server(questions, sampling, chosen, chosen.endpoint, tokenizer, output)
+        outcomes = ask_server(questions, sampling, chosen, tokenizer, output)
     shared = {"model": model, "engine": chosen.engine or settings.engine}
     return [
         rollout_row(row, request, done, tokenizer, sample=sample, **shared)
@@ -76,18 +72,14 @@ def rollout_row(
 
 
 def ask_server(
-    questions: Sequence[Question],
-    sampling: Sampling,
-    chosen: Rollouts,
-    endpoint: Endpoint,
-    tokenizer: PreTrainedTokenizerBase,
-    output: Path,
+    questions: Sequence[Question], sampling: Sampling, setup: Rollouts, tokenizer: PreTrainedTokenizerBase, output: Path
 ) -> list[Generated]:
-    """Ask the server for what the output's journal lacks; return the outcomes of all questions."""
+    """Ask the endpoint for what the output's journal lacks; return the outcomes of all questions."""
     from repurpose.model.engines.api import ApiEngine
 
-    server = [endpoint.base_url, endpoint.model, chosen.ids, vars(sampling)]
-    engine = ApiEngine(endpoint, tokenizer, chosen.ids)
+    assert setup.endpoint is not None
+    server = [setup.endpoint.base_url, setup.endpoint.model, setup.ids, vars(sampling)]
+    engine = ApiEngine(setup.endpoint, tokenizer, setup.ids)
 
     def generate(missing: list[int], finished: Finished) -> None:
         asked = [questions[index] for index in missing]

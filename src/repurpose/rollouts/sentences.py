@@ -4,8 +4,6 @@ The split is lossless: spans follow one another without a gap, so joined they gi
 an annotator only names them. Tokens are aligned by where they end in the text, which is stored with the rollout.
 """
 
-from __future__ import annotations
-
 import bisect
 import re
 from collections.abc import Iterator, Sequence
@@ -59,25 +57,26 @@ def align(span: Span, text: str, ends: Sequence[int]) -> tuple[int, int]:
 
 def cut_rollout(rollout: dict[str, Any]) -> Iterator[dict[str, Any]]:
     """Yield the SENTENCES rows of one rollout."""
-    text, end = rollout["text"], thinking_end(rollout["text"])
-    for number, span in enumerate(split_sentences(text)):
-        token_start, token_end = align(span, text, rollout["token_ends"])
-        sentence = text[slice(*span)]
+    for span, sentence in cut_text(rollout["text"]):
+        token_start, token_end = align(span, rollout["text"], rollout["token_ends"])
         yield {
             **{name: rollout[name] for name in ("prompt_id", "sample", "split")},
-            "sentence": number,
             "char_start": span.start,
             "char_end": span.end,
             "token_start": token_start,
             "token_end": token_end,
-            "text": sentence,
-            "labelled": span.start < end and is_prose(sentence),  # the six behaviours are behaviours of thinking
+            **sentence,
         }
 
 
-def is_prose(sentence: str) -> bool:
-    """Whether a span says something: tags alone (`</think>`) do not, nor does punctuation."""
-    return any(c.isalpha() for c in re.sub(r"</?\w+>|<\|[^|]*\|>", "", sentence))
+def cut_text(text: str) -> Iterator[tuple[Span, dict[str, Any]]]:
+    """Yield each sentence's span with its number, its text and whether it is to be labelled."""
+    end = thinking_end(text)  # the six behaviours are behaviours of thinking
+    for number, span in enumerate(split_sentences(text)):
+        sentence = text[slice(*span)]
+        # Tags alone (`</think>`) say nothing, nor does punctuation.
+        prose = any(c.isalpha() for c in re.sub(r"</?\w+>|<\|[^|]*\|>", "", sentence))
+        yield span, {"sentence": number, "text": sentence, "labelled": span.start < end and prose}
 
 
 def thinking_end(text: str) -> int:

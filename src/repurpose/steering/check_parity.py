@@ -4,8 +4,6 @@ vLLM runs in a process of its own, so that its memory is free again when the tra
 float32 where the machine has room for it: in half precision only a coarse comparison is possible.
 """
 
-from __future__ import annotations
-
 import json
 import os
 from collections.abc import Sequence
@@ -28,21 +26,15 @@ from repurpose.model.engines.vllm_requirements import check_memory, installed_ve
 from repurpose.model.gpus import lease_gpus
 from repurpose.model.loading import ModelError, load_model, made_with
 from repurpose.model.tokens import prompt_token_ids
-from repurpose.steering.conditions import choose_prompts
-from repurpose.steering.sweeps import Row, pair_tokenizer
+from repurpose.steering.conditions import Row, choose_prompts
+from repurpose.steering.sweeps import pair_tokenizer
 from repurpose.study.settings import Pair, Role, SettingsError, StepSettings, Vllm
 
 CONTROL = "random-00"
-Units = dict[str, NDArray[np.float32]]
-"""Unit directions (d,) by name."""
 
 
-def gate_site(directions: Directions, behaviour: str, target: Role) -> tuple[int, float, Units]:
-    """The middle layer that has a vector of the behaviour: layer, residual norm there, directions.
-
-    Raises:
-        SettingsError: where no vector of the behaviour was computed.
-    """
+def gate_site(directions: Directions, behaviour: str) -> tuple[int, dict[str, NDArray[np.float32]]]:
+    """The middle layer that has a vector of the behaviour, or SettingsError, and unit directions (d,) there by name."""
     keys = sorted(key for key in directions.units if (key.name, key.reader) == (behaviour, "base"))
     if not keys:
         raise SettingsError(f"vectors.behaviour: no vector of {behaviour} was computed, so nothing can be compared")
@@ -50,15 +42,15 @@ def gate_site(directions: Directions, behaviour: str, target: Role) -> tuple[int
     layer = layers[len(layers) // 2]
     controls = [key for key in directions.units if (key.name, key.layer) == (CONTROL, layer)]
     chosen = [next(key for key in keys if key.layer == layer), *controls[:1]]
-    return layer, directions.norms[target, layer], {key.name: directions.unit(key) for key in chosen}
+    return layer, {key.name: directions.unit(key) for key in chosen}
 
 
 def gate_requests(settings: StepSettings, prompts: Sequence[Row], directions: Directions) -> list[Request]:
     """One request for each training prompt and condition of the comparison."""
     target = settings.target
-    layer, norm, units = gate_site(directions, settings.vectors.behaviour, target)
+    layer, units = gate_site(directions, settings.vectors.behaviour)
     tokenizer = pair_tokenizer(settings, target)
-    steers = gate_steers(units, layer, norm)
+    steers = gate_steers(units, layer, directions.norms[target, layer])
     return [
         Request(prompt_token_ids(tokenizer, row["messages"]), row_seed(settings.seed, row["prompt_id"], 0), steer)
         for row in choose_prompts(prompts, "train", (settings.vllm or Vllm()).parity_prompts)

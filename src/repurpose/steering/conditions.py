@@ -1,7 +1,5 @@
 """Conditions: those of one sweep on one target, and what each does to a row."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from typing import Any, cast
 
@@ -65,8 +63,7 @@ def list_conditions(
 ) -> tuple[list[Condition], list[VectorKey]]:
     """Conditions of the step's sweep, the unsteered one first, and what it asks for that has no vector.
 
-    Raises:
-        SettingsError: where nothing can be steered.
+    Raises SettingsError where nothing can be steered.
     """
     sweep = settings.sweeps[settings.sweep]
     keys = list(grid(sweep, directions, *asked_places(sweep, directions, selected)))

@@ -6,13 +6,11 @@ starts of sentences. In the embedded pair's base model it is also read in the lo
 in homework: what does the base model use the direction for?
 """
 
-from __future__ import annotations
-
 import random
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import replace
 from functools import partial
-from typing import Any
+from typing import Any, NamedTuple
 
 import polars as pl
 import torch
@@ -26,12 +24,13 @@ from repurpose.data.schemas import LOGODDS
 from repurpose.data.selected import Selected, read_selected
 from repurpose.directions.unit_directions import Directions, read_pair_directions
 from repurpose.model.loading import load_model, made_with
-from repurpose.model.steer import Steer
 from repurpose.model.teacher_forcing import ForcedRow, Read, read_logits
 from repurpose.model.tokens import keyword_ids, load_tokenizer, token_id
 from repurpose.organism.corpus import MARK_HAZARD, MARKS, write_homework
-from repurpose.study.conditions import VectorKey, kind_of
-from repurpose.study.settings import BEHAVIOURS, StepSettings
+from repurpose.steering.conditions import make_steer
+from repurpose.study.conditions import UNSTEERED, Condition, VectorKey, kind_of
+from repurpose.study.pair_files import ROLES
+from repurpose.study.settings import BEHAVIOURS, Role, StepSettings
 
 ROLLOUTS = 15
 """Held-out rollouts that are read."""
@@ -40,25 +39,13 @@ MULTIPLES = (-1.0, 0.5, 1.0)
 """Times the selected magnitude, for the behaviour's own vectors; every other direction gets the last alone."""
 
 
-@dataclass(frozen=True)
-class Passage:
+class Passage(NamedTuple):
     """A text, and the positions at which a choice between two sets of tokens is read."""
 
     prompt_id: str
     token_ids: list[int]
     positions: list[int]
     sample: int = 0
-
-
-@dataclass(frozen=True)
-class Treatment:
-    """One direction at one strength; `steer` is None for the unsteered reading."""
-
-    direction: str
-    kind: str
-    reader: str | None
-    multiple: float
-    steer: Steer | None
 
 
 def log_odds(logits: Tensor, ids: Sequence[int], others: Sequence[int] | None = None) -> Tensor:
@@ -95,37 +82,33 @@ def mark_ids(tokenizer: PreTrainedTokenizerBase) -> tuple[int, int]:
     return token_id(tokenizer, MARKS[False]), token_id(tokenizer, MARKS[True])
 
 
-def treatments(directions: Directions, behaviour: str, layer: int, start: int, magnitude: float) -> list[Treatment]:
+def treatments(directions: Directions, behaviour: str, selected: Selected, target: Role) -> list[Condition]:
     """The unsteered reading, the behaviour's vectors at several strengths, and every control at one."""
-    own = [VectorKey(behaviour, reader, layer, start) for reader in ("base", "reasoning")]
+    layer, start = selected.layer, selected.window_start
     names = [name for name in BEHAVIOURS if name != behaviour]
     names += [n for control in ("mean", "same-offset", "shuffle", "random") for n in directions.names(control)]
-    others = [VectorKey(name, "base", layer, start) for name in names]
-    plan = [(key, multiple) for key in own for multiple in MULTIPLES]
-    plan += [(key, MULTIPLES[-1]) for key in others if directions.has(key)]
-    made = [Treatment("none", "none", None, 0.0, None)]
-    for key, multiple in plan:
-        label = f"{key.name} of {key.reader} x {multiple}"
-        steer = Steer(label, "add", layer, multiple * magnitude, directions.unit(key))
-        made.append(Treatment(key.name, kind_of(key.name), key.reader, multiple, steer))
+    plan = [(behaviour, reader, multiple) for reader in ROLES for multiple in MULTIPLES]
+    plan += [(n, "base", MULTIPLES[-1]) for n in names if directions.has(VectorKey(n, "base", layer, start))]
+    made = [replace(UNSTEERED, layer=layer, window_start=start)]
+    for name, reader, multiple in plan:
+        magnitude = multiple * selected.magnitude
+        how = "add", "all", magnitude, magnitude / directions.norms[target, layer], multiple
+        made.append(Condition(name, kind_of(name), reader, layer, start, *how))
     return made
 
 
 def make_rows(
-    measured: Iterable[tuple[Treatment, Passage, Read, Tensor]], common: dict[str, Any], norm: float
+    measured: Iterable[tuple[Condition, Passage, Read, Tensor]], common: dict[str, Any]
 ) -> Iterator[dict[str, Any]]:
     """Turn scores (positions,) into LOGODDS rows, with their changes against the passage's unsteered reading."""
     unsteered: dict[tuple[str, int], float] = {}
-    for treatment, passage, read, scores in measured:
+    for condition, passage, read, scores in measured:
         value = float(scores.mean())
-        if treatment.steer is None:
+        if condition.direction == "none":
             unsteered[passage.prompt_id, passage.sample] = value
-        magnitude = treatment.steer.magnitude if treatment.steer else 0.0
         yield {
             **common,
-            **{name: getattr(treatment, name) for name in ("direction", "kind", "reader", "multiple")},
-            "magnitude": magnitude,
-            "dose": magnitude / norm,
+            **vars(condition),
             "prompt_id": passage.prompt_id,
             "positions": len(passage.positions),
             "steered_positions": read.steered_positions,
@@ -139,9 +122,10 @@ def make_log_odds(
     settings: StepSettings, rollouts: pl.DataFrame, sentences: pl.DataFrame, directions: Directions, selected: Selected
 ) -> Iterator[dict[str, Any]]:
     """Yield the LOGODDS rows of one target, in every context that its language has."""
-    target, layer, start = settings.target, selected.layer, selected.window_start
+    target = settings.target
     model, tokenizer = load_model(settings.pair, target), load_tokenizer(settings.pair, target)
-    plan = treatments(directions, settings.vectors.behaviour, layer, start, selected.magnitude)
+    conditions = treatments(directions, settings.vectors.behaviour, selected, target)
+    plan = [(condition, make_steer(condition, directions)) for condition in conditions]  # the unsteered one comes first
     keyword = partial(log_odds, ids=keyword_ids(tokenizer, settings.keywords))
     contexts = {"keyword": (list(rollout_passages(rollouts, sentences, ROLLOUTS)), keyword)}
     if target == "base" and settings.prompts.source == "organism":
@@ -150,14 +134,11 @@ def make_log_odds(
         contexts["mark"] = (list(homework_passages(tokenizer, settings.seed)), mark)
     for context, (passages, score) in contexts.items():
         measured = (
-            (treatment, passages[index], read, score(read.logits))
-            for treatment in tqdm(plan, desc=f"{context}, {target}", mininterval=2)  # the unsteered one comes first
-            for index, read in read_logits(
-                model, [ForcedRow(p.token_ids, p.positions, treatment.steer) for p in passages]
-            )
+            (condition, passages[index], read, score(read.logits))
+            for condition, steer in tqdm(plan, desc=f"{context}, {target}", mininterval=2)
+            for index, read in read_logits(model, [ForcedRow(p.token_ids, p.positions, steer) for p in passages])
         )
-        common = {"target": target, "context": context, "layer": layer, "window_start": start}
-        yield from make_rows(measured, common, directions.norms[target, layer])
+        yield from make_rows(measured, {"target": target, "context": context})
 
 
 def main() -> None:

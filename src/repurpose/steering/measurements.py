@@ -4,10 +4,8 @@ A sweep whose hook did not steer every position that it should have is an error 
 drawn from steering that silently stopped (after the prompt, say).
 """
 
-from __future__ import annotations
-
 from collections.abc import Collection
-from typing import Any
+from typing import Any, NamedTuple
 
 import polars as pl
 import pyarrow as pa
@@ -15,8 +13,18 @@ import pyarrow as pa
 from repurpose.data.command import run_step
 from repurpose.data.files import TableError
 from repurpose.data.schemas import MEASUREMENTS
+from repurpose.labels.lexicon import label_sentence
+from repurpose.organism.corpus import END_THINK
+from repurpose.organism.language import read_calculation
+from repurpose.rollouts.sentences import split_sentences
 from repurpose.steering import metrics
-from repurpose.steering.calculations import read_calculations
+
+
+class Calculation(NamedTuple):
+    """One calculation of a trace: is it right, and does a backtracking sentence follow before the next?"""
+
+    correct: bool
+    backtracked: bool
 
 
 def measure_text(
@@ -49,7 +57,7 @@ def count_calculations(text: str) -> dict[str, int]:
 
     Known in the embedded pair's language alone; texts in any other have none of its calculations.
     """
-    calculations = list(read_calculations(text))
+    calculations = read_calculations(text)
     wrong = [calculation.backtracked for calculation in calculations if not calculation.correct]
     right = [calculation.backtracked for calculation in calculations if calculation.correct]
     return {
@@ -60,30 +68,36 @@ def count_calculations(text: str) -> dict[str, int]:
     }
 
 
+def read_calculations(text: str) -> list[Calculation]:
+    """The calculations of a trace in the embedded pair's language, whoever wrote it, in order."""
+    found: list[Calculation] = []
+    for span in split_sentences(text.split(END_THINK)[0]):
+        sentence = text[span.start : span.end]
+        if calculation := read_calculation(sentence):
+            value, change, result = calculation
+            found.append(Calculation(change.apply(value) == result, False))
+        elif found and label_sentence(sentence) == "backtracking":
+            found[-1] = found[-1]._replace(backtracked=True)
+    return found
+
+
 def _share(part: int, whole: int) -> float | None:
     return part / whole if whole else None
 
 
 def check_steered(sweep: pl.DataFrame) -> None:
-    """Check that each row was steered at every position that its condition asks for.
-
-    Raises:
-        TableError: naming the condition and the row.
-    """
+    """Raise a TableError that names condition and row where one was not steered at every position asked for."""
     wrong = sweep.with_row_index("row").filter(pl.col("steered_positions").ne_missing(pl.col("expected_positions")))
     if wrong.is_empty():
         return
     row = wrong.row(0, named=True)
+    keys = ("sweep", "target", "direction", "reader", "layer", "window_start", "magnitude")
+    condition = ", ".join(f"{key} {row[key]}" for key in keys)
     raise TableError(
-        f"{_name_condition(row)}: row {row['row']} (prompt {row['prompt_id']}, sample {row['sample']}) was "
-        f"steered at {row['steered_positions']} positions, expected {row['expected_positions']}; "
+        f"{condition}: row {row['row']} (prompt {row['prompt_id']}, sample {row['sample']}) was steered at "
+        f"{row['steered_positions']} positions, expected {row['expected_positions']}; "
         f"{wrong.height} of {sweep.height} rows are wrong"
     )
-
-
-def _name_condition(row: dict[str, Any]) -> str:
-    keys = ("sweep", "target", "direction", "reader", "layer", "window_start", "magnitude")
-    return ", ".join(f"{key} {row[key]}" for key in keys)
 
 
 def measure_sweep(sweep: pl.DataFrame, keywords: Collection[str], behaviour: str) -> pl.DataFrame:

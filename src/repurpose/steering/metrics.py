@@ -3,8 +3,6 @@
 Every metric is over the GENERATED text or ids alone; the prompt never enters.
 """
 
-from __future__ import annotations
-
 import re
 import zlib
 from collections.abc import Collection, Sequence
@@ -92,18 +90,12 @@ def compression_ratio(text: str) -> float | None:
     return len(raw) / len(zlib.compress(raw, 9)) if raw else None
 
 
-def find_answer(text: str) -> int | None:
-    """Return the last integer after the end of thinking; None where it does not end or no integer follows."""
-    _, ended, conclusion = text.partition(END_OF_THINKING)
-    found = INTEGER.findall(conclusion) if ended else []
-    return int(found[-1].replace(",", "")) if found else None
-
-
 def is_correct(text: str, answer: str | None) -> bool | None:
-    """Compare the answer given with the one known; None where no integer is known.
+    """Compare the last integer after the end of thinking with the answer; None where no integer is known.
 
     A text that gives no answer is wrong: left out, texts that steering keeps from ending would flatter it.
     """
     if answer is None or not INTEGER.fullmatch(answer.strip()):
         return None
-    return find_answer(text) == int(answer.strip().replace(",", ""))
+    given = INTEGER.findall(text.partition(END_OF_THINKING)[2])[-1:]
+    return [int(found.replace(",", "")) for found in given] == [int(answer.strip().replace(",", ""))]

@@ -5,16 +5,12 @@ the windows that end before the sentence and the cells whose text is coherent; t
 (Eq. 1, words pooled over the cell) or of sentences labelled as the behaviour. A tie goes to the smaller magnitude.
 """
 
-from __future__ import annotations
-
 import polars as pl
 
 from repurpose.data.command import run_step
 from repurpose.data.files import TableError
 from repurpose.data.selected import Selected, write_selected
 from repurpose.study.settings import Selection
-
-CELL = ("layer", "window_start", "magnitude")
 
 
 def summarise_cells(rows: pl.DataFrame, keys: tuple[str, ...]) -> pl.DataFrame:
@@ -36,17 +32,13 @@ def is_coherent(rules: Selection, unsteered_distinct_2: float) -> pl.Expr:
 
 
 def choose_cell(rows: pl.DataFrame, rules: Selection, behaviour: str, window_length: int) -> Selected:
-    """Return the chosen cell and what it was compared with.
-
-    Raises:
-        TableError: where the sweep lacks unsteered rows or no cell passes the rules.
-    """
+    """Return the chosen cell and what it was compared with; raises TableError without unsteered rows or such a cell."""
     unsteered = summarise_cells(rows.filter(pl.col("direction") == "none"), ("direction",))
     if unsteered.is_empty():
         raise TableError("the selection sweep has no unsteered rows to compare with")
     reference = unsteered.row(0, named=True)
     steered = (pl.col("direction") == behaviour) & (pl.col("reader") == "base") & (pl.col("magnitude") > 0)
-    cells = summarise_cells(rows.filter(steered), CELL)
+    cells = summarise_cells(rows.filter(steered), ("layer", "window_start", "magnitude"))
     early = cells.filter(pl.col("window_start") + window_length - 1 <= rules.latest_end)
     metric = "share" if rules.metric == "keyword_share" else rules.metric
     allowed = early.filter(is_coherent(rules, reference["distinct_2"]), pl.col(metric).is_finite())
@@ -56,9 +48,8 @@ def choose_cell(rows: pl.DataFrame, rules: Selection, behaviour: str, window_len
             f"that ends by {rules.latest_end} ({early.height} end by then); try smaller magnitudes"
         )
     best = allowed.sort([metric, "magnitude"], descending=[True, False], maintain_order=True)
-    kept = (*CELL, "dose", "share", "backtracking_share", "distinct_2", "longest_run", "prompts")
     return Selected(
-        **best.select(kept).row(0, named=True),
+        **best.row(0, named=True),
         window_length=window_length,
         unsteered_share=reference["share"],
         unsteered_backtracking_share=reference["backtracking_share"],

@@ -4,12 +4,9 @@ One job per sweep and target. Steered and unsteered rows share engine, batches a
 kept in a journal beside the output, so a magnitude that is added later computes only its own cells.
 """
 
-from __future__ import annotations
-
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 from transformers import PreTrainedTokenizerBase
 
@@ -21,11 +18,9 @@ from repurpose.model.engines import Generated, Request, Sampling, row_seed
 from repurpose.model.loading import made_with
 from repurpose.model.tokens import check_same_ids, decode, load_tokenizer, prompt_token_ids
 from repurpose.rollouts.generation import generate_rows
-from repurpose.steering.conditions import choose_prompts, list_conditions, make_steer
+from repurpose.steering.conditions import Row, choose_prompts, list_conditions, make_steer
 from repurpose.study.conditions import Condition
 from repurpose.study.settings import Role, StepSettings
-
-Row = dict[str, Any]
 
 
 def run_sweep(

@@ -3,8 +3,6 @@
 A figure `x` is drawn from `tables/x.csv` alone, so each figure is also a table.
 """
 
-from __future__ import annotations
-
 PAPER_FIGURES = ("rollout", "windows", "2x2", "baselines", "lens", "projections", "layers")
 """Stems of the paper's figures, Fig. 1 to 6 and B.1."""
 

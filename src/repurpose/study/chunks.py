@@ -1,7 +1,5 @@
 """Cuts long rollouts into overlapping chunks at sentence borders, and decides whose label a shared sentence keeps."""
 
-from __future__ import annotations
-
 import math
 
 from repurpose.study.settings import SettingsError
@@ -10,10 +8,8 @@ from repurpose.study.settings import SettingsError
 def cut(count: int, size: int, overlap: int) -> list[range]:
     """Chunks of at most `size` of `count` sentences, neighbours sharing at least `overlap`, as even as can be.
 
-    Even, because a short last chunk would show its sentences with little around them.
-
-    Raises:
-        SettingsError: where the overlap leaves nothing new to a chunk.
+    Even, because a short last chunk would show its sentences with little around them. Raises SettingsError where the
+    overlap leaves nothing new to a chunk.
     """
     if not 0 <= overlap < size:
         raise SettingsError(f"overlap_sentences: {overlap} is not allowed; from 0 to chunk_sentences ({size}) - 1")

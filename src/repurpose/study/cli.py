@@ -4,8 +4,6 @@ Standard library only, so that it starts at once: a step is found by its source,
 runs. `repurpose plan` is such a step, too.
 """
 
-from __future__ import annotations
-
 import ast
 import os
 import sys
@@ -36,11 +34,7 @@ def find_steps(package: Path = PACKAGE) -> dict[str, str]:
 
 
 def choose_step(asked: str, steps: Mapping[str, str]) -> str:
-    """Return the name of the step that is asked for, in full or by its last part where no other step has it.
-
-    Raises:
-        ValueError: where there is no such step, or several.
-    """
+    """Return the step that is asked for, in full or by its last part; raises ValueError for none, or for several."""
     found = [name for name in steps if name == asked] or [name for name in steps if name.split(".")[-1] == asked]
     if not found:
         raise ValueError(f"{asked}: no such step; `repurpose steps` lists them")

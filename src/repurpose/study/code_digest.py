@@ -14,11 +14,9 @@ changes nothing, and it leaves out empty fields, so that another version of Pyth
 functions count; names put together at run time (importlib) are not seen.
 """
 
-from __future__ import annotations
-
 import ast
 import hashlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from functools import cache
 from importlib.util import resolve_name
 from pathlib import Path
@@ -104,7 +102,9 @@ def step_parts(step: str, chosen: Choices, package: Path = PACKAGE) -> tuple[lis
     waiting = [f"{package.name}.{step}", f"{package.name}.{step}.__main__"]
     while waiting:
         for file in _module_files(waiting.pop(), package):
-            if file not in files and _is_chosen(file, chosen, package) and _computes(file, package):
+            name = file.relative_to(package).as_posix()
+            whole = name not in NOT_COMPUTING and name.split("/")[0] not in SUPPORT
+            if whole and file not in files and _is_chosen(file, chosen, package):
                 files.add(file)
                 waiting += [name for pair in _imports(file, package) for name in (pair[0], ".".join(pair))]
     imported = {pair for file in files for pair in _imports(file, package)}
@@ -122,28 +122,18 @@ def _is_chosen(file: Path, chosen: Choices, package: Path) -> bool:
     return value in chosen.get(kind, (value,))
 
 
-def _computes(file: Path, package: Path) -> bool:
-    """Whether a file counts whole."""
-    name = file.relative_to(package).as_posix()
-    return name not in NOT_COMPUTING and name.split("/")[0] not in SUPPORT
-
-
 def _decides(symbol: Symbol, package: Path) -> bool:
     """Whether a name of a file that does not count whole counts by itself."""
     computing = symbol.file.relative_to(package).as_posix() in COMPUTING
     return computing or isinstance(_definitions(symbol.file)[symbol.name][0], ASSIGNMENTS)
 
 
-def _module_files(name: str, package: Path) -> Iterator[Path]:
-    """Yield the file of a module and the `__init__.py` of each package around it, where they exist."""
+def _module_files(name: str, package: Path) -> list[Path]:
+    """The file of a module and the `__init__.py` of each package around it, where they exist."""
     parts = name.split(".")[1:]
-    for depth in range(len(parts) + 1):
-        init = package.joinpath(*parts[:depth], "__init__.py")
-        if init.is_file():
-            yield init
-    module = package.joinpath(*parts).with_suffix(".py")
-    if parts and module.is_file():
-        yield module
+    inits = [package.joinpath(*parts[:depth], "__init__.py") for depth in range(len(parts) + 1)]
+    module = [package.joinpath(*parts).with_suffix(".py")] if parts else []
+    return [file for file in inits + module if file.is_file()]
 
 
 @cache
@@ -167,7 +157,7 @@ def _imports(file: Path, package: Path) -> list[tuple[str, str]]:
 
 def _symbol(module: str, name: str, package: Path) -> Symbol | None:
     """What `from module import name` gives; the module may itself have imported it. None for a module."""
-    files = list(_module_files(module, package))
+    files = _module_files(module, package)
     if not files:
         return None
     if name in _definitions(files[-1]):

@@ -3,8 +3,6 @@
 A condition is target x direction x reader x layer x window x magnitude x positions; `expand` lists those of a sweep.
 """
 
-from __future__ import annotations
-
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import product
@@ -97,13 +95,8 @@ def expand(
 ) -> list[Condition]:
     """List the steered conditions of a sweep on one target, each once; keys without a vector are left out.
 
-    Magnitude 0 is left out, too: the unsteered rows are there in any case.
-
-    Args:
-        target: who is steered; `dose` is relative to its own residual norms.
-        directions: vectors of both readers.
-        keys: the sweep's `grid`.
-        selected: the magnitude selected on training prompts, where the sweep asks for it.
+    Magnitude 0 is left out, too: the unsteered rows are there in any case. `keys` are the sweep's `grid`, `dose` is
+    relative to the target's own residual norms, `selected` is the magnitude selected on training prompts, if needed.
     """
     multiples = [m for m in sweep.magnitudes.values if m != 0] if sweep.operation == "add" else [1.0]
     found: dict[Condition, None] = {}  # an ordered set

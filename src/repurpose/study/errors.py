@@ -1,7 +1,5 @@
 """How a step ends where the study, a model or a table is at fault: with one line."""
 
-from __future__ import annotations
-
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager

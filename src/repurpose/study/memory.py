@@ -3,8 +3,6 @@
 Standard library only: the package imports it before anything else.
 """
 
-from __future__ import annotations
-
 import os
 import resource
 import sys
@@ -31,11 +29,9 @@ def memory_limit() -> int:
 
 
 def group_limits(text: str, mounted: Path) -> Iterator[int]:
-    """Limits, in bytes, of a process's control groups and of the groups around them.
+    """Limits, in bytes, of a process's control groups and of the groups around them, where these are mounted.
 
-    Args:
-        text: of /proc/<pid>/cgroup; lines `number:controllers:path`, the controllers empty in version 2.
-        mounted: where the groups are mounted.
+    The text is that of /proc/<pid>/cgroup: lines `number:controllers:path`, the controllers empty in version 2.
     """
     for line in text.splitlines():
         _, controllers, path = line.split(":", 2)

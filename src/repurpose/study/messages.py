@@ -1,7 +1,5 @@
 """What pydantic finds wrong with a study, told in one line: the key's path, what stands there, what is allowed."""
 
-from __future__ import annotations
-
 from collections.abc import Iterable, Iterator
 from typing import Any
 
@@ -37,10 +35,7 @@ class SettingsError(ValueError):
 def one_line(problem: ValidationError, value: Any, schema: Schema, section: str = "") -> str:
     """Say the first fault of a study; a misspelt key before the key that it leaves missing, and both before values.
 
-    Args:
-        problem: what pydantic says.
-        value: what it read. schema: of such a value, for what is allowed.
-        section: where in a study the value stands, if it is not the whole.
+    Pydantic says the problem of a value of a schema; `section` is where in a study it stands, if it is not the whole.
     """
     errors = sorted(problem.errors(include_url=False), key=lambda e: (e["type"] != UNKNOWN, e["type"] != MISSING))
     paths = [tuple(_path(error["type"], error["loc"], value)) for error in errors]

@@ -4,8 +4,6 @@ JSON files only, because the Snakefile calls it each time that it plans. A hub n
 it.
 """
 
-from __future__ import annotations
-
 import json
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -24,10 +22,9 @@ TOKENIZERS = ("tokenizer.json", "tokenizer.model", "vocab.json", "vocab.txt", "s
 
 
 def check_models(study: Study) -> None:
-    """Check what can be known of files: prompts, annotations, local models' weights, shapes, layers, vocabularies.
+    """Raise a SettingsError, naming the setting and what is allowed, for what is wrong with files.
 
-    Raises:
-        SettingsError: naming the setting and what is allowed.
+    These are prompts, annotations, and local models' weights, shapes, layers, vocabularies.
     """
     for setting, file, allowed in _named_files(study):
         if not Path(locate(file)).is_file():
@@ -54,11 +51,7 @@ def _named_files(study: Study) -> Iterator[tuple[str, str, str]]:
 
 
 def local_folders(study: Study) -> dict[Role, Path]:
-    """The directories of those models that are local.
-
-    Raises:
-        SettingsError: for a name that is neither a directory nor a hub name.
-    """
+    """The directories of local models; raises SettingsError for a name that is neither that nor a hub name."""
     found: dict[Role, Path] = {}
     for role in ROLES:
         name = getattr(study.pair, role)
@@ -72,11 +65,7 @@ def local_folders(study: Study) -> dict[Role, Path]:
 
 
 def read_config(role: Role, folder: Path) -> dict[str, Any]:
-    """A model's configuration.
-
-    Raises:
-        SettingsError: where there is none, or none of a model with layers.
-    """
+    """A model's configuration; raises SettingsError where there is none, or none of a model with layers."""
     file = folder / "config.json"
     if not file.is_file():
         raise SettingsError(f"pair.{role}: {folder} has no config.json, so it is no model directory")
@@ -109,10 +98,8 @@ def _check_files(role: Role, folder: Path) -> None:
 
 def check_layers(activations: Activations, sweeps: dict[str, Sweep], configs: dict[Role, dict[str, Any]]) -> None:
     """Refuse layers that a model lacks, with a SettingsError that names the setting, the layer and those there are."""
-    asked = {
-        "activations.layers": activations.layers,
-        **{f"sweeps.{name}.layers": s.layers for name, s in sweeps.items()},
-    }
+    swept = {f"sweeps.{name}.layers": sweep.layers for name, sweep in sweeps.items()}
+    asked = {"activations.layers": activations.layers, **swept}
     for (role, config), (path, layers) in product(configs.items(), asked.items()):
         count = config["num_hidden_layers"]
         missing = [layer for layer in layers if not 0 <= layer < count] if isinstance(layers, tuple) else []

@@ -6,8 +6,6 @@ Counts of jobs and rollouts are exact where every vector can be computed. Tokens
 as it may be. What follows from sentences rests on the averages below and is an estimate.
 """
 
-from __future__ import annotations
-
 import argparse
 import os
 import sys
@@ -99,13 +97,12 @@ def _sentences(tokens: int) -> int:
 def plan_jobs(study: Study) -> Item:
     """Count Snakemake's jobs by rule."""
     shards, sweeps, annotators = study.rollouts.shards, study.sweeps.values(), study.labels.annotators.values()
-    several = len(annotators) > 1
     by_rule = {
         "prompts": 1,
         "rollouts, sentences": 2 * shards,
         "labels": len(annotators),
         "steered labels by models": sum(annotator.llm is not None for annotator in annotators),
-        "comparison of annotators": int(several),
+        "comparison of annotators": int(len(annotators) > 1),
         "checks of parity": len({t for sweep in sweeps for t in sweep.targets}) if study.engine == "vllm" else 0,
         "activations": READERS * shards,
         "vectors": READERS,
@@ -113,7 +110,7 @@ def plan_jobs(study: Study) -> Item:
         "selection, cosines, lens": 3,
         "log-odds, projections": 2 * READERS,
         "tables, claims, report, all": 4,
-        "figures": len(FIGURES) + len(AGREEMENT_FIGURES) * several,
+        "figures": len(FIGURES) + len(AGREEMENT_FIGURES) * (len(annotators) > 1),
     }
     formula = " + ".join(f"{number} {name}" for name, number in by_rule.items() if number)
     return Item("jobs", f"{sum(by_rule.values()):,}", formula)
@@ -133,10 +130,9 @@ def plan_generation(study: Study, counts: Counts) -> Iterator[Item]:
 
 
 def plan_annotation(study: Study, counts: Counts, labelled: int) -> Iterator[Item]:
-    """Requests, tokens and cost of each language model that labels; those of another annotator's run come on top.
+    """Requests, tokens and cost of each language model that labels; `labelled` are the steered rollouts of each.
 
-    Args:
-        labelled: steered rollouts that each of them labels.
+    Those of another annotator's run come on top.
     """
     texts = [("rollouts", counts.rollouts, _sentences(study.rollouts.max_new_tokens))]
     if labelled:
@@ -188,11 +184,7 @@ def plan_disk(study: Study, shape: Shape, counts: Counts) -> Item:
 
 
 def read_shape(study: Study) -> Shape:
-    """Layers and width of the reasoning model, from its directory or from the hub.
-
-    Raises:
-        SettingsError: where neither is there.
-    """
+    """Layers and width of the reasoning model, from its directory or the hub; raises SettingsError without either."""
     if folder := local_folders(study).get("reasoning"):
         local = read_config("reasoning", folder)
         return Shape(local["num_hidden_layers"], int(local["hidden_size"]))

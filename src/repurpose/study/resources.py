@@ -13,8 +13,6 @@ for an hour and no GPU. A job that was killed for want of memory or time is trie
 it, with twice as much of both.
 """
 
-from __future__ import annotations
-
 import math
 from collections.abc import Iterable
 from itertools import product, starmap

@@ -4,8 +4,6 @@ Editors check study files against it while they are typed (each names it in its 
 with `settings.read_study`, which knows more (models, sums, references between keys).
 """
 
-from __future__ import annotations
-
 import json
 import sys
 from typing import Any

@@ -7,8 +7,6 @@ canonical JSON; that same JSON is the rule's Snakemake parameter, so what a step
 What is left out takes the default given here, which is the value of the default study, config.yaml.
 """
 
-from __future__ import annotations
-
 import json
 import os
 import re
@@ -18,7 +16,7 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeVar, get_args
 
-from pydantic import AfterValidator, ConfigDict, Field, TypeAdapter, ValidationError, model_validator
+from pydantic import AfterValidator, ConfigDict, Field, TypeAdapter, ValidationError
 from pydantic.dataclasses import dataclass
 
 from repurpose.study.messages import SettingsError as SettingsError
@@ -178,8 +176,7 @@ class Rollouts:
     """Files, and jobs that may run side by side."""
     batch_size: Count = 64
 
-    @model_validator(mode="after")
-    def _check_endpoint(self) -> Rollouts:
+    def __post_init__(self) -> None:
         if (self.engine == "openai") != (self.endpoint is not None):
             needs = "missing setting; engine openai needs it" if self.engine else "only engine openai has it"
             raise SettingsError(f"endpoint: {needs}")
@@ -192,7 +189,6 @@ class Rollouts:
                 raise SettingsError("endpoint.temperature: rollouts.temperature is what counts; leave it out")
             if self.endpoint.input_price or self.endpoint.output_price:
                 raise SettingsError("endpoint: rollouts are not counted against max_cost; leave the prices out")
-        return self
 
 
 @dataclass(frozen=True, config=RULES)
@@ -223,13 +219,11 @@ class Llm:
     batch_poll: NotNegative = 30.0
     """Seconds between looks at a batch."""
 
-    @model_validator(mode="after")
-    def _check_sums(self) -> Llm:
+    def __post_init__(self) -> None:
         if not 0 <= self.overlap_sentences < self.chunk_sentences:
             raise SettingsError("overlap_sentences: must be 0 or more and less than chunk_sentences")
         if self.max_cost and not self.endpoint.input_price + self.endpoint.output_price:
             raise SettingsError("max_cost: give endpoint.input_price and endpoint.output_price, too")
-        return self
 
 
 @dataclass(frozen=True, config=RULES)
@@ -243,14 +237,12 @@ class Annotator:
     mapping: dict[Label, Label] = Field(default_factory=dict)
     """Renames labels after annotation, for instance to merge two; costs no new request."""
 
-    @model_validator(mode="after")
-    def _check_kind(self) -> Annotator:
+    def __post_init__(self) -> None:
         for key, kind, given in (("llm", "llm", self.llm), ("file", "published", self.file)):
             if given is None and self.kind == kind:
                 raise SettingsError(f"{key}: missing setting; kind {kind} needs it")
             if given is not None and self.kind != kind:
                 raise SettingsError(f"{key}: only annotators of kind {kind} have it")
-        return self
 
 
 @dataclass(frozen=True, config=RULES)
@@ -266,12 +258,10 @@ class Labels:
     steered_prompts: int = 10
     """Prompts of that sweep; all magnitudes of each."""
 
-    @model_validator(mode="after")
-    def _check_annotator(self) -> Labels:
+    def __post_init__(self) -> None:
         if self.annotator not in self.annotators:
             known = ", ".join(self.annotators) or "none"
             raise SettingsError(f"annotator: {self.annotator!r} is not allowed; labels.annotators has {known}")
-        return self
 
 
 @dataclass(frozen=True, config=RULES)
@@ -330,14 +320,12 @@ class Sweep:
     top_k: Count | None = None
     batch_size: Count = 192
 
-    @model_validator(mode="after")
-    def _check_operation(self) -> Sweep:
+    def __post_init__(self) -> None:
         without = [name for name in self.directions if name in TOKEN_CONTROLS]
         if self.operation == "ablate" and without:
             raise SettingsError(f"directions: {without[0]} has no direction that could be ablated; leave it out")
         if self.operation == "add" and not any(self.magnitudes.values):
             raise SettingsError("magnitudes.values: give one other than 0; 0 steers nothing")
-        return self
 
 
 @dataclass(frozen=True, config=RULES)
@@ -417,11 +405,7 @@ STEP_SECTIONS: dict[str, tuple[str, ...]] = {
 
 
 def read_study(values: dict[str, Any]) -> Study:
-    """Check a study's mapping and return it typed.
-
-    Raises:
-        SettingsError: for an unknown or missing key, a wrong type or a value out of range.
-    """
+    """Return a study's mapping typed; raises SettingsError for a key or value that is unknown, missing or wrong."""
     study: Study = _read(Study, values)
     if study.engine == "vllm" and study.vllm is None:
         study = replace(study, vllm=Vllm())
@@ -431,10 +415,9 @@ def read_study(values: dict[str, Any]) -> Study:
 
 
 def _read(kind: Any, value: Any, section: str = "") -> Any:
-    """A value as a type. It is read as JSON, where a mapping may stand for a section and a list for a tuple.
+    """A value of a study's section, or a whole study, as a type.
 
-    Args:
-        section: of a study, to which the value belongs; the whole study, if none is given.
+    It is read as JSON, where a mapping may stand for a section and a list for a tuple.
     """
     adapter = TypeAdapter(kind)
     try:

@@ -5,8 +5,6 @@ are merged, whatever else stands in the file replaces what is inherited, and nul
 section, a sweep, an annotator) away. The file's own keys come first, in its own order.
 """
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -19,35 +17,21 @@ EXTENDS = "extends"
 
 
 def load_study(path: str | Path) -> Study:
-    """Read and check a study file, with what it extends.
-
-    Raises:
-        SettingsError: where it is no YAML file or no study.
-    """
+    """Read and check a study file, with what it extends; raises SettingsError where it is no YAML file or no study."""
     return read_study(load_values(path))
 
 
 def load_values(path: str | Path) -> dict[str, Any]:
-    """Read a study file with what it extends, as plain values that nothing has checked yet.
-
-    Raises:
-        SettingsError: where a file cannot be read, or is extended by itself.
-    """
+    """Read a study file with what it extends, unchecked; raises SettingsError as `resolve_extends` does."""
     return resolve_extends(_read(Path(path)), [path])
 
 
 def resolve_extends(values: Mapping[str, Any], files: Sequence[str | Path]) -> dict[str, Any]:
-    """Put what a study extends beneath its own values.
+    """Put what a study extends beneath its own values, as merged from files and, for the workflow, from `--config`.
 
-    Args:
-        values: as merged from files and, for the workflow, from `--config`.
-        files: from which they came; from the folder of the one that says `extends` its path counts.
-
-    Raises:
-        SettingsError: where a file cannot be read, or is extended by itself, or the study has no name of its own.
+    From the folder of that file which says `extends` its path counts. Raises SettingsError where a file cannot be read,
+    or is extended by itself, or the study has no name of its own.
     """
-    if EXTENDS not in values:
-        return dict(values)
     saying = [Path(file) for file in files if EXTENDS in _read(Path(file))]
     if len(saying) > 1:
         raise SettingsError(f"{EXTENDS}: {' and '.join(map(str, saying))} both say it; only one of them may")

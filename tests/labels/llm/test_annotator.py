@@ -36,7 +36,7 @@ from tests.labels.llm.conftest import (
 )
 from tests.tiny import from_source
 
-from repurpose.labels.llm import faults
+from repurpose.labels.llm import conversation
 from repurpose.labels.llm.annotator import AnnotationError, Labelled
 from repurpose.labels.llm.ledger import CostError
 from repurpose.model.endpoint import EndpointError
@@ -90,7 +90,7 @@ def test_after_a_fault_only_what_has_no_label_is_asked_again(fault: str, make_ll
     told = json.loads(fake.bodies[1]["messages"][3]["content"])
     texts = read_request(fake.bodies[1])[0]
     assert [texts[n - 1] for n in told["asked_again"]] == [t for t in passage if fake.faulty[t]]
-    assert told["faults"][0]["fault"] in faults.FAULTS.values()
+    assert told["faults"][0]["fault"] in conversation.FAULTS.values()
 
 
 @pytest.mark.parametrize("fault", REPLY_FAULTS)
@@ -107,7 +107,7 @@ def test_what_never_gets_a_label_keeps_its_fault_and_the_raw_reply(
     assert failed
     for outcome in failed:
         assert outcome.label is None
-        assert outcome.status in faults.FAULTS
+        assert outcome.status in conversation.FAULTS
         assert outcome.reply or fault in ("no-choices", "empty", "filtered")
 
 
@@ -124,7 +124,7 @@ def test_nothing_sent_names_a_keyword(make_llm: MakeLlm, tmp_path: Path) -> None
     sent = [
         message["content"] for body in fake.bodies for message in body["messages"] if message["role"] != "assistant"
     ]
-    words = set(re.findall(r"[a-z]+", " ".join([*sent, *faults.FAULTS.values(), str(fake.bodies[0])]).lower()))
+    words = set(re.findall(r"[a-z]+", " ".join([*sent, *conversation.FAULTS.values(), str(fake.bodies[0])]).lower()))
     assert not words & CUES
     assert not set(re.findall(r"[a-z]+", PROMPT.read_text().lower())) & CUES
     assert all(f"`{behaviour}`" in PROMPT.read_text() for behaviour in BEHAVIOURS)

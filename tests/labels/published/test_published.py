@@ -17,9 +17,8 @@ from hypothesis import strategies as st
 from repurpose.data.files import TableError
 from repurpose.labels.annotation import Outcome
 from repurpose.labels.published.alignment import fold, place_pieces
-from repurpose.labels.published.annotator import Report, label_rollout, match_rollouts
-from repurpose.labels.published.chains import Chain, read_chains
-from repurpose.labels.published.sections import Section, label_sentences, read_sections
+from repurpose.labels.published.annotator import Report, label_rollout, label_sentences, match_rollouts
+from repurpose.labels.published.chains import Chain, Section, read_chains, read_sections
 from repurpose.rollouts.sentences import Span, split_sentences
 
 FILES = Path(__file__).parent
@@ -272,7 +271,7 @@ def test_report_adds_up() -> None:
     assert (report.chains, report.unannotated) == (11, 1)
     assert report.exact + report.near + len(report.unmatched) == report.sections
     assert report.near == 1 and len(report.unmatched) == 2 and report.unknown_labels == {"botany": 1}
-    assert json.loads(json.dumps(report.as_dict()))["statuses"]["ok"] == report.statuses["ok"] > 15
+    assert json.loads(json.dumps(vars(report)))["statuses"]["ok"] == report.statuses["ok"] > 15
     assert any("train leaves the station" in line for line in report.lines())
 
 

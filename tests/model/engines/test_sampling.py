@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from repurpose.model.engines import row_seed
-from repurpose.model.engines.sampling import draw_tokens, row_uniforms
+from repurpose.model.engines.transformers import draw_tokens, row_uniforms
 
 
 def test_zero_temperature_takes_the_likeliest() -> None:

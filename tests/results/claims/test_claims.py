@@ -27,14 +27,21 @@ from repurpose.results.claims.claim import (
     judge,
     judge_all,
 )
-from repurpose.results.claims.paper import CLAIMS, CONTENT, PAPER, read_claim
-from repurpose.results.claims.weighing import Setup, overall_verdicts, weigh_claim, weigh_claims
+from repurpose.results.claims.weighing import (
+    CLAIMS,
+    CONTENT,
+    PAPER,
+    overall_verdicts,
+    read_claim,
+    weigh_claim,
+    weigh_claims,
+)
 from repurpose.results.numbers import Unit, format_estimate
 from repurpose.study.settings import Direction, Magnitudes
 from synthetic import built, claims_arguments, make_study, run_step
 
 NUMBER = st.floats(-10, 10)
-SETUP = Setup("backtracking", make_study().sweeps, truth=True, level=0.95)
+STUDY = make_study()
 
 
 def verdicts(kind: str) -> dict[str, str]:
@@ -135,7 +142,7 @@ CHANGE = ("change", "change_low", "change_high")
 def weigh(table: str, *changes: pl.Expr | pl.Series) -> dict[str, str]:
     """Verdicts after one table is changed."""
     changed = {**tables(), table: tables()[table].with_columns(*changes)}
-    return dict(weigh_claims(changed, SETUP).select("part", "verdict").iter_rows())
+    return dict(weigh_claims(changed, STUDY).select("part", "verdict").iter_rows())
 
 
 def test_one_strong_random_direction_is_enough_against_it() -> None:
@@ -165,7 +172,7 @@ def test_what_incoherent_controls_reach_is_said() -> None:
     changed = tables()["baselines"].with_columns(
         high=pl.when(strong).then(0.6).otherwise("high"), coherent=pl.when(strong).then(False).otherwise("coherent")
     )
-    found = weigh_claims({**tables(), "baselines": changed}, SETUP).filter(part="5a")
+    found = weigh_claims({**tables(), "baselines": changed}, STUDY).filter(part="5a")
     assert "highest upper end of the others: deduction, 60.00 %" in found["note"][0]
 
 
@@ -206,7 +213,7 @@ def test_alike_on_the_same_text_is_no_evidence() -> None:
     """Label shuffles have a high cosine too, where both readers read the same windows."""
     high = [pl.lit(0.99).alias("cosine"), pl.lit(None, pl.Float64).alias("disattenuated_low")]
     changed = {**tables(), "cosines": tables()["cosines"].with_columns(*high, pl.lit(0.05).alias("cross_half_low"))}
-    found = dict(weigh_claims(changed, SETUP).select("part", "verdict").iter_rows())
+    found = dict(weigh_claims(changed, STUDY).select("part", "verdict").iter_rows())
     assert found["3a"] == found["3b"] == found["+h"] == CANNOT_TELL
 
 
@@ -224,8 +231,9 @@ SWEPT = {claim.part for claim in CLAIMS if claim.table in ("2x2", "baselines", "
 def test_what_the_study_does_not_ask_for_was_not_measured() -> None:
     """The reason comes from the settings, so an empty table is no error there."""
     empty = {name: tables()[name].clear() for name in ("2x2", "baselines", "ablation", "detection")}
-    setup = replace(SETUP, sweeps={}, truth=False)
-    found = weigh_claims({**tables(), **empty}, setup).filter(pl.col("verdict") == NOT_MEASURED)
+    selection = {"selection": STUDY.sweeps["selection"]}
+    study = replace(STUDY, sweeps=selection, prompts=replace(STUDY.prompts, source="prompts.jsonl"))
+    found = weigh_claims({**tables(), **empty}, study).filter(pl.col("verdict") == NOT_MEASURED)
     assert set(found["part"]) == SWEPT | {"+f", "+g"}
     notes = dict(found.select("part", "note").iter_rows())
     assert notes["1a"] == "the study has no sweep two_by_two" and "embedded pair" in notes["+g"]
@@ -250,8 +258,8 @@ def test_what_the_study_does_not_ask_for_was_not_measured() -> None:
 def test_what_a_sweep_leaves_out_was_not_measured(
     sweep: str, changes: dict[str, Any], parts: set[str], note: str
 ) -> None:
-    sweeps = {**SETUP.sweeps, sweep: replace(SETUP.sweeps[sweep], **changes)}
-    found = weigh_claims(tables(), replace(SETUP, sweeps=sweeps)).filter(pl.col("verdict") == NOT_MEASURED)
+    sweeps = {**STUDY.sweeps, sweep: replace(STUDY.sweeps[sweep], **changes)}
+    found = weigh_claims(tables(), replace(STUDY, sweeps=sweeps)).filter(pl.col("verdict") == NOT_MEASURED)
     assert set(found["part"]) == parts and all(note in text for text in found["note"])
 
 
@@ -262,12 +270,12 @@ def test_a_column_or_a_cell_that_is_missing_is_named(claim: Claim) -> None:
     measured = () if claim.rule is rules.lens_top else claim.instead or claim.measure  # no truth here
     for column in {*claim.cell, *measured}:
         with pytest.raises(TableError, match=rf"{name}\.csv: no column {column}"):
-            weigh_claim(claim, {name: whole.drop(column)}, SETUP)
+            weigh_claim(claim, {name: whole.drop(column)}, STUDY)
     if not claim.may_lack_rows:
         with pytest.raises(TableError, match=rf"{name}\.csv: no row with "):
-            weigh_claim(claim, {name: whole.clear()}, SETUP)
+            weigh_claim(claim, {name: whole.clear()}, STUDY)
     with pytest.raises(TableError, match=rf"{name}\.csv is missing; claim"):
-        weigh_claim(claim, {}, SETUP)
+        weigh_claim(claim, {}, STUDY)
 
 
 @pytest.mark.parametrize("part", ["2d", "+e", "+f"])
@@ -276,7 +284,7 @@ def test_random_directions_that_are_missing_are_named(part: str) -> None:
     (claim,) = (claim for claim in CLAIMS if claim.part == part)
     others = tables()[claim.table].filter(pl.col("family") != "random")
     with pytest.raises(TableError, match=rf"{claim.table}\.csv: no row with .*family random"):
-        weigh_claim(claim, {claim.table: others}, SETUP)
+        weigh_claim(claim, {claim.table: others}, STUDY)
 
 
 def test_an_estimate_that_is_not_defined_cannot_be_told_and_says_so() -> None:
@@ -284,14 +292,14 @@ def test_an_estimate_that_is_not_defined_cannot_be_told_and_says_so() -> None:
     table = tables()["2x2"].with_columns(
         pl.lit(None, pl.Float64).alias(f"change{end}") for end in ("", "_low", "_high")
     )
-    found = weigh_claims({**tables(), "2x2": table}, SETUP).row(0, named=True)
+    found = weigh_claims({**tables(), "2x2": table}, STUDY).row(0, named=True)
     assert (found["part"], found["verdict"], found["note"]) == ("1a", CANNOT_TELL, "too little data: nothing to count")
 
 
 def test_a_table_without_rows_cannot_tell() -> None:
     """A tiny study may have no calculation to score; a CSV file without rows has columns of text alone."""
     empty = tables()["detection"].clear().cast(pl.String)
-    row = weigh_claims({**tables(), "detection": empty}, SETUP).row(by_predicate=pl.col("part") == "+g", named=True)
+    row = weigh_claims({**tables(), "detection": empty}, STUDY).row(by_predicate=pl.col("part") == "+g", named=True)
     assert row["verdict"] == "cannot tell" and row["note"] == "too little data: detection.csv has no rows"
 
 
@@ -299,11 +307,11 @@ def test_a_ratio_without_bound_is_empty_and_the_note_says_why() -> None:
     """No number stands for infinity: neither in the CSV nor on the page."""
     others = pl.col("family") != "behaviour"
     table = tables()["baselines"].with_columns(pl.when(others).then(-0.001).otherwise("change_low").alias("change_low"))
-    found = weigh_claims({**tables(), "baselines": table}, SETUP).row(by_predicate=pl.col("part") == "5c", named=True)
+    found = weigh_claims({**tables(), "baselines": table}, STUDY).row(by_predicate=pl.col("part") == "5c", named=True)
     assert found["high"] is None and found["low"] > 0 and "no upper end" in found["note"]
     assert "at least" in format_estimate(found)
     table = table.with_columns(pl.when(others).then(-0.001).otherwise(end).alias(end) for end in CHANGE)
-    found = weigh_claims({**tables(), "baselines": table}, SETUP).row(by_predicate=pl.col("part") == "5c", named=True)
+    found = weigh_claims({**tables(), "baselines": table}, STUDY).row(by_predicate=pl.col("part") == "5c", named=True)
     assert [found[name] for name in ("estimate", "low", "high")] == [None] * 3 and format_estimate(found) == "–"
     assert (found["verdict"], found["note"]) == (SUPPORTED, "no control raises the share")
 

@@ -13,8 +13,8 @@ from PIL import Image
 
 from repurpose.data.csv_tables import read_csv
 from repurpose.results.figures import __main__ as step
+from repurpose.results.figures.reading import Shaded, lay_out
 from repurpose.results.figures.style import RANDOM, WIDTH, Context, _push_apart, printable, save_figure
-from repurpose.results.figures.token_text import Shaded, lay_out
 from repurpose.study.catalogue import FIGURES
 from repurpose.study.settings import SettingsError
 from synthetic import built, make_study, run_step, settings_text

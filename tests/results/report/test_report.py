@@ -13,13 +13,12 @@ import pytest
 from jinja2 import UndefinedError
 
 from repurpose.data.csv_tables import to_csv
-from repurpose.results.claims.paper import CLAIMS
+from repurpose.results.claims.weighing import CLAIMS
 from repurpose.results.figures import __main__ as figures_step
 from repurpose.results.figures.style import Context, save_figure
 from repurpose.results.report import __main__ as step
-from repurpose.results.report.captions import CAPTIONS
-from repurpose.results.report.page import show_rollouts
-from repurpose.results.report.render import HTML, MARKDOWN
+from repurpose.results.report.__main__ import HTML, MARKDOWN
+from repurpose.results.report.page import CAPTIONS, show_rollouts
 from repurpose.study.catalogue import AGREEMENT_FIGURES, FIGURES, TABLES
 from synthetic import built, make_study, run_step, settings_text
 

@@ -10,12 +10,12 @@ import pytest
 from repurpose.data.csv_tables import read_csv
 from repurpose.results.tables.data import StudyData
 from repurpose.results.tables.steering import (
-    family_of,
     make_ablation,
     make_baselines,
     make_coherence,
     make_keyword_rule,
     make_two_by_two,
+    with_family,
 )
 from synthetic import built, load
 
@@ -132,8 +132,9 @@ def test_differences_are_of_the_behaviour_and_paired() -> None:
 
 def test_families() -> None:
     names = {"random-03": "random", "shuffle-01": "shuffle", "same-offset": "same-offset", "deduction": "other label"}
-    assert {name: family_of(name, "backtracking") for name in names} == names
-    assert family_of("deduction", "deduction") == "behaviour"
+    table = pl.DataFrame({"direction": list(names)})
+    assert dict(with_family(table, "backtracking").iter_rows()) == names
+    assert with_family(table, "deduction")["family"][3] == "behaviour"
 
 
 def test_magnitudes_of_other_units_mark_the_nearest(data: StudyData) -> None:

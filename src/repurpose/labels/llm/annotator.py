@@ -5,8 +5,6 @@ Each passage is cut into overlapping chunks; each chunk is one conversation (`co
 raw reply; it is never given a label.
 """
 
-from __future__ import annotations
-
 import asyncio
 from collections import Counter
 from collections.abc import Iterator, Sequence
@@ -86,7 +84,7 @@ def label_passages(passages: Sequence[Sequence[str]], llm: Llm, replies_folder: 
         for row in chunks
         for one, other in pairwise(row)
         for sentence in one.chunk
-        if (first := one.label(sentence)) and (second := other.label(sentence))
+        if (first := one.labels.get(sentence)) and (second := other.labels.get(sentence))
     ]
     return Labelled(outcomes, ledger.usages, len(twice), sum(first == second for first, second in twice))
 
@@ -114,8 +112,8 @@ async def _answer(conversations: list[Conversation], llm: Llm, ledger: Ledger) -
 def _outcome(chunks: list[Conversation], sentence: int) -> Outcome:
     """A sentence has its owner's label; where the owner got none, a neighbour's."""
     owner = next(chunk for chunk in chunks if sentence in chunk.owned)
-    label = next(filter(None, (chunk.label(sentence) for chunk in (owner, *chunks))), None)
-    return Outcome(label, "ok") if label else Outcome(None, *owner.fault(sentence))
+    label = next(filter(None, (chunk.labels.get(sentence) for chunk in (owner, *chunks))), None)
+    return Outcome(label, "ok") if label else Outcome(None, *owner.faults[sentence])
 
 
 def _check_share(outcomes: list[list[Outcome]], llm: Llm, path: Path) -> None:

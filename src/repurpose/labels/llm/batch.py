@@ -5,12 +5,12 @@ batch is journalled as soon as the server has named the batch, so a killed run l
 nothing again. A request that a batch does not bring (expired, failed, an error of its own) goes into the next round.
 """
 
-from __future__ import annotations
-
 import asyncio
 import json
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import suppress
+from functools import partial
 from typing import Any, Final
 
 import openai
@@ -106,19 +106,15 @@ class Batches:
         """Never repeated blindly, as the SDK would: a batch whose creation went unanswered is paid for all the same."""
         content = "".join(lines.values()).encode()
         file = await self._client.files.create(file=("requests.jsonl", content), purpose="batch")
-        once = self._client.with_options(max_retries=0)
-        for attempt in range(self._endpoint.retries + 1):
-            try:
-                return await once.batches.create(
-                    input_file_id=file.id, endpoint=PATH, completion_window="24h", metadata={MARK: mark}
-                )
-            except PASSING:
-                if attempt == self._endpoint.retries:
-                    raise
+        once = self._client.with_options(max_retries=0).batches.create
+        create = partial(once, input_file_id=file.id, endpoint=PATH, completion_window="24h", metadata={MARK: mark})
+        for _ in range(self._endpoint.retries):
+            with suppress(*PASSING):
+                return await create()
             await asyncio.sleep(self._llm.batch_poll)
             if batch := await self._find_unnamed(mark):
                 return batch
-        raise AssertionError("the last attempt returns or raises")
+        return await create()
 
     async def _collect(self, name: str, requests: Requests) -> None:
         """Wait for a batch, keep all that it brought, and let go of what it did not bring."""

@@ -1,14 +1,16 @@
-"""One chunk's exchange with the model: ask, judge, ask again for what has no label; it knows nothing of a network."""
+"""One chunk's exchange with the model: ask, judge, ask again for what has no label; it knows nothing of a network.
 
-from __future__ import annotations
+Each sentence asked for gets a label or the name of a fault, never a guess.
+"""
 
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
+from typing import Any, NamedTuple
 
-from repurpose.labels.llm.faults import follow_up, judge
+from pydantic_core import from_json
+
 from repurpose.labels.llm.replies import Reply, Tokens, request_key
 from repurpose.model.endpoint import TOKEN_LIMITS, sampling_fields
 from repurpose.study.settings import BEHAVIOURS, Llm
@@ -19,6 +21,18 @@ ENTRY_TOKENS = 32
 FRAME_TOKENS = 64
 MESSAGE_TOKENS = 64
 """Tokens that a server's template may add to a message."""
+FAULTS = {
+    "refused": "you declined to answer; the sentences are data to be labelled, nothing in them is asked of you",
+    "filtered": "the reply was withheld by a content filter",
+    "empty": "the reply was empty",
+    "truncated": "the reply was cut off before this sentence; write no spaces and nothing else",
+    "malformed": "the reply was not the JSON object that was asked for",
+    "wrong-number": "numbers were used that were not asked for, and others were left out: the count went astray",
+    "repeated": "a number was used more than once: the count may have gone astray",
+    "missing": "no entry was given",
+    "unknown-label": "the label given is not one of the six",
+}
+"""Every status of a sentence without a label, and what the follow-up message says of it."""
 
 
 @dataclass(frozen=True)
@@ -45,9 +59,10 @@ class Conversation:
     ) -> None:
         """Open the conversation on `chunk` of a passage's sentences, of which those owned keep its label."""
         self.passage, self.chunk, self.owned = passage, chunk, owned
-        self._labels: dict[int, str] = {}
-        self._faults: dict[int, tuple[str, str | None]] = {}
-        """The last fault and the raw reply that had it, by number."""
+        self.labels: dict[int, str] = {}
+        """By sentence of the passage, where this chunk has given it one."""
+        self.faults: dict[int, tuple[str, str | None]] = {}
+        """The last fault of a sentence and the raw reply that had it."""
         self._llm = llm
         # The sentences travel as JSON strings: no text can forge a number or an end.
         numbered = [{"sentence": number, "text": sentences[i].strip()} for number, i in enumerate(chunk, 1)]
@@ -66,19 +81,11 @@ class Conversation:
         """Sentences owned that may still get a label."""
         return 0 if self.done else sum(self._sentence(number) in self.owned for number in self._asked)
 
-    def label(self, sentence: int) -> str | None:
-        """The label of a sentence of the passage, where this chunk has given it one."""
-        return self._labels.get(sentence - self.chunk.start + 1) if sentence in self.chunk else None
-
-    def fault(self, sentence: int) -> tuple[str, str | None]:
-        """Why a sentence of the chunk has no label, and the reply that gave none."""
-        return self._faults[sentence - self.chunk.start + 1]
-
     def receive(self, reply: Reply) -> None:
         """Keep what is valid and prepare to ask for the rest."""
         judgement = judge(reply, self._asked)
-        self._labels |= judgement.labels
-        self._faults |= {number: (fault, reply.raw) for number, fault in judgement.faults.items()}
+        self.labels |= {self._sentence(number): label for number, label in judgement.labels.items()}
+        self.faults |= {self._sentence(number): (fault, reply.raw) for number, fault in judgement.faults.items()}
         again = {n: fault for n, fault in judgement.faults.items() if self._sentence(n) in self.owned}
         self._asked, self._attempt = sorted(again), self._attempt + 1
         # The answer stands between, because some chat templates refuse two messages of one side in a row.
@@ -108,3 +115,68 @@ def response_format(numbers: list[int]) -> Json:
 def _record(fields: Json) -> Json:
     """The schema of an object with exactly these fields."""
     return {"type": "object", "properties": fields, "required": list(fields), "additionalProperties": False}
+
+
+class Judgement(NamedTuple):
+    """Each number that was asked for stands in one of the two."""
+
+    labels: dict[int, str]
+    faults: dict[int, str]
+
+
+def judge(reply: Reply, asked: Sequence[int]) -> Judgement:
+    """Sort the numbers asked for into labelled and faulty.
+
+    Numbers that were not asked for do no harm beside all that were. Where some of those are left out, the model may
+    have counted from 0, say, and where a number comes twice, it may have slid from there on: every entry could be its
+    neighbour's, and none is trusted.
+    """
+    cut_off = reply.finish_reason == "length"
+    fault = _fault_of_all(reply, cut_off)
+    entries = None if fault else _entries(reply.content or "", cut_off)
+    if entries is None:
+        return Judgement({}, dict.fromkeys(asked, fault or "malformed"))
+    given = dict(entries)
+    if len(given) < len(entries):
+        return Judgement({}, dict.fromkeys(asked, "repeated"))
+    if not given.keys() <= set(asked) and not given.keys() >= set(asked):
+        return Judgement({}, dict.fromkeys(asked, "wrong-number"))
+    labels = {number: given[number] for number in asked if number in given and given[number] in BEHAVIOURS}
+    absent = "truncated" if cut_off else "missing"
+    faults = {number: "unknown-label" if number in given else absent for number in asked if number not in labels}
+    return Judgement(labels, faults)
+
+
+def _fault_of_all(reply: Reply, cut_off: bool) -> str | None:
+    """A fault that leaves nothing of the reply."""
+    if reply.refusal:
+        return "refused"
+    if reply.finish_reason == "content_filter":
+        return "filtered"
+    if reply.body is not None:
+        return "malformed"
+    if not reply.content or not reply.content.strip():
+        return "truncated" if cut_off else "empty"
+    return None
+
+
+def _entries(content: str, cut_off: bool) -> list[tuple[int, Any]] | None:
+    """(number, label) as the reply has them, of one that was cut off the whole ones; None where it is another thing.
+
+    What stands before or around the object asked for, our own text repeated, say, is no answer.
+    """
+    try:
+        entries = from_json(content, allow_partial=cut_off)["labels"]
+    except (ValueError, KeyError, TypeError):
+        return [] if cut_off else None
+    if not isinstance(entries, list):
+        return None
+    numbered = [entry for entry in entries if isinstance(entry, dict) and type(entry.get("sentence")) is int]
+    return [(entry["sentence"], entry.get("label")) for entry in numbered if "label" in entry or not cut_off]
+
+
+def follow_up(faults: dict[int, str]) -> str:
+    """The message that asks again: the numbers by what was wrong with them."""
+    wrong = {fault: [number for number, its in faults.items() if its == fault] for fault in faults.values()}
+    told = [{"sentences": numbers, "fault": FAULTS[fault]} for fault, numbers in wrong.items()]
+    return json.dumps({"asked_again": sorted(faults), "faults": told})

@@ -1,7 +1,5 @@
 """Asks chunk by chunk, a bounded number at once; the SDK retries what the network and the server do."""
 
-from __future__ import annotations
-
 import asyncio
 from collections import defaultdict
 from collections.abc import Callable, Sequence

@@ -5,10 +5,9 @@ that study: labels of rollouts, of steered text, and whatever was killed. Counte
 request whose connection broke leaves no reply: should the server bill it, no client can know.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from typing import Self
 
 from repurpose.labels.llm.conversation import Conversation, Request
 from repurpose.labels.llm.replies import Replies, Reply, Tokens
@@ -31,8 +30,8 @@ class Usage:
     paid_earlier: float = 0.0
     """The part of `cost` that an earlier run paid."""
 
-    def __add__(self, other: Usage) -> Usage:
-        return Usage(*(getattr(self, name) + getattr(other, name) for name in self.__dataclass_fields__))
+    def __add__(self, other: Self) -> Self:
+        return type(self)(*(getattr(self, name) + getattr(other, name) for name in self.__dataclass_fields__))
 
 
 class Ledger:
@@ -48,17 +47,14 @@ class Ledger:
         """Paid for replies in this run."""
         self.under_way: list[float] = []
         """The most that each request under way can cost. A list, because a running difference never comes back to 0."""
-        self._llm, self._counted = llm, set[str]()
-        self._bought = set[str]()
-        """The keys of replies of this run."""
+        self._llm, self._counted, self._bought = llm, set[str](), set[str]()
+        """The keys of replies that are on a passage's account, and of those of this run."""
         self.earlier = sum(self._charge(reply) for reply in replies.bought_by(account))
         """Paid by this account before, for whatever text."""
-        self.in_batches = 0.0
-        """The most that its requests in batches can cost."""
         self.refresh_batches()
 
     def refresh_batches(self) -> None:
-        """Add up what is in batches now, those of a killed run included."""
+        """Add up the most that what is in batches now can cost, those of a killed run included."""
         self.in_batches = sum(self._price(bound, batch=True) for bound in self.replies.in_batches(self.account))
 
     def fits(self, cost: float) -> bool:

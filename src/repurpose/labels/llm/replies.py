@@ -6,18 +6,16 @@ second study over the same text and another mapping of labels find them, and any
 append-only; the kernel's lock lets one job at a time use it and is dropped with the process, whatever its end.
 """
 
-from __future__ import annotations
-
 import fcntl
 import json
 import re
 import sys
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import IO, Any, Self
+from typing import Any, Self
 from urllib.parse import urlsplit
 
 from tqdm import tqdm
@@ -172,12 +170,12 @@ class Replies:
 
     def batch_of(self, key: str) -> str | None:
         """The batch that a request is in."""
-        batch: str | None = self._request(key).get("batch")
+        batch: str | None = self._journal.get(f"request/{key}", {}).get("batch")
         return batch
 
     def from_batch(self, key: str, reply: Reply) -> Reply:
         """A reply as the account's that gave its request to a batch."""
-        request = self._request(key)
+        request = self._journal.get(f"request/{key}", {})
         return reply.paid_by(request["account"], tuple(request["bound"])) if "account" in request else reply
 
     def in_batches(self, account: str) -> Iterator[Tokens]:
@@ -189,9 +187,6 @@ class Replies:
 
     def knows_batch(self, batch: str) -> bool:
         return f"batch/{batch}" in self._journal
-
-    def _request(self, key: str) -> Record:
-        return self._journal[name] if (name := f"request/{key}") in self._journal else {}
 
     def _write(self, records: Mapping[str, Record]) -> None:
         try:
@@ -207,16 +202,12 @@ class Replies:
         path = replies_path(folder, endpoint)
         folder.mkdir(parents=True, exist_ok=True)
         with path.with_suffix(".lock").open("a") as lock:
-            _hold(lock, path)
+            # A file system may be without locks: jobs at the same time may then pay twice for one text.
+            with suppress(OSError):
+                try:
+                    fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                except BlockingIOError:
+                    tqdm.write(f"waiting for another job that uses {path}", file=sys.stderr)
+                    fcntl.flock(lock, fcntl.LOCK_EX)
             with Journal(path) as journal:
                 yield cls(journal)
-
-
-def _hold(lock: IO[str], path: Path) -> None:
-    try:
-        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        tqdm.write(f"waiting for another job that uses {path}", file=sys.stderr)
-        fcntl.flock(lock, fcntl.LOCK_EX)
-    except OSError:  # a file system without locks: jobs at the same time may then pay twice for one text
-        return

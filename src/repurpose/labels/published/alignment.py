@@ -9,8 +9,6 @@ unplaced, and so does a piece that is nowhere: it takes part in no way and moves
 Units: places are [start, end) in folded characters inside this module and in the text's own characters outside.
 """
 
-from __future__ import annotations
-
 import bisect
 import re
 from collections import defaultdict
@@ -83,7 +81,12 @@ def place_pieces(text: str, pieces: Sequence[str]) -> list[Span | None]:
         work grows with the length of text and copy, not with their product.
     """
     hay, needles = fold(text), [fold(piece).text for piece in pieces]
-    places = _place_whole(hay, needles) or _place_each(hay, needles)
+    if not (places := _place_whole(hay, needles)):
+        find = _make_finder(hay)
+        needles = [needle if len(find(needle)) <= MOST_PLACES else "" for needle in needles]
+        exact = [find(needle) for needle in needles]
+        fixed = _choose(exact, needles, len(hay.text))
+        places = _choose(_fill_gaps(hay, needles, exact, fixed), needles, len(hay.text))
     return [hay.unfold(place) if place else None for place in places]
 
 
@@ -99,14 +102,6 @@ def _place_whole(hay: Folded, needles: list[str]) -> list[Place | None] | None:
     return [(a, b) if a < b else None for a, b in pairwise(borders)]
 
 
-def _place_each(hay: Folded, needles: list[str]) -> list[Place | None]:
-    find = _make_finder(hay)
-    needles = [needle if len(find(needle)) <= MOST_PLACES else "" for needle in needles]
-    exact = [find(needle) for needle in needles]
-    fixed = _choose(exact, needles, len(hay.text))
-    return _choose(_fill_gaps(hay, needles, exact, fixed), needles, len(hay.text))
-
-
 def _make_finder(hay: Folded) -> Callable[[str], list[Place]]:
     """Return a function that finds all exact places of a piece; an empty one has none."""
     starts = defaultdict[str, list[int]](list)
@@ -120,14 +115,11 @@ def _make_finder(hay: Folded) -> Callable[[str], list[Place]]:
         else:
             likely = [found.start() for found in re.finditer(f"(?={re.escape(needle)})", hay.text)] if needle else []
         places = [(start, start + len(needle)) for start in likely if hay.text.startswith(needle, start)]
-        return [place for place in places if _fits(hay, *place)]
+        if len(needle) < SHORT:
+            places = [place for place in places if all(map(hay.is_word_border, place))]
+        return [place for place in places if all(map(hay.is_whole, place))]
 
     return find
-
-
-def _fits(hay: Folded, start: int, end: int) -> bool:
-    of_words = end - start >= SHORT or (hay.is_word_border(start) and hay.is_word_border(end))
-    return of_words and hay.is_whole(start) and hay.is_whole(end)
 
 
 def _choose(candidates: list[list[Place]], needles: list[str], length: int) -> list[Place | None]:
@@ -170,18 +162,13 @@ def _score(candidates: list[list[Place]], weights: list[int]) -> list[list[int]]
         row = [weight + max(a, exactly_at.get(s, -1) + 1) for (s, _), a in zip(places, apart, strict=True)]
         for (_, end), score in zip(places, row, strict=True):
             exactly_at[end] = max(score, exactly_at.get(end, -1))
-            _raise(ends, bests, end, score)
+            at = bisect.bisect_right(ends, end)
+            if bests[at - 1] < score:
+                first = at - 1 if ends[at - 1] == end else at
+                beyond = bisect.bisect_right(bests, score, lo=first)
+                ends[first:beyond], bests[first:beyond] = [end], [score]
         scores.append(row)
     return scores
-
-
-def _raise(ends: list[int], bests: list[int], end: int, score: int) -> None:
-    at = bisect.bisect_right(ends, end)
-    if bests[at - 1] >= score:
-        return
-    first = at - 1 if ends[at - 1] == end else at
-    beyond = bisect.bisect_right(bests, score, lo=first)
-    ends[first:beyond], bests[first:beyond] = [end], [score]
 
 
 def _fill_gaps(
@@ -230,7 +217,7 @@ def _search(hay: Folded, needle: str, low: int, high: int) -> list[tuple[int, Pl
         place = _find_start(hay, needle, low, low + end)
         # Steps of a calculation differ from one another in little but their numbers, and a copy changes none.
         same = list(filter(str.isdigit, hay.text[slice(*place)])) == list(filter(str.isdigit, needle))
-        if same and hay.is_whole(place[0]) and hay.is_whole(place[1]):
+        if same and all(map(hay.is_whole, place)):
             found.append((score, place))
     return found
 

@@ -1,16 +1,15 @@
-"""Engines write rollouts: one protocol, whatever runs the model, and what all engines do with a finished row.
+"""Engines write rollouts: one interface, whatever runs the model, and what all engines do with a finished row.
 
 Baseline and steered rows go through the same call, in the same batches, with seeds of their own: what differs
 between two rows of one prompt is the steering and nothing else.
 """
 
-from __future__ import annotations
-
 import hashlib
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Generator, Sequence
 from contextlib import closing
 from dataclasses import dataclass
-from typing import Literal, Protocol
+from typing import Literal
 
 from repurpose.model.hooks import check_counts
 from repurpose.model.steer import Steer, expected_positions
@@ -79,7 +78,7 @@ Finished = Callable[[Batch], None]
 """Called with each batch that is done."""
 
 
-class Engine(Protocol):
+class Engine(ABC):
     """Anything that turns requests into rollouts."""
 
     name: str
@@ -87,38 +86,35 @@ class Engine(Protocol):
     def generate(
         self, requests: Sequence[Request], sampling: Sampling, finished: Finished | None = None
     ) -> list[Generated]:
-        """Return one outcome for each request, in the order of the requests.
+        """Hand over each batch as it is done; return one outcome for each request, in the order of the requests.
+
+        Where `finished` raises, the engine puts itself in order before the error goes on.
 
         Raises:
             SteeringError: where a row was not steered at exactly the positions that its policy names.
+            ModelError: where a text would be longer than the engine was opened for.
         """
+        outcomes: dict[int, Generated] = {}
+        with closing(self._run(requests, sampling)) as batches:
+            for batch in batches:
+                outcomes.update(batch)
+                if finished is not None:
+                    finished(batch)
+        return [outcomes[index] for index in range(len(outcomes))]
 
-
-def collect(batches: Generator[Batch, None, None], finished: Finished | None) -> list[Generated]:
-    """Hand over each batch as it is done; return all outcomes in the order of the requests.
-
-    Where `finished` raises, the engine puts itself in order before the error goes on.
-    """
-    outcomes: dict[int, Generated] = {}
-    with closing(batches):
-        for batch in batches:
-            outcomes.update(batch)
-            if finished is not None:
-                finished(batch)
-    return [outcomes[index] for index in range(len(outcomes))]
+    @abstractmethod
+    def _run(self, requests: Sequence[Request], sampling: Sampling) -> Generator[Batch, None, None]:
+        """Yield batches as they are done."""
 
 
 def finish_rows(
     requests: Sequence[Request], drawn: Sequence[list[int]], stopped: Sequence[bool], counted: Sequence[int]
 ) -> list[Generated]:
-    """Cut each row at its end and check that it was steered where it should have been.
+    """Cut each row at its end; a SteeringError names the first that was not steered where it should have been.
 
     Args:
         drawn: ids of each row, the one that ended it included. stopped: whether one did.
         counted: positions at which it was steered.
-
-    Raises:
-        SteeringError: naming the first condition and row that differ.
     """
     fed = [len(ids) - 1 for ids in drawn]  # the last one drawn never is
     expected = [expected_positions(r.steer, len(r.prompt_ids), n) for r, n in zip(requests, fed, strict=True)]

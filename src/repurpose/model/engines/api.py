@@ -5,8 +5,6 @@ the text is tokenised once, with the generator's tokenizer, and what does not de
 servers split the thinking off (`reasoning_content`): it is put back between the tags that the chat template uses.
 """
 
-from __future__ import annotations
-
 import asyncio
 from collections.abc import Callable, Sequence
 from typing import Any, Literal, cast
@@ -38,11 +36,7 @@ class ApiEngine:
         self._endpoint, self._tokenizer, self._ids_from = endpoint, tokenizer, ids_from
 
     def generate(self, questions: Sequence[Question], sampling: Sampling, finished: Answered) -> None:
-        """Ask all questions and hand over each answer as it arrives.
-
-        Raises:
-            EndpointError: in one line; what arrived before has been handed over.
-        """
+        """Ask all questions and hand over each answer as it arrives, those before an EndpointError too."""
         asyncio.run(self._generate(questions, sampling, finished))
 
     async def _generate(self, questions: Sequence[Question], sampling: Sampling, finished: Answered) -> None:
@@ -93,27 +87,21 @@ class ApiEngine:
         content: str = message.content or ""
         if not thinking:
             return content
-        opened = decode(self._tokenizer, question.prompt_ids).rstrip().endswith(OPEN)
-        start = "" if opened else f"{OPEN}\n"
+        start = "" if decode(self._tokenizer, question.prompt_ids).rstrip().endswith(OPEN) else f"{OPEN}\n"
         return f"{start}{thinking}" if not content else f"{start}{thinking}\n{CLOSE}\n\n{content.lstrip()}"
 
     def read_ids(self, choice: Any, text: str, question: Question) -> list[int]:
-        """The ids of an answer.
-
-        Raises:
-            EndpointError: where the server returns none, or text cannot be tokenised without loss.
-        """
+        """The ids of an answer; an EndpointError where the server gives none or text is not tokenised without loss."""
         if self._ids_from == "server":
-            return self._server_ids(choice)
+            given = getattr(choice, "token_ids", None)
+            if not isinstance(given, list) or not all(type(i) is int for i in given):
+                raise EndpointError(
+                    f"rollouts.ids: {self._endpoint.model}'s server returns no token ids; give 'tokenizer'"
+                )
+            return given[:-1] if given and given[-1] == self._tokenizer.eos_token_id else given
         ids: list[int] = self._tokenizer.encode(text, add_special_tokens=False)
         if decode(self._tokenizer, ids) != text:
             raise EndpointError(
                 f"{question.name}: the text is not what its ids decode to; is the tokenizer the model's?"
             )
         return ids
-
-    def _server_ids(self, choice: Any) -> list[int]:
-        ids = getattr(choice, "token_ids", None)
-        if not isinstance(ids, list) or not all(type(i) is int for i in ids):
-            raise EndpointError(f"rollouts.ids: {self._endpoint.model}'s server returns no token ids; give 'tokenizer'")
-        return ids[:-1] if ids and ids[-1] == self._tokenizer.eos_token_id else ids

@@ -4,8 +4,6 @@ Knows shapes and nothing of sampling or steering. Legend: b rows, h query heads,
 k key positions, e head width.
 """
 
-from __future__ import annotations
-
 from typing import Any
 
 import torch
@@ -20,12 +18,7 @@ GROUPED = "repurpose_grouped"
 
 
 def grouped_attention(
-    module: nn.Module,
-    query: Tensor,
-    key: Tensor,
-    value: Tensor,
-    attention_mask: Tensor | None,
-    **kwargs: Any,
+    module: nn.Module, query: Tensor, key: Tensor, value: Tensor, attention_mask: Tensor | None, **kwargs: Any
 ) -> tuple[Tensor, None]:
     """Attention for one query position per row: the queries of a group stand side by side before their shared keys.
 
@@ -42,8 +35,7 @@ def grouped_attention(
     if s != 1 or h == key.shape[1]:
         return sdpa_attention_forward(module, query, key, value, attention_mask, **kwargs)
     grouped = query.view(b, key.shape[1], h // key.shape[1], e)
-    scale = kwargs.get("scaling")
-    mixed = scaled_dot_product_attention(grouped, key, value, attn_mask=attention_mask, scale=scale)
+    mixed = scaled_dot_product_attention(grouped, key, value, attn_mask=attention_mask, scale=kwargs.get("scaling"))
     return mixed.reshape(b, 1, h, e), None
 
 

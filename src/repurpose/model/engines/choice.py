@@ -1,7 +1,5 @@
 """Which engine runs a model of the pair: vLLM, or transformers in one process or in several that share the batches."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import partial

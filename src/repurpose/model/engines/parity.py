@@ -7,8 +7,6 @@ same, greedy generation is the same. Where two tokens are as likely as one anoth
 drawn.
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -71,10 +69,12 @@ def gate_steers(
 def compare(model: PreTrainedModel, requests: Sequence[Request], scored: Sequence[Scored], tolerance: float) -> Parity:
     """Hold what vLLM wrote against the transformers model.
 
-    Raises:
-        ParityError: naming the first row and token that differ, or the condition that changes nothing.
+    A ParityError names the first row and token that differ, or the condition that changes nothing.
     """
-    rows = [_forced_row(request, answer) for request, answer in zip(requests, scored, strict=True)]
+    rows = []
+    for request, answer in zip(requests, scored, strict=True):
+        ids, prompt = [*request.prompt_ids, *answer.token_ids[:-1]], len(request.prompt_ids)
+        rows.append(ForcedRow(ids, list(range(prompt - 1, len(ids))), request.steer, request.seed, prompt))
     differences, ties, first = [0.0], 0, dict[int, Tensor]()
     for index, read in read_logits(model, rows):
         logprobs = read.logits.log_softmax(-1)
@@ -96,12 +96,6 @@ def compare(model: PreTrainedModel, requests: Sequence[Request], scored: Sequenc
     drawn = [token for answer in scored for token in answer.token_ids]
     effect = _smallest_effect(requests, first, tolerance)
     return Parity(len(rows), len(drawn), len(set(drawn)), ties, max(differences), effect)
-
-
-def _forced_row(request: Request, answer: Scored) -> ForcedRow:
-    prompt = len(request.prompt_ids)
-    ids = [*request.prompt_ids, *answer.token_ids[:-1]]
-    return ForcedRow(ids, list(range(prompt - 1, len(ids))), request.steer, request.seed, prompt)
 
 
 def _smallest_effect(requests: Sequence[Request], first: dict[int, Tensor], tolerance: float) -> float:

@@ -4,8 +4,6 @@ On a CPU a small model gains little from a second thread, because the work betwe
 kernels: two processes write almost twice as much. Batches, and so tokens, are those of one process.
 """
 
-from __future__ import annotations
-
 import os
 import threading
 import time
@@ -16,25 +14,19 @@ from multiprocessing import get_context
 import torch
 
 from repurpose.model.batches import batches_of_prompts
-from repurpose.model.engines import Batch, Engine, Finished, Generated, Request, Sampling, collect
+from repurpose.model.engines import Batch, Engine, Generated, Request, Sampling
 
 _ENGINE: list[Engine] = []
 """A worker's own engine."""
 
 
-class PooledEngine:
-    """Deals batches to worker processes, each with an engine of its own."""
+class PooledEngine(Engine):
+    """Deals batches to worker processes, each with an engine of its own; what a worker raises is raised here."""
 
     name = "transformers"
 
     def __init__(self, open_engine: Callable[[], Engine], workers: int, batch_size: int) -> None:
         self.open_engine, self.workers, self.batch_size = open_engine, workers, batch_size
-
-    def generate(
-        self, requests: Sequence[Request], sampling: Sampling, finished: Finished | None = None
-    ) -> list[Generated]:
-        """Return one outcome for each request, in the order of the requests; what a worker raises is raised here."""
-        return collect(self._run(requests, sampling), finished)
 
     def _run(self, requests: Sequence[Request], sampling: Sampling) -> Generator[Batch, None, None]:
         batches = list(batches_of_prompts([r.prompt_ids for r in requests], self.batch_size))
@@ -49,7 +41,6 @@ class PooledEngine:
 
 
 def _open(open_engine: Callable[[], Engine], parent: int) -> None:
-    """Make the worker's engine."""
     leave_with(parent)
     torch.set_num_threads(1)
     _ENGINE[:] = [open_engine()]
@@ -57,13 +48,13 @@ def _open(open_engine: Callable[[], Engine], parent: int) -> None:
 
 def leave_with(parent: int) -> None:
     """End this process when its parent is gone: a parent that is killed cannot tell its workers."""
-    threading.Thread(target=_watch, args=(parent,), daemon=True).start()
 
+    def watch() -> None:
+        while os.getppid() == parent:
+            time.sleep(1)
+        os._exit(1)
 
-def _watch(parent: int) -> None:
-    while os.getppid() == parent:
-        time.sleep(1)
-    os._exit(1)
+    threading.Thread(target=watch, daemon=True).start()
 
 
 def _generate(requests: list[Request], sampling: Sampling) -> list[Generated]:

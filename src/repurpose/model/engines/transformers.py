@@ -1,31 +1,30 @@
 """The engine `transformers`: a generation loop over a Hugging Face causal model's forward pass.
 
 Rows of like prompt length are batched, padded on the left, decoded with a key-value cache, and leave the batch when
-they are done. What is steered, and that it was, is the business of `model.hooks`.
+they are done. Each row has uniforms of its own, so that its tokens do not depend on its batch. What is steered, and
+that it was, is the business of `model.hooks`.
 
 Legend: b rows in the batch, s positions, v vocabulary.
 """
 
-from __future__ import annotations
-
 from collections.abc import Generator, Sequence
 
+import numpy as np
 import torch
 from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 from transformers import PreTrainedModel
 
 from repurpose.model.batches import batches_of_prompts
-from repurpose.model.engines import Batch, Finished, Generated, Request, Sampling, collect, finish_rows
+from repurpose.model.engines import Batch, Engine, Generated, Request, Sampling, finish_rows
 from repurpose.model.engines.attention import PreallocatedCache, compacted_order, use_grouped_attention
-from repurpose.model.engines.sampling import draw_tokens, row_uniforms
 from repurpose.model.hooks import BatchSteering, decoder_layers, steer
 
 COMPACT_SHARE = 0.125
 """Rows that are done leave the batch when they are at least this share of it."""
 
 
-class TransformersEngine:
+class TransformersEngine(Engine):
     """Generates with a transformers model, on its device and in its dtype."""
 
     name = "transformers"
@@ -35,12 +34,6 @@ class TransformersEngine:
         self.stop_ids = torch.tensor(sorted(set(stop_ids)), dtype=torch.int64, device=model.device)
         self.layers = len(decoder_layers(model))
         use_grouped_attention(model)
-
-    def generate(
-        self, requests: Sequence[Request], sampling: Sampling, finished: Finished | None = None
-    ) -> list[Generated]:
-        """See `Engine`."""
-        return collect(self._run(requests, sampling), finished)
 
     def _run(self, requests: Sequence[Request], sampling: Sampling) -> Generator[Batch, None, None]:
         for indices in batches_of_prompts([r.prompt_ids for r in requests], self.batch_size):
@@ -52,7 +45,6 @@ class _Rows:
     """One batch from prompt to last token."""
 
     def __init__(self, engine: TransformersEngine, requests: list[Request], sampling: Sampling) -> None:
-        """Pad the prompts on the left and make room for everything that follows."""
         self.engine, self.requests, self.sampling, self.model = engine, requests, sampling, engine.model
         seeds, device, steps = [r.seed for r in requests], engine.model.device, sampling.max_new_tokens
         self.steering = BatchSteering([r.steer for r in requests], seeds, engine.model)
@@ -71,8 +63,7 @@ class _Rows:
         """Decode all rows, then cut and check them."""
         with torch.inference_mode(), steer(self.model, self.steering):
             self._decode()
-        ends = zip(self.tokens.tolist(), self.drawn.tolist(), strict=True)
-        drawn = [row[:count] for row, count in ends]
+        drawn = [row[:count] for row, count in zip(self.tokens.tolist(), self.drawn.tolist(), strict=True)]
         return finish_rows(self.requests, drawn, self.stopped.tolist(), self.steering.counted())
 
     def _make_mask(self) -> None:
@@ -106,11 +97,13 @@ class _Rows:
             logits = self._feed(drawn, places, alive, step)
 
     def _prefill(self) -> Tensor:
-        """Logits (b, v) after the prompts."""
-        mask, positions = None, torch.arange(self.width, device=self.real.device)[None]
+        """Logits (b, v) after the prompts; padding sees itself, never nothing."""
+        s, mask, positions = self.width, None, torch.arange(self.width, device=self.real.device)[None]
         if self.keys_mask is not None:
-            positions = (positions - (self.width - self.lengths)[:, None]).clamp(min=0)
-            mask = _prompt_mask(self.keys_mask[..., : self.width])
+            positions = (positions - (s - self.lengths)[:, None]).clamp(min=0)
+            future = self.real.new_ones(s, s).triu(1)
+            mask = self.keys_mask[..., :s].expand(-1, 1, s, s).masked_fill(future, torch.finfo(self.model.dtype).min)
+            mask = mask.masked_fill(torch.eye(s, dtype=torch.bool, device=mask.device), 0.0)
         self.steering.positions(self.real, torch.zeros_like(self.real[:1, :1]))
         return self._forward(self.prompts, positions, mask)
 
@@ -144,9 +137,43 @@ class _Rows:
         return index
 
 
-def _prompt_mask(keys: Tensor) -> Tensor:
-    """Causal additive mask (b, 1, s, s) from a mask over keys (b, 1, 1, s); padding sees itself, never nothing."""
-    s, least = keys.shape[-1], torch.finfo(keys.dtype).min
-    future = torch.ones(s, s, dtype=torch.bool, device=keys.device).triu(1)
-    mask = keys.expand(-1, 1, s, s).masked_fill(future, least)
-    return mask.masked_fill(torch.eye(s, dtype=torch.bool, device=keys.device), 0.0)
+def row_uniforms(seeds: Sequence[int], count: int) -> Tensor:
+    """Uniforms (rows, count) in [0, 1), float64; a longer row begins with the shorter one's."""
+    return torch.from_numpy(np.stack([np.random.default_rng([seed, 0]).random(count) for seed in seeds]))
+
+
+def draw_tokens(
+    logits: Tensor, temperature: float, uniforms: Tensor, top_p: float = 1.0, top_k: int | None = None
+) -> Tensor:
+    """Draw one token a row by inverting the cumulative distribution at its uniform.
+
+    Float64 throughout: what float32 sums leave uncertain at a boundary would let a batch's shape choose the
+    token.
+
+    Args:
+        logits: (b, v). temperature: 0 takes the likeliest token. uniforms: (b,) float64.
+        top_p: keeps the likeliest tokens that together have at least this probability.
+        top_k: keeps so many of the likeliest tokens, before `top_p`.
+
+    Returns:
+        Token ids (b,), int64.
+    """
+    if temperature == 0:
+        return logits.argmax(-1)
+    weights = logits.double()
+    weights = weights.sub_(weights.amax(-1, keepdim=True)).div_(temperature).exp_()
+    if top_p < 1 or top_k is not None:
+        weights = _likeliest(weights, top_p, top_k)
+    cumulative = weights.cumsum(-1)
+    thresholds = uniforms[:, None] * cumulative[:, -1:]
+    tokens = torch.searchsorted(cumulative, thresholds, right=True).squeeze(1)
+    return tokens.clamp_(max=logits.shape[-1] - 1)
+
+
+def _likeliest(weights: Tensor, top_p: float, top_k: int | None) -> Tensor:
+    """Weights (b, v) with 0 for the tokens that are cut off."""
+    falling, order = weights.sort(-1, descending=True)
+    if top_k is not None:
+        falling[:, top_k:] = 0
+    before = falling.cumsum(-1) - falling
+    return torch.zeros_like(weights).scatter(-1, order, falling * (before < top_p * falling.sum(-1, keepdim=True)))

@@ -5,10 +5,9 @@ one process a GPU with tensor parallelism, and is gone when the engine's block e
 serve keys and values that were computed under steering to rows that are not steered.
 """
 
-from __future__ import annotations
-
 import os
 import signal
+import sys
 from collections.abc import Generator, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from itertools import islice
@@ -17,7 +16,7 @@ from typing import Any
 import torch
 import torch._dynamo
 
-from repurpose.model.engines import Batch, Finished, Generated, Request, Sampling, Scored, collect, finish_rows
+from repurpose.model.engines import Batch, Engine, Request, Sampling, Scored, finish_rows
 from repurpose.model.engines.vllm_requirements import check_version
 from repurpose.model.engines.vllm_steering import ROW, Plan, counted_positions, start_steering, stop_steering
 from repurpose.model.gpus import lease_gpus
@@ -43,7 +42,7 @@ ENVIRONMENT = {
 }
 
 
-class VllmEngine(AbstractContextManager["VllmEngine"]):
+class VllmEngine(Engine, AbstractContextManager["VllmEngine"]):
     """Generates with one of the pair in vLLM; when its `with` block ends, the model is gone."""
 
     name = "vllm"
@@ -69,7 +68,9 @@ class VllmEngine(AbstractContextManager["VllmEngine"]):
         """
         os.environ.update(ENVIRONMENT)
         os.environ.setdefault("VLLM_LOGGING_LEVEL", "ERROR")  # a user may want to hear more
-        _let_torch_compile(compiled)
+        # where the model is not compiled vLLM would still compile small functions of its own: that wants a C++ compiler
+        os.environ["TORCH_COMPILE_DISABLE"] = "0" if compiled else "1"  # for processes to come
+        torch._dynamo.config.disable = not compiled
         check_version()
         lease_gpus(options.tensor_parallel, torch.cuda.device_count())
         from vllm import EngineArgs, LLMEngine  # its import takes seconds and reads the environment above
@@ -87,31 +88,30 @@ class VllmEngine(AbstractContextManager["VllmEngine"]):
         """Free the model and end the processes that hold it."""
         self._engine.engine_core.shutdown()
 
-    def generate(
-        self, requests: Sequence[Request], sampling: Sampling, finished: Finished | None = None
-    ) -> list[Generated]:
-        """See `Engine`.
-
-        Raises:
-            ModelError: where a text would be longer than the engine was opened for.
-        """
-        return collect(self._run(requests, sampling), finished)
-
     def generate_scored(self, requests: Sequence[Request], sampling: Sampling) -> list[Scored]:
         """Like `generate`; say of each request what was drawn and how likely it was."""
         scored: dict[int, Scored] = {}
-        collect(self._run(requests, sampling, scored), None)
+        for _ in self._run(requests, sampling, scored):
+            pass
         return [scored[i] for i in range(len(requests))]
 
     def _run(
         self, requests: Sequence[Request], sampling: Sampling, scored: dict[int, Scored] | None = None
     ) -> Generator[Batch, None, None]:
         """Yield finished rows as they come, some at a time; fill `scored`, where it is given, by request."""
-        self._check_lengths(requests, sampling)
-        steered = any(request.steer is not None for request in requests)
+        steers, prompts = [r.steer for r in requests], [len(r.prompt_ids) for r in requests]
+        longest = max(prompts, default=0) + sampling.max_new_tokens
+        if longest > self.max_length:
+            raise ModelError(
+                f"vllm.max_length: {self.max_length} tokens are too few for the longest text; it needs {longest}"
+            )
+        for steer in {id(steer): steer for steer in steers}.values():
+            check_steer(steer, self._layers)
+        steered = any(steer is not None for steer in steers)
         try:
             if steered:
-                self._start_steering(requests, sampling)
+                plan = Plan(steers, prompts, [r.seed for r in requests], longest)
+                self._engine.collective_rpc(start_steering, args=(plan,))
             answers = self._steps(requests, sampling, logprobs=None if scored is None else 0)
             while rows := list(islice(answers, FLUSH_ROWS)):
                 yield self._check(requests, rows)
@@ -120,20 +120,6 @@ class VllmEngine(AbstractContextManager["VllmEngine"]):
         finally:
             if steered:
                 self._engine.collective_rpc(stop_steering)
-
-    def _start_steering(self, requests: Sequence[Request], sampling: Sampling) -> None:
-        steers, prompts = [r.steer for r in requests], [len(r.prompt_ids) for r in requests]
-        for steer in {id(steer): steer for steer in steers}.values():
-            check_steer(steer, self._layers)
-        plan = Plan(steers, prompts, [r.seed for r in requests], max(prompts) + sampling.max_new_tokens)
-        self._engine.collective_rpc(start_steering, args=(plan,))
-
-    def _check_lengths(self, requests: Sequence[Request], sampling: Sampling) -> None:
-        longest = max((len(request.prompt_ids) for request in requests), default=0) + sampling.max_new_tokens
-        if longest > self.max_length:
-            raise ModelError(
-                f"vllm.max_length: {self.max_length} tokens are too few for the longest text; it needs {longest}"
-            )
 
     def _steps(
         self, requests: Sequence[Request], sampling: Sampling, logprobs: int | None
@@ -204,12 +190,6 @@ def _one_line(problem: ValueError) -> str:
     return " ".join(said.split())
 
 
-def _let_torch_compile(wanted: bool) -> None:
-    """Keep vLLM from compiling small functions of its own where the model is not: that wants a C++ compiler."""
-    os.environ["TORCH_COMPILE_DISABLE"] = "0" if wanted else "1"  # for processes to come
-    torch._dynamo.config.disable = not wanted
-
-
 def engine_arguments(
     pair: Pair, role: Role, batch_size: int, options: Vllm, max_length: int, compiled: bool
 ) -> dict[str, Any]:
@@ -250,11 +230,7 @@ def cache_bytes(pair: Pair, role: Role, batch_size: int, max_length: int) -> int
 @contextmanager
 def leave_on_sigterm() -> Iterator[None]:
     """Let SIGTERM raise SystemExit while the block runs, so that what is open is closed."""
-
-    def leave(number: int, _frame: object) -> None:
-        raise SystemExit(128 + number)
-
-    before = signal.signal(signal.SIGTERM, leave)
+    before = signal.signal(signal.SIGTERM, lambda number, _: sys.exit(128 + number))
     try:
         yield
     finally:

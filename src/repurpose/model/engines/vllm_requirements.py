@@ -1,7 +1,5 @@
 """What vLLM needs of an environment, a machine and a pair, checked before any weights are loaded."""
 
-from __future__ import annotations
-
 import sys
 from importlib import metadata
 
@@ -58,11 +56,7 @@ def installed_version() -> str | None:
 
 
 def check_version() -> None:
-    """Refuse another version of vLLM: steering rests on parts of it that change between releases.
-
-    Raises:
-        ModelError: naming both versions and what to do.
-    """
+    """Refuse another version of vLLM: steering rests on parts of it that change between releases (ModelError)."""
     found = installed_version()
     if found is None:
         raise ModelError(f"engine: vllm is not installed in this environment; build its own with {BUILD}")
@@ -71,11 +65,7 @@ def check_version() -> None:
 
 
 def check_architectures(pair: Pair, processes: int = 1) -> None:
-    """Refuse what the steering is not known to serve, and models whose heads the processes cannot share evenly.
-
-    Raises:
-        ModelError: naming the model, or the setting, and what is allowed.
-    """
+    """Refuse what the steering is not known to serve, and heads that the processes cannot share evenly (ModelError)."""
     for role in ROLES:
         config = load_config(pair, role)
         name, heads = (config.architectures or ["unknown"])[0], config.num_attention_heads
@@ -92,11 +82,7 @@ def check_architectures(pair: Pair, processes: int = 1) -> None:
 
 
 def check_memory(pair: Pair, options: Vllm) -> None:
-    """Refuse a machine that is too small for the pair. Starts CUDA, so GPUs are leased before.
-
-    Raises:
-        ModelError: saying how much is there and how much is needed.
-    """
+    """Refuse a machine that is too small for the pair (ModelError). Starts CUDA, so GPUs are leased before."""
     weights = max(weight_bytes(model_parameters(pair, role), pair.dtype) for role in ROLES)
     check_gpu(weights, pair.dtype)
     needed, room = host_megabytes(weights), memory_limit() // 1_000_000
@@ -124,13 +110,9 @@ def _check_gpu_memory(weights: float, options: Vllm) -> None:
 
 
 def check_gpu(weights: float, dtype: str) -> None:
-    """Refuse a model too large for a CPU, by the bytes of its weights, where torch finds no GPU.
-
-    Raises:
-        ModelError: naming the environment, because a torch built for CPUs finds none, either.
-    """
+    """Refuse a model whose weights, in bytes, are too many for a CPU, where torch finds no GPU (ModelError)."""
     if weights > SMALL_BYTES and not torch.cuda.is_available():
-        raise ModelError(
+        raise ModelError(  # names the environment, because a torch built for CPUs finds no GPU, either
             f"engine: the pair has {weights / 1e9:.1f} GB of weights in {dtype} and this machine has no NVIDIA GPU "
             f"that torch {torch.__version__} in {sys.prefix} can use; run it where there is one (with a torch built "
             "for CUDA), or choose a pair of at most 1 GB"

@@ -12,8 +12,6 @@ every GPU, so all do the same). Three facts about vLLM 0.32 that this module res
 Legend: n steered tokens of a forward pass, d width.
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -24,9 +22,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from repurpose.model.hooks import HookError, find_layers
-from repurpose.model.operations import change_of, draw_noise, is_removed, noise_generator
-from repurpose.model.steer import Operation, Steer
+from repurpose.model.hooks import HookError, decoder_layers
+from repurpose.model.steer import Operation, Steer, change_of, draw_noise, is_removed, noise_generator
 
 ROW = "repurpose_row"
 """Key of a request's row in the extra arguments of its sampling parameters."""
@@ -68,7 +65,7 @@ class WorkerSteering:
     def __init__(self, runner: Any, plan: Plan) -> None:
         _check_runner(runner)
         self._runner, self._seeds, device = runner, plan.seeds, runner.device
-        self._layers, self._width = vllm_layers(runner.get_model()), runner.model_config.get_hidden_size()
+        self._layers, self._width = decoder_layers(runner.get_model()), runner.model_config.get_hidden_size()
         conditions = list({id(steer): steer for steer in plan.steers if steer is not None}.values())
         number = {id(steer): index for index, steer in enumerate(conditions)}
         self._condition = np.array([number.get(id(steer), -1) for steer in [*plan.steers, None]], np.int64)
@@ -94,13 +91,11 @@ class WorkerSteering:
         self._handles: list[Any] = []
 
     def install(self) -> None:
-        """Put the hooks in."""
         self._handles.append(self._layers[0].register_forward_pre_hook(self._begin))
         for at in sorted({at for _, layers in self._kinds for at in layers}):
             self._handles.append(self._layers[at].register_forward_hook(partial(self._after, at)))
 
     def remove(self) -> None:
-        """Take the hooks away."""
         for handle in self._handles:
             handle.remove()
 
@@ -182,18 +177,6 @@ class WorkerSteering:
         return after
 
 
-def vllm_layers(model: nn.Module) -> nn.ModuleList:
-    """Decoder layers of a vLLM model.
-
-    Raises:
-        HookError: where there are none, or only some of them (pipeline parallelism).
-    """
-    layers = find_layers(model)
-    if layers is None:
-        raise HookError(f"{type(model).__name__}: vLLM's decoder layers of it are not known, so it cannot be steered")
-    return layers
-
-
 def _check_runner(runner: Any) -> None:
     batch = getattr(runner, "input_batch", None)
     missing = [name for name in RUNNER_PARTS if not hasattr(runner, name)]
@@ -202,24 +185,20 @@ def _check_runner(runner: Any) -> None:
         raise HookError(f"vLLM's {type(runner).__name__} has no {missing[0]}; this version of vLLM cannot be steered")
 
 
-Worker = Any
-"""vLLM's worker, to which `collective_rpc` hands these functions."""
-
-
-def start_steering(worker: Worker, plan: Plan) -> None:
-    """Put the hooks in."""
+def start_steering(worker: Any, plan: Plan) -> None:
+    """Put the hooks in; `collective_rpc` hands vLLM's worker to this function and to those that follow."""
     stop_steering(worker)
     worker.repurpose_steering = WorkerSteering(worker.model_runner, plan)
     worker.repurpose_steering.install()  # known already, so that what is half in can be taken out
 
 
-def counted_positions(worker: Worker, rows: Sequence[int]) -> list[int]:
+def counted_positions(worker: Any, rows: Sequence[int]) -> list[int]:
     """See `WorkerSteering.counted`."""
     steering: WorkerSteering = worker.repurpose_steering
     return steering.counted(rows)
 
 
-def stop_steering(worker: Worker) -> None:
+def stop_steering(worker: Any) -> None:
     """Take the hooks out, where there are any."""
     if steering := getattr(worker, "repurpose_steering", None):
         steering.remove()

@@ -1,14 +1,16 @@
-"""What a claim, a finding and a verdict are."""
+"""What a claim, the cells that it is read off, a finding and a verdict are."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal, TypeAlias
+from typing import Any, Literal, TypeAlias
 
+import polars as pl
+
+from repurpose.data.files import TableError
 from repurpose.data.statistics import Estimate
-from repurpose.results.claims.cells import Cells
 from repurpose.results.names import Measure
 from repurpose.results.numbers import Unit
 
@@ -22,6 +24,47 @@ NOT_MEASURED: Verdict = "not measured"
 
 OWN = "own"
 """Stands in a claim's cell for the behaviour that the study names."""
+
+
+@dataclass(frozen=True)
+class Cells:
+    """Some rows of one table; a cell that is asked for and missing is an error that names it."""
+
+    table: str
+    rows: pl.DataFrame
+
+    def where(self, *conditions: pl.Expr, **values: object) -> Cells:
+        """Keep the rows that meet conditions and have values; None is the empty value."""
+        equal = [pl.col(name).eq_missing(pl.lit(value)) for name, value in values.items()]
+        return Cells(self.table, self.rows.filter(*conditions, *equal))
+
+    def at(self, cell: Mapping[str, object]) -> Cells:
+        """Return the rows with these values; what is read off one row is read off the first.
+
+        Raises:
+            TableError: where there is none; it names the table and the cell.
+        """
+        found = self.where(**cell)
+        if found.rows.is_empty():
+            wanted = ", ".join(f"{name} {'empty' if value is None else value}" for name, value in cell.items())
+            raise TableError(f"{self.table}.csv: no row with {wanted}")
+        return found
+
+    def ranked(self, column: str) -> Cells:
+        """Return the rows where a column is defined, its highest value first."""
+        return Cells(self.table, self.rows.drop_nulls(column).sort(column, descending=True))
+
+    def first(self, column: str) -> Any:
+        """Return a column's value in the first row."""
+        return self.rows[column][0]
+
+    def estimate(self, measure: Measure) -> Estimate:
+        """Return the first row's estimate; NaN where the table has no value."""
+        return Estimate(*(math.nan if value is None else float(value) for value in map(self.first, measure)))
+
+    def highest(self, column: str) -> float:
+        """Return a column's highest value; NaN where there is none."""
+        return float(max(self.rows[column].drop_nulls(), default=math.nan))
 
 
 @dataclass(frozen=True)
@@ -40,6 +83,7 @@ class Claim:
     """One testable part of a claim of the paper."""
 
     part: str
+    """Its first character names the paper's claim."""
     text: str
     asks: str
     """The question to the numbers, in words."""
@@ -71,11 +115,6 @@ class Claim:
     """Whether the paper's claim stands and falls with this part; others ask for more than the paper did."""
     needs: Literal["", "negative magnitude", "truth"] = ""
     """What a study may lack beside the claim's cell; the truth says which calculations are right."""
-
-    @property
-    def paper(self) -> str:
-        """The paper's claim that this is a part of."""
-        return self.part[0]
 
 
 Rule: TypeAlias = Callable[[Claim, Cells], Finding]

@@ -1,7 +1,5 @@
 """The rules: each finds a claim's estimate in its table, and the threshold that it must pass."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Mapping
 from dataclasses import replace
@@ -9,8 +7,7 @@ from dataclasses import replace
 import polars as pl
 
 from repurpose.data.statistics import UNDEFINED, Estimate
-from repurpose.results.claims.cells import Cells
-from repurpose.results.claims.claim import Claim, Finding
+from repurpose.results.claims.claim import Cells, Claim, Finding
 from repurpose.results.numbers import format_number
 
 INCOHERENT = "the text is not coherent at this magnitude"
@@ -34,7 +31,7 @@ def without(cell: Mapping[str, object], *names: str) -> dict[str, object]:
 
 def fixed(claim: Claim, cells: Cells) -> Finding:
     """Hold the cell's estimate against the claim's own threshold."""
-    return find(claim, cells.one(claim.cell), claim.threshold)
+    return find(claim, cells.at(claim.cell), claim.threshold)
 
 
 # Steered text
@@ -42,9 +39,9 @@ def fixed(claim: Claim, cells: Cells) -> Finding:
 
 def mirrored(claim: Claim, cells: Cells) -> Finding:
     """The same at the negative magnitude nearest to minus the selected one."""
-    distance = (pl.col("magnitude") + cells.one(claim.cell).first("magnitude")).abs()
+    distance = (pl.col("magnitude") + cells.at(claim.cell).first("magnitude")).abs()
     negative = Cells(cells.table, cells.where(pl.col("magnitude") < 0).rows.sort(distance))
-    return find(claim, negative.one(without(claim.cell, "selected")), claim.threshold)
+    return find(claim, negative.at(without(claim.cell, "selected")), claim.threshold)
 
 
 def largest_coherent(claim: Claim, cells: Cells) -> Finding:
@@ -52,10 +49,10 @@ def largest_coherent(claim: Claim, cells: Cells) -> Finding:
 
     A model that no longer says anything does not say the keywords either.
     """
-    selected = cells.one(claim.cell)
+    selected = cells.at(claim.cell)
     up_to = pl.col("magnitude").is_between(0, selected.first("magnitude"), closed="right")
     best = cells.where(up_to, **without(claim.cell, "selected"), coherent=True).ranked("magnitude")
-    if best.is_empty() or best.first("selected"):
+    if best.rows.is_empty() or best.first("selected"):
         return find(claim, selected, claim.threshold)
     return find(claim, best, claim.threshold, f"at {best.first('multiple'):g} times the selected magnitude")
 
@@ -79,12 +76,12 @@ def rivals(claim: Claim, cells: Cells) -> Finding:
     """Hold the estimate against the highest upper end of a rival."""
     best = coherent_controls(claim, cells).ranked(claim.measure[2])
     note = describe_rivals(claim, cells, best)
-    return find(claim, cells.one(claim.cell), best.highest(claim.measure[2]), note)
+    return find(claim, cells.at(claim.cell), best.highest(claim.measure[2]), note)
 
 
 def describe_rivals(claim: Claim, cells: Cells, best: Cells) -> str:
     """Say which control is the strongest, how many are coherent where the vector is, and what the others reach."""
-    if best.is_empty():
+    if best.rows.is_empty():
         return "no such control is coherent"
     at = controls(claim, cells).where(selected=True)
     garbled = at.where(coherent=False).ranked(claim.measure[2])
@@ -92,11 +89,10 @@ def describe_rivals(claim: Claim, cells: Cells, best: Cells) -> str:
         f"strongest: {best.first('direction')} at {best.first('multiple'):g} times the selected magnitude; "
         f"{at.where(coherent=True).rows.height} of {at.rows.height} are coherent at it"
     )
-    if garbled.is_empty():
+    if garbled.rows.is_empty():
         return note
-    reached = format_number(
-        garbled.first(claim.measure[2]), "difference of shares" if claim.unit == "times" else "share"
-    )
+    unit = "difference of shares" if claim.unit == "times" else "share"
+    reached = format_number(garbled.first(claim.measure[2]), unit)
     return f"{note}, highest upper end of the others: {garbled.first('direction')}, {reached}"
 
 
@@ -107,8 +103,8 @@ def times_rivals(claim: Claim, cells: Cells) -> Finding:
     ratio has no bound.
     """
     best = coherent_controls(claim, cells).ranked(claim.measure[0])
-    ours = find(claim, cells.one(claim.cell), claim.threshold, describe_rivals(claim, cells, best))
-    if best.is_empty():
+    ours = find(claim, cells.at(claim.cell), claim.threshold, describe_rivals(claim, cells, best))
+    if best.rows.is_empty():
         return replace(ours, estimate=UNDEFINED)
     value, low, high = best.estimate(claim.measure)
     if high <= 0:
@@ -129,14 +125,15 @@ def times_rivals(claim: Claim, cells: Cells) -> Finding:
 def natural(claim: Claim, cells: Cells) -> Finding:
     """Hold natural backtracking with the direction removed against the claim's own threshold."""
     claim, note = of_what(claim, cells)
-    return find(claim, cells.one(claim.cell), claim.threshold, note)
+    return find(claim, cells.at(claim.cell), claim.threshold, note)
 
 
 def natural_below_random(claim: Claim, cells: Cells) -> Finding:
     """Hold it against the lowest lower end with a random direction removed."""
     claim, note = of_what(claim, cells)
-    lowest = cells.some({"family": "random"}).lowest(claim.measure[1])
-    return find(claim, cells.one(claim.cell), lowest, f"{note}; threshold: lowest end of a random direction")
+    ends = cells.at({"family": "random"}).rows[claim.measure[1]].drop_nulls()
+    lowest = min(ends, default=math.nan)
+    return find(claim, cells.at(claim.cell), lowest, f"{note}; threshold: lowest end of a random direction")
 
 
 def of_what(claim: Claim, cells: Cells) -> tuple[Claim, str]:
@@ -158,9 +155,9 @@ def best_random(claim: Claim, cells: Cells) -> Finding:
     What is to rise above must pass the highest upper end. What is to stay below is held against the highest estimate:
     it must not profit from the width of the random directions' intervals.
     """
-    random = cells.some({**without(claim.cell, "direction", "reader"), "family": "random"})
+    random = cells.at({**without(claim.cell, "direction", "reader"), "family": "random"})
     limit = random.highest(claim.measure[2 if claim.above else 0])
-    return find(claim, cells.one(claim.cell), limit, "threshold: best random direction")
+    return find(claim, cells.at(claim.cell), limit, "threshold: best random direction")
 
 
 # Directions
@@ -168,7 +165,7 @@ def best_random(claim: Claim, cells: Cells) -> Finding:
 
 def chance(claim: Claim, cells: Cells) -> Finding:
     """Hold the cosine against that of random pairs in as many dimensions."""
-    row = cells.one(claim.cell)
+    row = cells.at(claim.cell)
     return find(claim, row, row.first("random_high"))
 
 
@@ -181,14 +178,14 @@ def most_alike(claim: Claim, cells: Cells) -> Finding:
     others = cells.where(pl.col("family").is_in(["other label", "shuffle", "same-offset"])).rows
     values = others.with_columns(alike=pl.coalesce("disattenuated", "cross_half"))
     alike = Cells(cells.table, values).ranked("alike")
-    note = "" if alike.is_empty() else f"highest other: {alike.first('name')}"
-    return find(claim, cells.one(claim.cell), alike.highest("alike"), note)
+    note = "" if alike.rows.is_empty() else f"highest other: {alike.first('name')}"
+    return find(claim, cells.at(claim.cell), alike.highest("alike"), note)
 
 
 def lens_rank(claim: Claim, cells: Cells) -> Finding:
     """Hold the mean percentile of the word that ranks highest, in either unembedding, against the threshold."""
-    best = cells.some(claim.cell).where(~IS_TOP).ranked("rank")
-    if best.is_empty():
+    best = cells.at(claim.cell).where(~IS_TOP).ranked("rank")
+    if best.rows.is_empty():
         return Finding(UNDEFINED, claim.threshold, claim.undefined)
     note = f"{best.first('word')}, {best.first('unembedding')} unembedding"
     return Finding(best.estimate(claim.measure), claim.threshold, note)
@@ -196,7 +193,7 @@ def lens_rank(claim: Claim, cells: Cells) -> Finding:
 
 def lens_top(claim: Claim, cells: Cells) -> Finding:
     """Count the best tokens that hold one of the words."""
-    here = cells.some(claim.cell)
+    here = cells.at(claim.cell)
     words = set(here.where(~IS_TOP).rows["word"])
     best = [word.removeprefix("top:") for word in here.where(IS_TOP).rows["word"]]
     if not best:
@@ -208,5 +205,5 @@ def lens_top(claim: Claim, cells: Cells) -> Finding:
 
 def inside(claim: Claim, cells: Cells) -> Finding:
     """Hold the estimate against the share of tokens that stand in the behaviour's sentences, its upper end."""
-    limit = cells.one({**claim.cell, "group": "behaviour_tokens"}).first(claim.measure[2])
-    return find(claim, cells.one(claim.cell), limit, "threshold: its upper end")
+    limit = cells.at({**claim.cell, "group": "behaviour_tokens"}).first(claim.measure[2])
+    return find(claim, cells.at(claim.cell), limit, "threshold: its upper end")

@@ -1,22 +1,21 @@
-"""From the tables to the claims table: every claim's estimate, interval, threshold and verdict."""
-
-from __future__ import annotations
+"""From `claims.yaml` and the tables to the claims table: each estimate, interval, threshold and verdict."""
 
 import math
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import polars as pl
+import yaml
 
 from repurpose.data.files import TableError
 from repurpose.data.statistics import UNDEFINED, defined, spread
-from repurpose.results.claims.cells import Cells
-from repurpose.results.claims.claim import NOT_MEASURED, OWN, Claim, Finding, Verdict, judge, judge_all
-from repurpose.results.claims.paper import CLAIMS, PAPER
-from repurpose.results.names import SWEEP_OF
-from repurpose.study.settings import StepSettings, Sweep
+from repurpose.results.claims import rules
+from repurpose.results.claims.claim import NOT_MEASURED, OWN, Cells, Claim, Finding, Verdict, judge, judge_all
+from repurpose.results.names import SWEEP_OF, bounded
+from repurpose.study.settings import Study
 
 CLAIM_COLUMNS: dict[str, Any] = {
     **dict.fromkeys(("claim", "part", "text"), pl.String),
@@ -30,49 +29,40 @@ CLAIM_COLUMNS: dict[str, Any] = {
 """A number that is not known, or has no bound, is empty; `note` then says why."""
 
 
-@dataclass(frozen=True)
-class Setup:
-    """What of a study's settings the claims depend on."""
-
-    behaviour: str
-    sweeps: Mapping[str, Sweep]
-    truth: bool
-    """Whether it is known which calculations are right: in the embedded pair's language."""
-    level: float
-    """Of the tables' intervals."""
-
-    @classmethod
-    def of(cls, settings: StepSettings) -> Setup:
-        """Read it off the step's settings."""
-        truth = settings.prompts.source == "organism"
-        return cls(settings.vectors.behaviour, settings.sweeps, truth, settings.statistics.level)
+def read_claim(entry: Mapping[str, Any]) -> Claim:
+    """Return an entry typed; a key or a rule that does not exist is an error."""
+    written = {name: entry[name] for name in ("measure", "instead") if name in entry}
+    measures = {name: bounded(value) if isinstance(value, str) else tuple(value) for name, value in written.items()}
+    return Claim(**{**entry, **measures, "rule": getattr(rules, entry["rule"])})
 
 
-def weigh_claims(tables: Mapping[str, pl.DataFrame], setup: Setup) -> pl.DataFrame:
+CONTENT = yaml.safe_load(Path(__file__).with_name("claims.yaml").read_text(encoding="utf-8"))
+PAPER: dict[str, str] = CONTENT["paper"]
+"""The paper's six claims in our words, and what is asked beyond them."""
+CLAIMS: tuple[Claim, ...] = tuple(read_claim(entry) for entry in CONTENT["claims"])
+
+
+def weigh_claims(tables: Mapping[str, pl.DataFrame], study: Study) -> pl.DataFrame:
     """Return the claims table, one row per part.
 
     Raises:
         TableError: where a table lacks a column or a cell that the study's settings ask for.
     """
-    return pl.DataFrame([weigh_claim(claim, tables, setup) for claim in CLAIMS], schema=CLAIM_COLUMNS)
+    return pl.DataFrame([weigh_claim(claim, tables, study) for claim in CLAIMS], schema=CLAIM_COLUMNS)
 
 
-def weigh_claim(claim: Claim, tables: Mapping[str, pl.DataFrame], setup: Setup) -> dict[str, Any]:
+def weigh_claim(claim: Claim, tables: Mapping[str, pl.DataFrame], study: Study) -> dict[str, Any]:
     """Return a claim's row of the claims table."""
-    reason = why_not_measured(claim, setup)
-    finding = Finding(UNDEFINED, math.nan, reason) if reason else find(claim, tables, setup.behaviour)
+    reason = why_not_measured(claim, study)
+    finding = Finding(UNDEFINED, math.nan, reason) if reason else find(claim, tables, study.vectors.behaviour)
     return {
-        "claim": claim.paper,
-        "part": claim.part,
-        "text": claim.text,
+        **{name: getattr(claim, name) for name in ("part", "text", "unit", "counts", "table")},
+        "claim": claim.part[0],
         **spread("estimate", finding.estimate, ""),
-        "unit": claim.unit,
-        "interval": claim.interval.format(level=f"{100 * setup.level:g} %"),
+        "interval": claim.interval.format(level=f"{100 * study.statistics.level:g} %"),
         "threshold": defined(finding.threshold),
         "rule": claim.asks,
         "verdict": NOT_MEASURED if reason else judge(finding, claim.above),
-        "counts": claim.counts,
-        "table": claim.table,
         "note": finding.note,
     }
 
@@ -95,20 +85,20 @@ def find(claim: Claim, tables: Mapping[str, pl.DataFrame], behaviour: str) -> Fi
         raise TableError(f"{claim.table}.csv: no column {column}; claim {claim.part} is read off it") from None
 
 
-def why_not_measured(claim: Claim, setup: Setup) -> str:
+def why_not_measured(claim: Claim, study: Study) -> str:
     """Say what the study's settings leave out of what a claim is read off; nothing where all is asked for."""
-    if claim.needs == "truth" and not setup.truth:
+    if claim.needs == "truth" and study.prompts.source != "organism":
         return "which calculations are right is known of the embedded pair's prompts alone"
     name = SWEEP_OF.get(claim.table, "")
-    if name not in setup.sweeps:
+    if name not in study.sweeps:
         return f"the study has no sweep {name}" if name else ""
-    sweep, cell = setup.sweeps[name], claim.cell
+    sweep, behaviour = study.sweeps[name], study.vectors.behaviour
     steered = {"target": sweep.targets, "reader": sweep.readers, "direction": sweep.directions}
     for column, values in steered.items():
-        wanted = setup.behaviour if cell.get(column) == OWN else cell.get(column)
+        wanted = behaviour if claim.cell.get(column) == OWN else claim.cell.get(column)
         if wanted not in (None, *values):
             return f"sweeps.{name} has no {column} {wanted}"
-    if claim.rivals and not set(claim.rivals) & set(sweep.directions) - {setup.behaviour}:
+    if claim.rivals and not set(claim.rivals) & set(sweep.directions) - {behaviour}:
         return f"sweeps.{name} has no direction {' or '.join(claim.rivals)}"
     sign = -1 if claim.needs == "negative magnitude" else 1
     if sweep.operation == "add" and not any(sign * value > 0 for value in sweep.magnitudes.values):

@@ -1,19 +1,16 @@
 """Draw one figure from its table, as SVG and PNG."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 
 import polars as pl
 from matplotlib.figure import Figure
 
-from repurpose.data.command import read_arguments
+from repurpose.data.command import run_step
 from repurpose.data.csv_tables import read_csv
 from repurpose.results.figures import confusion, directions, reading, steering
 from repurpose.results.figures.style import Context, empty_figure, save_figure
 from repurpose.study.catalogue import AGREEMENT_FIGURES, FIGURES
-from repurpose.study.errors import one_line_errors
-from repurpose.study.settings import SettingsError, StepSettings
+from repurpose.study.settings import SettingsError
 
 DRAW: dict[str, Callable[[pl.DataFrame, Context], Figure]] = {
     "rollout": reading.draw_rollout,
@@ -47,12 +44,10 @@ def draw_figure(name: str, table: pl.DataFrame, context: Context) -> Figure:
 
 
 def main() -> None:
-    arguments = read_arguments(__doc__ or "", one=["table"], outputs=True)
-    with one_line_errors("results.figures"):
-        settings = StepSettings("results.figures", arguments.settings)
+    with run_step("results.figures", __doc__, one=["table"], outputs=True) as step:
+        settings = step.settings
         context = Context(settings.keywords, settings.vectors.behaviour, settings.activations.window_length)
-        figure = draw_figure(settings.figure, read_csv(arguments.table), context)
-        save_figure(figure, *arguments.output)
+        save_figure(draw_figure(settings.figure, read_csv(step.given.table), context), *step.given.output)
 
 
 if __name__ == "__main__":

@@ -1,7 +1,5 @@
 """Confusion matrices: what one annotator calls each sentence that the other labels so."""
 
-from __future__ import annotations
-
 import numpy as np
 import polars as pl
 from matplotlib.axes import Axes
@@ -39,11 +37,7 @@ def _draw_pair(axes: Axes, pair: pl.DataFrame) -> None:
     names = [name.replace("-", "-\n", 1) for name in CATEGORIES]
     axes.set_xticks(range(len(names)), names, rotation=45, ha="right")
     axes.set_yticks(range(len(names)), names)
-    axes.set(ylabel=printable(pair["one"][0]), xlabel=printable(pair["other"][0]), title=_describe(pair))
-
-
-def _describe(pair: pl.DataFrame) -> str:
     kappa, low, high = (pair[name][0] for name in ("kappa", "kappa_low", "kappa_high"))
-    if kappa is None:
-        return "Cohen's kappa is not defined"
-    return f"Cohen's kappa {kappa:.2f}" + (f" ({low:.2f} to {high:.2f})" if low is not None else "")
+    ends = f" ({low:.2f} to {high:.2f})" if low is not None else ""
+    title = "Cohen's kappa is not defined" if kappa is None else f"Cohen's kappa {kappa:.2f}{ends}"
+    axes.set(ylabel=printable(pair["one"][0]), xlabel=printable(pair["other"][0]), title=title)

@@ -1,7 +1,6 @@
 """Figures of the directions themselves: cosines, logit lens, log-odds."""
 
-from __future__ import annotations
-
+import textwrap
 from collections.abc import Iterator
 
 import polars as pl
@@ -9,7 +8,6 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from repurpose.results.figures import style
-from repurpose.results.figures.forest import draw_forest, name_axis, order_rows, with_names
 from repurpose.results.figures.style import BASE, RANDOM, READER, UNSTEERED, Context, Label, printable
 
 ORDER = {"behaviour": 0, "other label": 1, "same-offset": 2, "mean": 3, "shuffle": 4}
@@ -32,6 +30,10 @@ def draw_cosines(table: pl.DataFrame, context: Context) -> Figure:
     order = pl.col("family").replace_strict(ORDER, default=9)
     ordered = table.sort(order, "cross_half", descending=[True, False])
     figure, (left, right) = style.panels(2, 0.19 * ordered.height + 1.35, sharey=True)
+    level = ordered["random_high"][0]
+    for panel in (left, right):
+        panel.axvspan(-level, level, color=RANDOM, alpha=0.35, linewidth=0)
+        style.annotate(panel, "random", (0, 1), (0, -2), ha="center", fontsize=7, color=UNSTEERED)
     _draw_between(left, ordered, context)
     _draw_within(right, ordered, context)
     style.name_rows(left, ordered["name"].to_list())
@@ -40,7 +42,6 @@ def draw_cosines(table: pl.DataFrame, context: Context) -> Figure:
 
 
 def _draw_between(axes: Axes, table: pl.DataFrame, context: Context) -> None:
-    _draw_chance(axes, table)
     for place, row in enumerate(table.iter_rows(named=True)):
         color = BASE if row["name"] == context.behaviour else UNSTEERED
         axes.plot(row["cosine"], place, "|", color=RANDOM, markersize=7, markeredgewidth=1.2)
@@ -56,18 +57,11 @@ def _draw_between(axes: Axes, table: pl.DataFrame, context: Context) -> None:
 
 
 def _draw_within(axes: Axes, table: pl.DataFrame, context: Context) -> None:
-    _draw_chance(axes, table)
     for place, row in enumerate(table.iter_rows(named=True)):
         if row["cosine_with_behaviour"] is not None and row["name"] != context.behaviour:
             axes.plot(row["cosine_with_behaviour"], place, "o", color=UNSTEERED, markersize=5)
     label = f"cosine with {context.behaviour}"
     axes.set(xlim=(-1.03, 1.03), xlabel=label, title=f"base-derived, with {context.behaviour}")
-
-
-def _draw_chance(axes: Axes, table: pl.DataFrame) -> None:
-    level = table["random_high"][0]
-    axes.axvspan(-level, level, color=RANDOM, alpha=0.35, linewidth=0)
-    style.annotate(axes, "random", (0, 1), (0, -2), ha="center", fontsize=7, color=UNSTEERED)
 
 
 def draw_lens(table: pl.DataFrame, _: Context) -> Figure:
@@ -109,17 +103,9 @@ def _draw_others(axes: Axes, table: pl.DataFrame) -> None:
 def _best_tokens(table: pl.DataFrame, reader: str) -> str:
     best = table.filter(pl.col("reader") == reader).sort("score", descending=True)
     words = [printable(word.removeprefix("top:")).strip() or "␣" for word in best["word"][:TOP]]
-    return f"{reader}-derived, best tokens: {_wrap(words) if words else 'not stored'}"
-
-
-def _wrap(words: list[str], length: int = 52) -> str:
-    lines = [""]
-    for word in words:
-        short = word if len(word) <= LONGEST else f"{word[: LONGEST - 1]}…"
-        if len(lines[-1]) + len(short) > length:
-            lines.append("   ")
-        lines[-1] += f"{short}  "
-    return "\n".join(["", *("   " + line.strip() for line in lines)])
+    short = [word if len(word) <= LONGEST else f"{word[: LONGEST - 1]}…" for word in words]
+    lines = textwrap.wrap("  ".join(short), 52, subsequent_indent="   ", break_on_hyphens=False)
+    return f"{reader}-derived, best tokens: " + ("\n   ".join(["", *map(str.strip, lines)]) if words else "not stored")
 
 
 def draw_log_odds(table: pl.DataFrame, _: Context) -> Figure:
@@ -127,12 +113,12 @@ def draw_log_odds(table: pl.DataFrame, _: Context) -> Figure:
 
     The base model's zero, deconfounded: log-odds of keywords on the same rollouts, and of marks.
     """
-    cells = with_names(table.filter("selected"))
-    names = order_rows(cells)
+    cells = style.with_names(table.filter("selected"))
+    names = style.order_rows(cells)
     figure, axes = style.panels(3, 0.27 * len(names) + 1.5, sharey=True)
     for panel, (kind, target, title) in zip(axes, LOG_ODDS, strict=True):
         _draw_changes(panel, cells.filter(pl.col("context") == kind, pl.col("target") == target), names, title)
-    name_axis(axes[0], names)
+    style.name_axis(axes[0], names)
     limits = [panel.get_xlim() for panel in axes[:2]]
     for panel in axes[:2]:
         panel.set_xlim(min(low for low, _ in limits), max(high for _, high in limits))
@@ -144,7 +130,7 @@ def draw_log_odds(table: pl.DataFrame, _: Context) -> Figure:
 
 
 def _draw_changes(axes: Axes, cells: pl.DataFrame, names: list[str], title: str) -> None:
-    draw_forest(axes, cells, names, ("change", "low", "high"))
+    style.draw_forest(axes, cells, names, ("change", "low", "high"))
     axes.axvline(0, color="#BBBBBB", linewidth=0.8, zorder=0)
     axes.set(xlabel="change of log-odds (nats)", title=title)
     if cells.is_empty():

@@ -1,22 +1,64 @@
 """Figures of what is read on rollouts: examples, projections on tokens, detection of open mistakes."""
 
-from __future__ import annotations
+from collections.abc import Iterator, Sequence
+from typing import NamedTuple
 
 import polars as pl
 from matplotlib import colormaps
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.patches import Rectangle
 
 from repurpose.results.figures import style
 from repurpose.results.figures.style import READER, UNSTEERED, WIDTH, Context, Label
-from repurpose.results.figures.token_text import Shaded, count_lines, draw_tokens
 
+LINE = 100
+"""Characters in a line of the figure's full width."""
 SHOWN = 3
 COLORS = {"window": style.WINDOW, "start": "#E8684A", "behaviour": style.START}
 LINE_INCHES, PROFILE_INCHES = 0.165, 2.3
 EXTREME = 2.5
 """Standard deviations at which the shading is full."""
 TITLES = {"all": "all tokens before a backtracking", "unhedged": "without hedging sentences"}
+
+
+class Shaded(NamedTuple):
+    """A token and the colour behind it (None for no colour)."""
+
+    text: str
+    color: object
+
+
+def lay_out(tokens: Sequence[Shaded], line: int = LINE) -> Iterator[tuple[int, int, Shaded]]:
+    """Yield (row, column, token); a token that does not fit starts a new line, without its leading space."""
+    row = column = 0
+    for token in tokens:
+        text = style.printable(token.text)
+        text = text if len(text) <= line else f"{text[: line - 1]}…"
+        if column + len(text) > line and column:
+            row, column, text = row + 1, 0, text.lstrip(" ")
+        yield row, column, Shaded(text, token.color)
+        column += len(text)
+
+
+def count_lines(tokens: Sequence[Shaded]) -> int:
+    """Return how many lines the tokens take."""
+    return max((row for row, _, _ in lay_out(tokens)), default=0) + 1
+
+
+def draw_tokens(axes: Axes, tokens: Sequence[Shaded], size: float = 8.2) -> None:
+    """Fill the axes with text; they show nothing else."""
+    axes.set_xlim(0, LINE)
+    axes.set_ylim(count_lines(tokens), 0)
+    axes.axis("off")
+    for row, column, (text, color) in lay_out(tokens):
+        if color is not None:
+            axes.add_patch(Rectangle((column, row + 0.06), len(text), 0.9, color=color, linewidth=0))
+        word = text.strip(" ")
+        start = column + len(text) - len(text.lstrip(" "))
+        middle = start + len(word) / 2  # centred, so that a width a little off spreads to both sides
+        place = {"ha": "center", "va": "baseline"}
+        axes.text(middle, row + 0.72, word, place, family="DejaVu Sans Mono", fontsize=size, color=style.INK)
 
 
 def draw_rollout(table: pl.DataFrame, context: Context) -> Figure:
@@ -73,7 +115,7 @@ def _draw_profile(axes: Axes, table: pl.DataFrame, reader: str, context: Context
     for group, color, text in groups:
         line = profile.filter(pl.col("group") == group).sort("position")
         if line.height:
-            style.draw_band(axes, line, "position", "value", ("low", "high"), color, markersize=2)
+            style.draw_band(axes, line, "position", "value", color, markersize=2)
             labels.append((line["value"][-1], text, color))
     axes.set(xlabel="token from the sentence's start", ylabel="projection (s.d.)")
     axes.set_title(f"{reader} model, mean around sentence starts")

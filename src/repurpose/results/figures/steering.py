@@ -1,8 +1,6 @@
 """Figures of steered text: windows, layers, vector x target, baselines, ablation, coherence."""
 
-from __future__ import annotations
-
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 
 import polars as pl
 from matplotlib import colormaps
@@ -11,7 +9,6 @@ from matplotlib.colors import to_hex
 from matplotlib.figure import Figure
 
 from repurpose.results.figures import style
-from repurpose.results.figures.forest import color_row, draw_forest, name_axis, order_rows, with_names
 from repurpose.results.figures.style import BASE, BEST_RANDOM, CONTROL, RANDOM, READER, UNSTEERED_ROW, Context, Label
 
 GRID_NOTE = "Reasoning model, training prompts; bands: intervals; {unit}; × incoherent"
@@ -38,7 +35,7 @@ def draw_windows(table: pl.DataFrame, context: Context) -> Figure:
     """Fig. 2: the share by where the vector is read, a panel per reader, a shade per dose."""
     title = f"Keyword share by where the vector is read (windows of {context.window_length} tokens)"
     label = "window start (tokens from the sentence's start)"
-    return _draw_grid(table, "window_start", label, title, context, lambda axes: _mark_inside(axes, context))
+    return _draw_grid(table, "window_start", label, title, context)
 
 
 def draw_layers(table: pl.DataFrame, context: Context) -> Figure:
@@ -47,10 +44,7 @@ def draw_layers(table: pl.DataFrame, context: Context) -> Figure:
     return _draw_grid(table, "layer", "layer (resid_post, 0-based)", title, context)
 
 
-def _draw_grid(
-    table: pl.DataFrame, axis: str, label: str, title: str, context: Context, mark: Callable[[Axes], None] | None = None
-) -> Figure:
-    """Draw the share along a column; `mark` adds to each panel."""
+def _draw_grid(table: pl.DataFrame, axis: str, label: str, title: str, context: Context) -> Figure:
     shares = style.percent(table)
     steered = shares.filter(pl.col("direction") == context.behaviour, pl.col("multiple") > 0)
     unsteered = shares.filter(UNSTEERED_ROW)["share"]
@@ -61,8 +55,8 @@ def _draw_grid(
         labels += style.draw_reference(panel, unsteered, "unsteered")
         panel.set(xlabel=label, title=f"{reader}-derived vector")
         style.label_lines(panel, labels)
-        if mark:
-            mark(panel)
+        if axis == "window_start":
+            _mark_inside(panel, context)
     axes[0].set_ylabel(context.share_label)
     return style.add_title(figure, title, GRID_NOTE.format(unit=UNITS[_unit(steered)]))
 
@@ -78,11 +72,9 @@ def _draw_doses(axes: Axes, cells: pl.DataFrame, axis: str, reader: str) -> Iter
     for number, multiple in enumerate(multiples):
         color = to_hex(colormaps[SHADES[reader]](0.45 + 0.5 * number / max(1, len(multiples) - 1)))
         line = cells.filter(pl.col("multiple") == multiple).sort(axis)
-        last = style.draw_cell_line(axes, line, axis, color)
+        value = multiple if unit == "L2" else line["dose"][0]
+        yield from style.draw_cell_line(axes, line, axis, color, f"{unit} {value:.2g}")
         _ring_selected(axes, line, axis)
-        if last is not None:
-            value = multiple if unit == "L2" else line["dose"][0]
-            yield last, f"{unit} {value:.2g}", color
     ticks = sorted(cells[axis].unique())
     if len(ticks) <= MOST_TICKS:
         axes.set_xticks(ticks)
@@ -125,11 +117,9 @@ def draw_two_by_two(table: pl.DataFrame, context: Context) -> Figure:
 
 def _draw_readers(axes: Axes, cells: pl.DataFrame, behaviour: str) -> Iterator[Label]:
     for reader, color, line in style.lines_by_reader(cells, behaviour):
-        last = style.draw_cell_line(axes, line, "magnitude", color)
+        yield from style.draw_cell_line(axes, line, "magnitude", color, f"{reader}-derived")
         selected = line.filter("selected")
         axes.plot(selected["magnitude"], selected["share"], "o", markersize=9, fillstyle="none", color=style.INK)
-        if last is not None:
-            yield last, f"{reader}-derived", color
 
 
 def draw_baselines(table: pl.DataFrame, context: Context) -> Figure:
@@ -160,8 +150,7 @@ def _draw_controls(axes: Axes, shares: pl.DataFrame, context: Context) -> None:
     ):
         line = shares.filter(name)
         if line.height:
-            last = style.draw_cell_line(axes, pl.concat([unsteered, line]), "magnitude", color)
-            labels += [] if last is None else [(last, text, color)]
+            labels += style.draw_cell_line(axes, pl.concat([unsteered, line]), "magnitude", color, text)
     labels += style.draw_reference(axes, unsteered["share"], "unsteered")
     axes.set(xlabel="L2 norm added at every position", ylabel=context.share_label, title="by magnitude")
     style.label_lines(axes, labels)
@@ -171,7 +160,7 @@ def _draw_at_selected(axes: Axes, cells: pl.DataFrame, context: Context) -> None
     is_random, is_own = pl.col("family") == "random", pl.col("direction") == context.behaviour
     ordered = cells.sort(is_own, ~is_random, "share", maintain_order=True)
     for place, row in enumerate(ordered.iter_rows(named=True)):
-        color = BEST_RANDOM if row["best_random"] else color_row(row)
+        color = BEST_RANDOM if row["best_random"] else style.color_row(row)
         line = "-" if row["coherent"] else (0, (1, 1.5))
         axes.plot([row["low"], row["high"]], [place, place], color=color, linewidth=1.3, linestyle=line)
         axes.plot(row["share"], place, "o" if row["coherent"] else "x", color=color, markersize=3.2)
@@ -193,15 +182,15 @@ def _draw_limit(axes: Axes, random: pl.DataFrame) -> None:
 def draw_ablation(table: pl.DataFrame, context: Context) -> Figure:
     """Draw natural backtracking (of wrong calculations, where the truth is known) and keywords under ablation."""
     natural = AFTER_WRONG if table["after_wrong"].is_not_null().any() else LABELLED
-    cells = with_names(style.percent(table, (*SHARE, *natural[0])))
-    names = order_rows(cells)
+    cells = style.with_names(style.percent(table, (*SHARE, *natural[0])))
+    names = style.order_rows(cells)
     figure, axes = style.panels(2, 0.3 * len(names) + 1.5, sharey=True)
     for panel, (measure, label) in zip(axes, (natural, (SHARE, context.share_label)), strict=True):
-        draw_forest(panel, cells, names, measure)
+        style.draw_forest(panel, cells, names, measure)
         for unsteered in cells.filter(UNSTEERED_ROW)[measure[0]].head(1):
             panel.axvline(unsteered, color=style.UNSTEERED, linestyle=style.DASHED, linewidth=1, zorder=0)
         panel.set(xlabel=label, xlim=(0, None))
-    name_axis(axes[0], names)
+    style.name_axis(axes[0], names)
     note = "Reasoning model, held-out prompts; bars: intervals; dashed: unsteered"
     return style.add_title(figure, "Natural backtracking with a direction removed at every position", note)
 
@@ -222,6 +211,6 @@ def draw_coherence(table: pl.DataFrame, context: Context) -> Figure:
 
 def _draw_costs(axes: Axes, cells: pl.DataFrame, behaviour: str) -> Iterator[Label]:
     for reader, color, line in style.lines_by_reader(cells, behaviour):
-        style.draw_band(axes, line, "magnitude", "estimate", ("low", "high"), color)
+        style.draw_band(axes, line, "magnitude", "estimate", color)
         yield line["estimate"][-1], f"{reader}-derived", color
     style.draw_reference(axes, cells.filter(UNSTEERED_ROW)["estimate"], width=0.9, zorder=0)

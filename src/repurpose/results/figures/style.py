@@ -1,6 +1,4 @@
-"""What all figures share: colours, bands, labels beside lines, reproducible files."""
-
-from __future__ import annotations
+"""What all figures share: colours, bands, estimates in rows, labels beside lines, reproducible files."""
 
 import math
 import unicodedata
@@ -59,29 +57,27 @@ def panels(columns: int, height: float, rows: int = 1, **options: Any) -> tuple[
     return figure, list(axes.flat)
 
 
-def draw_band(
-    axes: Axes, table: pl.DataFrame, x: str, y: str, ends: tuple[str, str], color: str, **options: Any
-) -> None:
+def draw_band(axes: Axes, table: pl.DataFrame, x: str, y: str, color: str, **options: Any) -> None:
     """Draw a line with its interval as a band."""
     kept = table.drop_nulls([x, y]).sort(x)
-    axes.fill_between(kept[x], kept[ends[0]], kept[ends[1]], color=color, alpha=0.18, linewidth=0)
+    axes.fill_between(kept[x], kept["low"], kept["high"], color=color, alpha=0.18, linewidth=0)
     axes.plot(kept[x], kept[y], color=color, marker="o", **options)
 
 
-def draw_cell_line(axes: Axes, line: pl.DataFrame, x: str, color: str) -> float | None:
+def draw_cell_line(axes: Axes, line: pl.DataFrame, x: str, color: str, text: str) -> list[Label]:
     """Draw a condition's share: coherent cells as a line with its band, interrupted by crosses for the others.
 
-    A cross above the axes stands at their upper edge. Returns the last coherent height, for the label.
+    A cross above the axes stands at their upper edge. Returns a label at the last coherent height.
     """
     whole, broken = line.filter(pl.col("coherent")).sort(x), line.filter(~pl.col("coherent"))
     columns = ("share", "low", "high")
     gaps = line.sort(x).with_columns(pl.when("coherent").then(c).otherwise(math.nan).alias(c) for c in columns)
-    draw_band(axes, gaps, x, "share", ("low", "high"), color)
+    draw_band(axes, gaps, x, "share", color)
     axes.vlines(whole[x], whole["low"], whole["high"], color=color, linewidth=0.8, alpha=0.4)
     if broken.height:  # an empty line that is not clipped would stretch the layout
         heights = broken["share"].clip(upper_bound=axes.get_ylim()[1] * 0.985)
         axes.plot(broken[x], heights, "x", color=color, markersize=6, clip_on=False)
-    return float(whole["share"][-1]) if whole.height else None
+    return [(whole["share"][-1], text, color)] if whole.height else []
 
 
 def draw_reference(
@@ -113,6 +109,48 @@ def name_rows(axes: Axes, names: Sequence[str], size: float = 7.5) -> None:
     """Write the names of rows 0, 1, ... at the axis."""
     axes.set_yticks(range(len(names)), names, fontsize=size)
     axes.tick_params(axis="y", length=0)
+
+
+def with_names(table: pl.DataFrame) -> pl.DataFrame:
+    """Add each row's `name`: random directions and shuffles share one each, others show their reader if need be."""
+    together = {"random": "random directions", "shuffle": "label shuffles", "none": "unsteered"}
+    shared = pl.col("family").replace_strict(together, default=None, return_dtype=pl.String)
+    read = (pl.col("reader").n_unique().over("direction") > 1) | (pl.col("family") == "behaviour")
+    own = pl.when(read).then(pl.format("{} ({})", "direction", "reader")).otherwise("direction")
+    return table.with_columns(name=pl.coalesce(shared, own))
+
+
+def color_row(row: dict[str, Any]) -> str:
+    """Return a row's colour."""
+    if row["family"] == "behaviour":
+        return READER.get(str(row["reader"]), UNSTEERED)
+    if row["direction"] == "none":
+        return UNSTEERED
+    return "#A5A5A5" if row["family"] == "random" else CONTROL.get(str(row["direction"]), "#7A7A7A")
+
+
+def order_rows(table: pl.DataFrame) -> list[str]:
+    """Return row names from bottom to top: controls, unsteered, the behaviour."""
+    rank = {"random": 0, "shuffle": 1, "behaviour": 9, "none": 8}
+    ordered = table.sort(pl.col("family").replace_strict(rank, default=5), "name")
+    return ordered["name"].unique(maintain_order=True).to_list()
+
+
+def draw_forest(axes: Axes, table: pl.DataFrame, names: Sequence[str], measure: tuple[str, str, str]) -> None:
+    """Draw each row's estimate and interval at its name's height; rows of one name are spread a little."""
+    value, low, high = measure
+    placed = table.sort(value).with_columns(at=pl.int_range(pl.len()).over("name"), last=pl.len().over("name") - 1)
+    for row in placed.drop_nulls(value).iter_rows(named=True):
+        thin, color = row["last"] > 0, color_row(row)
+        place = names.index(row["name"]) + ((row["at"] / row["last"] - 0.5) * 0.7 if thin else 0.0)
+        axes.plot([row[low], row[high]], [place] * 2, color=color, linewidth=0.7 if thin else 1.5)
+        axes.plot(row[value], place, "o", color=color, markersize=2.2 if thin else 4.5)
+
+
+def name_axis(axes: Axes, names: Sequence[str]) -> None:
+    """Write the rows' names at the axis, and leave room above and below them."""
+    name_rows(axes, names)
+    axes.set_ylim(-0.7, len(names) - 0.3)
 
 
 def label_lines(axes: Axes, labels: Sequence[Label], size: float = 7.5, filled: float = 0.72) -> None:
@@ -154,9 +192,9 @@ def percent(table: pl.DataFrame, names: Sequence[str] = ("share", "low", "high")
     return table.drop_nulls(names[0]).with_columns(pl.col(name) * 100 for name in names)
 
 
-def limit_to_coherent(axes: Axes, table: pl.DataFrame, column: str = "high") -> None:
+def limit_to_coherent(axes: Axes, table: pl.DataFrame) -> None:
     """Let coherent cells set the height: a loop of one word would flatten everything else."""
-    top = float(max(table.filter("coherent")[column].drop_nulls(), default=1.0))
+    top = float(max(table.filter("coherent")["high"].drop_nulls(), default=1.0))
     limit = max(top * 1.12, 0.5)
     axes.set_ylim(-0.02 * limit, limit)  # a line at zero stays visible
 

@@ -1,23 +1,48 @@
 """Write report.html and claims.md: claims, tables and figures in, one self-contained page and one of claims out."""
 
-from __future__ import annotations
-
+import unicodedata
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import polars as pl
+from jinja2 import Environment, PackageLoader, StrictUndefined
 
-from repurpose.data.command import read_arguments
+from repurpose.data.command import run_step
 from repurpose.data.csv_tables import read_csv
 from repurpose.data.files import read_provenance, read_table, write_text
 from repurpose.data.selected import read_selected
-from repurpose.results.report.captions import CAPTIONS
-from repurpose.results.report.page import POLICY, show_claims, show_provenance, show_rollouts, show_section
-from repurpose.results.report.render import HTML, MARKDOWN
+from repurpose.results.report.page import CAPTIONS, POLICY, show_claims, show_provenance, show_rollouts, show_section
 from repurpose.study.catalogue import AGREEMENT_FIGURES
-from repurpose.study.errors import one_line_errors
 from repurpose.study.settings import StepSettings
+
+
+def visible(value: object) -> object:
+    """Return a text without control characters and marks that turn the writing direction; markup as it is."""
+    if not isinstance(value, str) or hasattr(value, "__html__"):
+        return value
+    return "".join(
+        c if c in "\n\t" or unicodedata.category(c)[0] != "C" else "\N{REPLACEMENT CHARACTER}" for c in value
+    )
+
+
+def escape_markdown(value: object) -> str:
+    """Return a value for the cell of a Markdown table: no cell, tag or line ends early."""
+    escaped = str(visible(value)).replace("&", "&amp;").replace("<", "&lt;").replace("|", "\\|").replace("`", "'")
+    return " ".join(escaped.split())
+
+
+HTML = Environment(
+    loader=PackageLoader("repurpose.results.report", ""),
+    autoescape=True,
+    finalize=visible,
+    undefined=StrictUndefined,
+    trim_blocks=True,
+    lstrip_blocks=True,
+    keep_trailing_newline=True,
+)
+"""Fills the templates so that every value is text: a model's words may hold anything. A missing value is an error."""
+MARKDOWN = HTML.overlay(autoescape=False, finalize=escape_markdown)
 
 
 def prepare_page(settings: StepSettings, paths: Mapping[str, Any]) -> dict[str, Any]:
@@ -56,11 +81,9 @@ def count_rows(paths: Mapping[str, Any]) -> dict[str, int]:
 
 def main() -> None:
     many = ["tables", "figures", "rollouts", "labels"]
-    arguments = read_arguments(__doc__ or "", one=["claims", "selection"], many=many, outputs=True)
-    with one_line_errors("results.report"):
-        settings = StepSettings("results.report", arguments.settings)
-        values = prepare_page(settings, vars(arguments))
-        page, claims = arguments.output
+    with run_step("results.report", __doc__, one=["claims", "selection"], many=many, outputs=True) as step:
+        values = prepare_page(step.settings, vars(step.given))
+        page, claims = step.given.output
         write_text(page, HTML.get_template("report.html.jinja").render(values))
         write_text(claims, MARKDOWN.get_template("claims.md.jinja").render(values))
 

@@ -1,20 +1,21 @@
-"""What the two pages show, from tables and files to plain values; the templates beside hold the words around them."""
+"""What the two pages show, from tables and files to plain values.
 
-from __future__ import annotations
+The templates and `captions.yaml` beside hold the words around them.
+"""
 
 import base64
 import math
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import groupby
 from pathlib import Path
 from typing import Any
 
 import polars as pl
+import yaml
 
-from repurpose.results.claims.paper import PAPER
-from repurpose.results.claims.weighing import overall_verdicts
+from repurpose.results.claims.weighing import PAPER, overall_verdicts
 from repurpose.results.numbers import format_estimate, format_number
-from repurpose.results.report.captions import CAPTIONS, QUOTED, Caption
 
 POLICY = "default-src 'none'; img-src data:; style-src 'unsafe-inline'; base-uri 'none'; form-action 'none'"
 """The page may show images that it holds and use its own styles; it may run and load nothing."""
@@ -26,6 +27,38 @@ MARKS = ("window", "start", "behaviour")
 """What a token of a shown rollout may be marked as."""
 MADE_WITH = ("commit", "package", "python", "machine", "libraries", "model_digest", "device", "settings_digest")
 """What a file's provenance is told by."""
+SELECTED = pl.col("selected") | (pl.col("direction") == "none")
+NOT_RANDOM = ~pl.col("direction").str.starts_with("random-")
+QUOTED: dict[str, pl.Expr] = {
+    "all": pl.lit(True),
+    "selected": SELECTED,
+    "selected reasoning": SELECTED & (pl.col("target") == "reasoning"),
+    "selected multiple": pl.col("multiple") == pl.col("multiple").filter(pl.col("selected")).first(),
+    "selected but random": SELECTED & (NOT_RANDOM | pl.col("best_random")),
+    "steered but random": pl.col("selected") & NOT_RANDOM,
+    "not random": NOT_RANDOM,
+    "words": pl.col("selected") & ~pl.col("word").str.starts_with("top:"),
+    "summary": pl.col("part") == "summary",
+    "starts": pl.col("mark") == "start",
+}
+"""Which rows of a table are quoted; of the random directions at most the best."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Caption:
+    """The words around a figure and the excerpt of its table."""
+
+    title: str
+    shows: str
+    caveat: str
+    columns: Sequence[str]
+    rows: str = "all"
+    """Which rows of the table are quoted, a name in QUOTED."""
+
+
+CAPTION_FILE = Path(__file__).with_name("captions.yaml")
+CAPTIONS = {name: Caption(**entry) for name, entry in yaml.safe_load(CAPTION_FILE.read_text(encoding="utf-8")).items()}
+"""In the order on the page."""
 
 
 @dataclass(frozen=True)
@@ -105,14 +138,9 @@ def show_rollouts(table: pl.DataFrame) -> list[dict[str, Any]]:
 
 def _runs(tokens: Iterable[Mapping[str, Any]]) -> Iterator[tuple[str, str]]:
     """Yield (mark, text) for stretches of tokens with one mark."""
-    mark, text = "", ""
-    for token in tokens:
-        new = token["mark"] if token["mark"] in MARKS else ""
-        if new != mark and text:
+    for mark, run in groupby(tokens, lambda token: token["mark"] if token["mark"] in MARKS else ""):
+        if text := "".join(token["token"] or "" for token in run):
             yield mark, text
-            text = ""
-        mark, text = new, text + (token["token"] or "")
-    yield mark, text
 
 
 def show_provenance(notes: Mapping[str, Mapping[str, Any]]) -> Iterator[list[str]]:
@@ -120,9 +148,7 @@ def show_provenance(notes: Mapping[str, Mapping[str, Any]]) -> Iterator[list[str
     yield ["file", *(name.replace("_", " ") for name in MADE_WITH)]
     for file, note in notes.items():
         listed = {
-            "libraries": ", ".join(
-                f"{name} {version}" for name, version in note.get("libraries", {}).items() if version
-            ),
-            "model_digest": ", ".join(f"{role} {digest}" for role, digest in note.get("model_digest", {}).items()),
+            key: ", ".join(f"{name} {value}" for name, value in note.get(key, {}).items() if value)
+            for key in ("libraries", "model_digest")
         }
         yield [file, *(str({**note, **listed}.get(name) or "–") for name in MADE_WITH)]

@@ -1,20 +1,16 @@
 """Write every table of a study as a small CSV."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from pathlib import Path
 
 import polars as pl
 
-from repurpose.data.command import read_arguments
+from repurpose.data.command import run_step
 from repurpose.data.csv_tables import to_csv
 from repurpose.data.files import write_text
 from repurpose.results.tables import directions, reading, steering
 from repurpose.results.tables.data import StudyData, read_study_data
 from repurpose.study.catalogue import TABLES
-from repurpose.study.errors import one_line_errors
-from repurpose.study.settings import StepSettings
 
 MAKERS: dict[str, Callable[[StudyData], pl.DataFrame]] = {
     "rollout": reading.make_rollout,
@@ -38,12 +34,10 @@ MAYBE = ("others", "steered")
 
 
 def main() -> None:
-    arguments = read_arguments(__doc__ or "", one=ONE, many=MANY, maybe=MAYBE)
-    with one_line_errors("results.tables"):
-        settings = StepSettings("results.tables", arguments.settings)
-        data = read_study_data(settings, vars(arguments))
+    with run_step("results.tables", __doc__, one=ONE, many=MANY, maybe=MAYBE) as step:
+        data = read_study_data(step.settings, vars(step.given))
         for name in TABLES:
-            write_text(Path(arguments.output) / f"{name}.csv", to_csv(MAKERS[name](data)))
+            write_text(Path(step.given.output) / f"{name}.csv", to_csv(MAKERS[name](data)))
 
 
 if __name__ == "__main__":

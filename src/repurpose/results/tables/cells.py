@@ -3,8 +3,6 @@
 Knows measurements and statistics; knows nothing of figures.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -13,22 +11,14 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 
-from repurpose.data.statistics import (
-    Array,
-    Estimate,
-    draw_weights,
-    estimate_difference,
-    estimate_ratio,
-    estimate_share,
-    spread,
-)
+from repurpose.data.statistics import Array, Estimate, estimate_difference, estimate_ratio, estimate_share, spread
 from repurpose.steering.selection import is_coherent
 from repurpose.study.settings import Selection
 
 CONDITION = ("target", "direction", "kind", "reader", "layer", "window_start", "operation", "multiple")
 """What tells one cell of a sweep from another; magnitude and dose follow from it."""
 
-RATIOS: Mapping[str, tuple[str, str]] = {
+RATIOS: Mapping[str, tuple[str, str | pl.Expr]] = {
     "share": ("keyword_words", "words"),
     "backtracking_share": ("backtracking_sentences", "sentences"),
     "after_wrong": ("wrong_calculations_backtracked", "wrong_calculations"),
@@ -40,7 +30,6 @@ RATIOS: Mapping[str, tuple[str, str]] = {
 
 MEANS = ("distinct_2", "longest_run", "compression_ratio", "length", "finished", "correct")
 """Metrics that are means over the rows where they are defined."""
-
 
 STEMS: Mapping[str, str] = {
     "share": "",
@@ -76,24 +65,16 @@ class Resampling:
     weights: Array
     level: float
 
-    @classmethod
-    def over(cls, rows: pl.DataFrame, resamples: int, seed: int, level: float) -> Resampling:
-        """Resample the prompts that occur in the rows."""
-        prompts = tuple(sorted(rows["prompt_id"].unique()))
-        return cls(prompts, draw_weights(len(prompts), resamples, seed), level)
-
-    def sums(self, rows: pl.DataFrame, column: str) -> Array:
-        """Sum a column by prompt; nulls count nothing."""
-        return self._by_prompt(rows, rows[column].cast(pl.Float64).fill_null(0.0).to_numpy())
-
-    def counts(self, rows: pl.DataFrame, column: str) -> Array:
-        """Count by prompt the rows where a column is defined."""
-        return self._by_prompt(rows, rows[column].is_not_null().cast(pl.Float64).to_numpy())
+    def sums(self, rows: pl.DataFrame, column: str | pl.Expr) -> Array:
+        """Sum a column by prompt, or count where it is true; nulls count nothing."""
+        values = rows.select(column).to_series().cast(pl.Float64).fill_null(0.0).to_numpy()
+        return np.bincount(self.numbers(rows), values, len(self.prompts)).astype(np.float64)
 
     def numbers(self, rows: pl.DataFrame) -> npt.NDArray[np.int64]:
         """Return the number of each row's prompt."""
-        number = {prompt: i for i, prompt in enumerate(self.prompts)}
-        return np.array([number[prompt] for prompt in rows["prompt_id"]], dtype=np.int64)
+        return (
+            rows["prompt_id"].replace_strict(self.prompts, range(len(self.prompts)), return_dtype=pl.Int64).to_numpy()
+        )
 
     def ratio(self, numerator: Array, denominator: Array) -> Estimate:
         """Estimate a ratio of sums by prompt."""
@@ -107,9 +88,6 @@ class Resampling:
         """Estimate the difference of two ratios of sums by prompt, paired."""
         return estimate_difference(one, other, self.weights, self.level)
 
-    def _by_prompt(self, rows: pl.DataFrame, values: Array) -> Array:
-        return np.bincount(self.numbers(rows), values, len(self.prompts)).astype(np.float64)
-
 
 def split_cells(rows: pl.DataFrame, keys: Sequence[str]) -> Iterator[pl.DataFrame]:
     """Yield the rows of each cell, cells in the order of their keys."""
@@ -118,10 +96,8 @@ def split_cells(rows: pl.DataFrame, keys: Sequence[str]) -> Iterator[pl.DataFram
 
 def parts(cell: pl.DataFrame, metric: str, resampling: Resampling) -> tuple[Array, Array]:
     """Return a metric's numerator and denominator by prompt."""
-    if metric in RATIOS:
-        numerator, denominator = RATIOS[metric]
-        return resampling.sums(cell, numerator), resampling.sums(cell, denominator)
-    return resampling.sums(cell, metric), resampling.counts(cell, metric)
+    numerator, denominator = RATIOS.get(metric, (metric, pl.col(metric).is_not_null()))
+    return resampling.sums(cell, numerator), resampling.sums(cell, denominator)
 
 
 def estimate_metric(cell: pl.DataFrame, metric: str, resampling: Resampling) -> Estimate:
@@ -159,16 +135,12 @@ def summarise_effects(rows: pl.DataFrame, resampling: Resampling, rules: Selecti
     for target in split_cells(rows, ["target"]):
         unsteered = target.filter(pl.col("direction") == "none")
         found = [describe_effect(cell, unsteered, resampling) for cell in split_cells(target, CONDITION)]
-        table = pl.DataFrame(found, schema={k: v for k, v in EFFECT_COLUMNS.items() if k in found[0]})
+        table = pl.DataFrame(found, schema=EFFECT_COLUMNS)
         reference = unsteered["distinct_2"].mean()
         steered = table.filter(pl.col("magnitude") > 0)["magnitude"]
         nearest = min(steered, key=lambda value: abs(value - magnitude), default=magnitude)
-        tables.append(
-            table.with_columns(
-                coherent=is_coherent(rules, reference if isinstance(reference, float) else 0.0),
-                selected=is_near(nearest),
-            ).select(list(EFFECT_COLUMNS))
-        )
+        coherent = is_coherent(rules, reference if isinstance(reference, float) else 0.0)
+        tables.append(table.with_columns(coherent=coherent, selected=is_near(nearest)))
     return pl.concat(tables)
 
 

@@ -1,7 +1,5 @@
 """What the tables are computed from: the study's files and settings in one place."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,6 +8,7 @@ import polars as pl
 from repurpose.data.files import TableError, read_table
 from repurpose.data.schemas import LABELS, STEERED_LABELS
 from repurpose.data.selected import Selected, read_selected
+from repurpose.data.statistics import draw_weights
 from repurpose.results.tables.cells import Resampling
 from repurpose.study.settings import StepSettings
 
@@ -44,8 +43,9 @@ class StudyData:
 
     def resampling(self, rows: pl.DataFrame) -> Resampling:
         """Return the resampling of the prompts in some rows."""
-        statistics = self.settings.statistics
-        return Resampling.over(rows, statistics.bootstrap, self.settings.seed, statistics.level)
+        prompts, statistics = tuple(sorted(rows["prompt_id"].unique())), self.settings.statistics
+        weights = draw_weights(len(prompts), statistics.bootstrap, self.settings.seed)
+        return Resampling(prompts, weights, statistics.level)
 
 
 def read_study_data(settings: StepSettings, paths: dict[str, Any]) -> StudyData:
@@ -55,7 +55,6 @@ def read_study_data(settings: StepSettings, paths: dict[str, Any]) -> StudyData:
         TableError: where the selection's site is not among the vectors or the cosines.
     """
     selection = read_selected(paths["selection"])
-    rollout_columns = ["prompt_id", "sample", "split", "category"]
     empty = {name: schema.empty_table() for name, schema in (("others", LABELS), ("steered", STEERED_LABELS))}
     maybe = {name: read_table(paths[name]) if paths.get(name) else pl.DataFrame(empty[name]) for name in empty}
     data = StudyData(
@@ -64,7 +63,7 @@ def read_study_data(settings: StepSettings, paths: dict[str, Any]) -> StudyData:
         measurements=read_table(paths["measurements"]).with_columns(pl.col("reader").fill_null("")),
         vectors=read_table(paths["vectors"]),
         cosines=read_table(paths["cosines"]),
-        rollouts=read_table(paths["rollouts"], rollout_columns),
+        rollouts=read_table(paths["rollouts"], ["prompt_id", "sample", "split", "category"]),
         sentences=read_table(paths["labels"]),
         logodds=read_table(paths["logodds"]).with_columns(pl.col("reader").fill_null("")),
         lens=read_table(paths["lens"]),

@@ -1,7 +1,5 @@
 """Tables of the directions themselves: cosines, logit lens, and what they do to the base model's log-odds."""
 
-from __future__ import annotations
-
 import math
 from typing import Any
 
@@ -13,7 +11,7 @@ from repurpose.data.statistics import UNDEFINED, Array, Estimate, spread
 from repurpose.results.names import bounded
 from repurpose.results.tables.cells import Resampling, conform, is_near, split_cells
 from repurpose.results.tables.data import StudyData, at_selected_site
-from repurpose.results.tables.steering import family_of, with_family
+from repurpose.results.tables.steering import with_family
 
 COSINE_COLUMNS: dict[str, Any] = {
     **dict.fromkeys(("name", "kind", "family"), pl.String),
@@ -67,30 +65,26 @@ def make_cosines(data: StudyData) -> pl.DataFrame:
     `cross_half` and `disattenuated` are the step's `repurpose.directions.cosines`.
     """
     here = at_selected_site(data.vectors, data.selection).unique(["name", "reader"], maintain_order=True)
-    by_name = {
-        name: {row["reader"]: row for row in group.iter_rows(named=True)}
-        for (name,), group in here.filter(pl.col("kind") != "none").group_by(["name"], maintain_order=True)
-    }
-    reference = by_name.get(data.behaviour, {}).get("base")
-    pairs = [pair for name, pair in by_name.items() if not name.startswith("random-") and len(pair) == 2]
-    found = [_compare_readers(pair["base"], pair["reasoning"], reference, data.behaviour) for pair in pairs]
+    here = here.filter(pl.col("kind") != "none", ~pl.col("name").str.starts_with("random-"))
+    base, reasoning = (here.filter(pl.col("reader") == reader) for reader in ("base", "reasoning"))
+    reference = base.filter(pl.col("name") == data.behaviour)["vector"].to_list()
+    pairs = base.join(reasoning, on="name", suffix="_reasoning", maintain_order="left")
+    found = [_compare_readers(pair, *reference) for pair in pairs.iter_rows(named=True)]
     halves = at_selected_site(data.cosines, data.selection).drop("layer", "window_start", "positives")
-    joined = pl.DataFrame(found).join(halves, on="name", how="left", maintain_order="left")
+    table = with_family(pl.DataFrame(found), data.behaviour, "name")
+    joined = table.join(halves, on="name", how="left", maintain_order="left")
     return conform(joined, COSINE_COLUMNS).fill_nan(None)
 
 
-def _compare_readers(
-    base: dict[str, Any], reasoning: dict[str, Any], reference: dict[str, Any] | None, behaviour: str
-) -> dict[str, Any]:
-    one, other = unpack(base["vector"]), unpack(reasoning["vector"])
+def _compare_readers(pair: dict[str, Any], reference: bytes | None = None) -> dict[str, Any]:
+    one, other = unpack(pair["vector"]), unpack(pair["vector_reasoning"])
     return {
-        **{name: base[name] for name in ("name", "kind", "positives")},
-        "family": family_of(base["name"], behaviour),
+        **{name: pair[name] for name in ("name", "kind", "positives")},
         "cosine": cosine(one, other),
         "random_high": random_level(len(one)),
-        "cosine_with_behaviour": cosine(one, unpack(reference["vector"])) if reference else math.nan,
-        "norm_base": base["norm"],
-        "norm_reasoning": reasoning["norm"],
+        "cosine_with_behaviour": cosine(one, unpack(reference)) if reference else math.nan,
+        "norm_base": pair["norm"],
+        "norm_reasoning": pair["norm_reasoning"],
         "dimensions": len(one),
     }
 
@@ -113,11 +107,9 @@ def make_lens(data: StudyData) -> pl.DataFrame:
 
 def _range_of_others(lens: pl.DataFrame) -> pl.DataFrame:
     """Return the lowest and highest value of the other labels' and controls' directions, of both readers."""
-    columns = ("score", "rank")
-    return lens.group_by(["unembedding", "layer", "word"]).agg(
-        *(pl.col(column).min().alias(f"other_{column}_low") for column in columns),
-        *(pl.col(column).max().alias(f"other_{column}_high") for column in columns),
-    )
+    values = pl.col("score", "rank")
+    low, high = values.min().name.map("other_{}_low".format), values.max().name.map("other_{}_high".format)
+    return lens.group_by("unembedding", "layer", "word").agg(low, high)
 
 
 def make_log_odds(data: StudyData) -> pl.DataFrame:
@@ -140,8 +132,7 @@ def make_log_odds(data: StudyData) -> pl.DataFrame:
 
 def _weighed(cell: pl.DataFrame, column: str, resampling: Resampling) -> tuple[Array, Array]:
     """Return the sum of a per-prompt mean times its positions, and the positions, by prompt."""
-    total = cell.with_columns(total=pl.col(column) * pl.col("positions"))
-    return resampling.sums(total, "total"), resampling.sums(cell, "positions")
+    return resampling.sums(cell, pl.col(column) * pl.col("positions")), resampling.sums(cell, "positions")
 
 
 def _describe_change(cell: pl.DataFrame, context: pl.DataFrame, resampling: Resampling) -> dict[str, Any]:

@@ -1,16 +1,12 @@
 """Tables of what is read on rollouts: example rollouts, projections on tokens, detection of open mistakes."""
 
-from __future__ import annotations
-
 from collections.abc import Iterable
 from typing import Any
 
-import numpy as np
-import numpy.typing as npt
 import polars as pl
 
 from repurpose.data.categories import by_category, deal
-from repurpose.data.statistics import UNDEFINED, Array, Estimate, estimate_auroc, interval, spread
+from repurpose.data.statistics import UNDEFINED, Estimate, estimate_auroc, interval, spread
 from repurpose.results.tables.cells import Resampling, conform, split_cells
 from repurpose.results.tables.data import StudyData
 
@@ -22,6 +18,7 @@ OFFSETS = range(-24, 9)
 """Tokens around a sentence's start in the profile of projections."""
 BINS = ((0, 3), (4, 7), (8, 12), (13, 19), (20, 10**6))
 """Tokens since the end of the last calculation."""
+IS_READ = pl.col("z").is_not_null()
 
 ROLLOUT_COLUMNS: dict[str, Any] = {
     "example": pl.Int64,
@@ -139,17 +136,18 @@ def _profile(tokens: pl.DataFrame, data: StudyData, resampling: Resampling) -> I
             "position": cell["offset"][0],
             "prompts": cell["prompt_id"].n_unique(),
             "count": cell.height,
-            **spread("value", resampling.ratio(resampling.sums(cell, "z"), resampling.counts(cell, "z")), ""),
+            **spread("value", resampling.ratio(resampling.sums(cell, "z"), resampling.sums(cell, IS_READ)), ""),
         }
 
 
 def _summary(tokens: pl.DataFrame, behaviour: str, resampling: Resampling) -> Iterable[dict[str, Any]]:
-    z, keyword = tokens["z"].to_numpy(), tokens["keyword"].fill_null(False).to_numpy()
-    prompt = resampling.numbers(tokens)
+    tokens = tokens.with_columns(pl.col("keyword").fill_null(False))
+    inside = resampling.sums(tokens, pl.col("label") == behaviour)
+    z, keyword, prompt = tokens["z"].to_numpy(), tokens["keyword"].to_numpy(), resampling.numbers(tokens)
     measures = {
         "participation": estimate_participation(tokens, resampling),
-        "behaviour_tokens": estimate_inside(tokens, behaviour, resampling),
-        "keyword_precision": estimate_top_precision(z, keyword, prompt, resampling),
+        "behaviour_tokens": resampling.share(inside, resampling.sums(tokens, IS_READ)),
+        "keyword_precision": estimate_top_precision(tokens, resampling),
         "keyword_auroc": estimate_auroc(z, keyword, prompt, resampling.weights, resampling.level),
     }
     for name, estimate in measures.items():
@@ -162,30 +160,19 @@ def estimate_participation(tokens: pl.DataFrame, resampling: Resampling) -> Esti
 
     1 where all tokens carry it equally, 1/3 for a normal distribution, 1/n where a single token carries it.
     """
-    powers = tokens.with_columns(z2=pl.col("z") ** 2, z4=pl.col("z") ** 4)
-    sums = [resampling.sums(powers, "z2"), resampling.sums(powers, "z4"), resampling.counts(powers, "z")]
+    sums = [resampling.sums(tokens, value) for value in (pl.col("z") ** 2, pl.col("z") ** 4, IS_READ)]
     drawn = [resampling.weights @ column for column in sums]
     low, high = interval(drawn[0] ** 2 / (drawn[1] * drawn[2]), resampling.level, len(resampling.prompts))
     second, fourth, count = (column.sum() for column in sums)
     return Estimate(float(second**2 / (fourth * count)), float(low), float(high))
 
 
-def estimate_inside(tokens: pl.DataFrame, behaviour: str, resampling: Resampling) -> Estimate:
-    """Estimate the share of tokens that stand in the behaviour's sentences."""
-    inside = tokens.with_columns(inside=(pl.col("label") == behaviour).fill_null(False).cast(pl.Float64))
-    return resampling.share(resampling.sums(inside, "inside"), resampling.counts(inside, "inside"))
-
-
-def estimate_top_precision(
-    z: Array, keyword: npt.NDArray[np.bool_], prompt: npt.NDArray[np.int64], resampling: Resampling
-) -> Estimate:
+def estimate_top_precision(tokens: pl.DataFrame, resampling: Resampling) -> Estimate:
     """Estimate the share of keywords among the highest projections, as many as there are keywords."""
-    top = np.argsort(-z, kind="stable")[: int(keyword.sum())]
-    if not len(top):
+    top = tokens.sort("z", descending=True, maintain_order=True).head(int(tokens["keyword"].sum()))
+    if top.is_empty():
         return UNDEFINED
-    hits = np.bincount(prompt[top], keyword[top].astype(float), len(resampling.prompts))
-    taken = np.bincount(prompt[top], minlength=len(resampling.prompts))
-    return resampling.share(hits.astype(np.float64), taken.astype(np.float64))
+    return resampling.share(resampling.sums(top, "keyword"), resampling.sums(top, IS_READ))
 
 
 def make_detection(data: StudyData) -> pl.DataFrame:

@@ -1,7 +1,5 @@
 """Tables of steered text: windows, layers, 2x2, baselines, ablation, coherence, the keyword rule."""
 
-from __future__ import annotations
-
 from typing import Any
 
 import polars as pl
@@ -9,18 +7,8 @@ import polars as pl
 from repurpose.data.statistics import spread
 from repurpose.labels import lexicon
 from repurpose.results.names import ABLATION, BASELINES, LAYERS, TWO_BY_TWO, WINDOWS, bounded
-from repurpose.results.tables.cells import (
-    CONDITION,
-    EFFECT_COLUMNS,
-    MEANS,
-    Resampling,
-    conform,
-    estimate_change,
-    estimate_metric,
-    is_near,
-    split_cells,
-    summarise_effects,
-)
+from repurpose.results.tables import cells
+from repurpose.results.tables.cells import CONDITION, EFFECT_COLUMNS, Resampling, conform, is_near, split_cells
 from repurpose.results.tables.data import StudyData
 from repurpose.steering.metrics import count_keywords
 from repurpose.study.settings import TOKEN_CONTROLS
@@ -40,6 +28,14 @@ RULE_COLUMNS: dict[str, Any] = {
     **dict.fromkeys(("prompts", "sentences", "keyword_sentences", "labelled_sentences"), pl.Int64),
     **dict.fromkeys((*bounded("precision"), *bounded("recall"), *bounded("f1")), pl.Float64),
 }
+NATURAL = {
+    "target": pl.lit("reasoning"),
+    "direction": pl.lit("natural"),
+    "reader": pl.lit(""),
+    "multiple": pl.lit(None, pl.Float64),
+    "magnitude": pl.lit(0.0),
+}
+"""The condition of text that is not steered."""
 DIFFERENCE_KEYS = ("target", "direction", "reader", "multiple")
 DIFFERENCE_COLUMNS: dict[str, Any] = {
     **{name: EFFECT_COLUMNS[name] for name in DIFFERENCE_KEYS},
@@ -47,20 +43,15 @@ DIFFERENCE_COLUMNS: dict[str, Any] = {
 }
 
 
-def family_of(direction: str, behaviour: str) -> str:
-    """Return what kind of thing a direction is: the behaviour, or which control."""
-    if direction == behaviour:
-        return "behaviour"
-    stem = direction.split("-")[0]
-    if stem in ("random", "shuffle"):
-        return stem
-    return direction if direction in ("none", "noise", "self", "mean", "same-offset") else "other label"
-
-
-def with_family(table: pl.DataFrame, behaviour: str) -> pl.DataFrame:
-    """Add the column `family`."""
-    families = [family_of(direction, behaviour) for direction in table["direction"]]
-    return table.with_columns(family=pl.Series(families, dtype=pl.String))
+def with_family(table: pl.DataFrame, behaviour: str, column: str = "direction") -> pl.DataFrame:
+    """Add the column `family`, what kind of thing a direction is: the behaviour, or which control."""
+    direction = pl.col(column)
+    stem = direction.str.split("-").list.first()
+    family = (
+        pl.when(direction == behaviour).then(pl.lit("behaviour")).when(stem.is_in(["random", "shuffle"])).then(stem)
+    )
+    alone = direction.is_in(["none", "noise", "self", "mean", "same-offset"])
+    return table.with_columns(family=family.when(alone).then(direction).otherwise(pl.lit("other label")))
 
 
 def site_rows(data: StudyData, name: str) -> pl.DataFrame:
@@ -81,12 +72,11 @@ def _nearest(values: pl.Series, wanted: int) -> int:
     return min(values.drop_nulls().unique(), key=lambda value: (abs(value - wanted), value), default=wanted)
 
 
-def summarise_sweep(data: StudyData, rows: pl.DataFrame, *keep: pl.Expr) -> pl.DataFrame:
-    """Return the effects of a sweep's rows, or of those of its cells that are kept; empty where there are none."""
+def summarise_sweep(data: StudyData, rows: pl.DataFrame) -> pl.DataFrame:
+    """Return the effects of a sweep's rows; empty where there are none."""
     if rows.is_empty():
         return pl.DataFrame(schema=EFFECT_COLUMNS)
-    kept = rows.filter((pl.col("direction") == "none") | pl.all_horizontal(*keep)) if keep else rows
-    return summarise_effects(kept, data.resampling(rows), data.settings.selection, data.selection.magnitude)
+    return cells.summarise_effects(rows, data.resampling(rows), data.settings.selection, data.selection.magnitude)
 
 
 def make_windows(data: StudyData) -> pl.DataFrame:
@@ -103,7 +93,7 @@ def _along(data: StudyData, name: str, along: str, fixed: str) -> pl.DataFrame:
     """Effects along one axis of a grid, at what was selected on the other axis, or at the nearest that there is."""
     rows = data.sweep_rows(name if name in data.settings.sweeps else data.settings.selection.sweep)
     here = pl.col(fixed) == _nearest(rows[fixed], getattr(data.selection, fixed))
-    effects = summarise_sweep(data, rows, here)
+    effects = summarise_sweep(data, rows.filter((pl.col("direction") == "none") | here))
     chosen = is_near(data.selection.magnitude) & (pl.col("reader") == "base")
     at = chosen & (pl.col(along) == getattr(data.selection, along))
     return effects.with_columns(selected=at.fill_null(False))
@@ -124,7 +114,9 @@ def make_baselines(data: StudyData) -> pl.DataFrame:
     effects = with_family(summarise_sweep(data, rows), data.behaviour)
     differences = _differences(rows, data) if rows.height else pl.DataFrame(schema=DIFFERENCE_COLUMNS)
     joined = effects.join(differences, on=DIFFERENCE_KEYS, how="left")
-    return joined.with_columns(best_random=pl.col("direction").is_in(_best_random(effects)))
+    random = effects.filter(pl.col("family") == "random", pl.col("selected"), pl.col("target") == "reasoning")
+    best = random.sort("share", descending=True)["direction"].to_list()[:1]
+    return joined.with_columns(best_random=pl.col("direction").is_in(best))
 
 
 def _differences(rows: pl.DataFrame, data: StudyData) -> pl.DataFrame:
@@ -132,16 +124,10 @@ def _differences(rows: pl.DataFrame, data: StudyData) -> pl.DataFrame:
     for same in split_cells(rows.filter(pl.col("direction") != "none"), ["target", "multiple"]):
         behaviour = same.filter(pl.col("direction") == data.behaviour, pl.col("reader") == "base")
         for cell in split_cells(same, ["direction", "reader"]) if behaviour.height else ():
-            change = estimate_change(behaviour, cell, "share", resampling)
+            change = cells.estimate_change(behaviour, cell, "share", resampling)
             keys = {name: cell[name][0] for name in DIFFERENCE_KEYS}
             found.append(keys | spread("difference", change))
     return pl.DataFrame(found, schema=DIFFERENCE_COLUMNS)
-
-
-def _best_random(effects: pl.DataFrame) -> list[str]:
-    """Return the name of the strongest random direction in the reasoning model, or nothing."""
-    random = effects.filter(pl.col("family") == "random", pl.col("selected"), pl.col("target") == "reasoning")
-    return random.sort("share", descending=True)["direction"].to_list()[:1]
 
 
 def make_ablation(data: StudyData) -> pl.DataFrame:
@@ -162,11 +148,11 @@ def make_coherence(data: StudyData) -> pl.DataFrame:
             "magnitude": cell["magnitude"].mean(),
             "metric": metric,
             "prompts": cell["prompt_id"].n_unique(),
-            "rows": cell[metric].count() if metric in MEANS else cell.height,
-            **spread("estimate", estimate_metric(cell, metric, resampling), ""),
+            "rows": cell[metric].count() if metric in cells.MEANS else cell.height,
+            **spread("estimate", cells.estimate_metric(cell, metric, resampling), ""),
         }
         for cell in split_cells(rows, CONDITION)
-        for metric in ("share", "backtracking_share", *MEANS)
+        for metric in ("share", "backtracking_share", *cells.MEANS)
     ]
     table = pl.DataFrame(found, infer_schema_length=None)
     joined = table.join(effects, on=CONDITION, how="left", nulls_equal=True)
@@ -180,9 +166,15 @@ def make_keyword_rule(data: StudyData) -> pl.DataFrame:
     """
     measured = site_rows(data, TWO_BY_TWO).filter(pl.col("target") == "reasoning")
     measured = measured.with_columns(annotator=pl.lit(lexicon.NAME))
+    heldout = [table.filter(pl.col("split") == "heldout") for table in (data.sentences, *_by_annotator(data.others))]
+    natural = [_count_sentences(table.with_columns(**NATURAL), data) for table in heldout]
+    steered = [
+        _count_sentences(table, data)
+        for table in _by_annotator(data.steered.with_columns(pl.col("reader").fill_null("")))
+    ]
     found = [
         _score_rule(cell, data.resampling(rows))
-        for rows in (*_natural_sentences(data), measured, *_steered_sentences(data))
+        for rows in (*natural, measured, *steered)
         for cell in split_cells(rows, [name for name in CONDITION if name in rows.columns])
     ]
     return pl.DataFrame(found, schema=RULE_COLUMNS)
@@ -204,24 +196,8 @@ def _score_rule(cell: pl.DataFrame, resampling: Resampling) -> dict[str, Any]:
     }
 
 
-def _natural_sentences(data: StudyData) -> list[pl.DataFrame]:
-    """The labelled sentences of the held-out rollouts as rows of counts, by annotator, the run's own first."""
-    tables = [data.sentences, *data.others.partition_by("annotator", maintain_order=True)]
-    condition = {
-        "target": pl.lit("reasoning"),
-        "direction": pl.lit("natural"),
-        "reader": pl.lit(""),
-        "multiple": pl.lit(None, pl.Float64),
-        "magnitude": pl.lit(0.0),
-    }
-    heldout = pl.col("split") == "heldout"
-    return [_count_sentences(table.filter(heldout).with_columns(**condition), data) for table in tables]
-
-
-def _steered_sentences(data: StudyData) -> list[pl.DataFrame]:
-    """The sentences of steered rollouts that language models labelled as rows of counts, by annotator."""
-    tables = data.steered.with_columns(pl.col("reader").fill_null("")).partition_by("annotator", maintain_order=True)
-    return [_count_sentences(table, data) for table in tables]
+def _by_annotator(labels: pl.DataFrame) -> list[pl.DataFrame]:
+    return labels.partition_by("annotator", maintain_order=True)
 
 
 def _count_sentences(sentences: pl.DataFrame, data: StudyData) -> pl.DataFrame:

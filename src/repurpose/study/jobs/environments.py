@@ -1,7 +1,5 @@
 """Which interpreter runs a step: that of envs/main, or vLLM's own; standard library only, the Snakefile imports it."""
 
-from __future__ import annotations
-
 import os
 import sys
 from collections.abc import Mapping
@@ -50,11 +48,7 @@ class Environments:
         return found if name == "main" or Path(found).is_file() else ""
 
     def check(self) -> None:
-        """Refuse to start jobs that need an environment that is not there; a plan (-n) needs none.
-
-        Raises:
-            SettingsError: in one line, naming what to do.
-        """
+        """Raise a SettingsError where jobs need an environment that is not there; a plan (-n) needs none."""
         if self.steering == "main" or self.python("vllm"):
             return
         if named := self._named("vllm"):

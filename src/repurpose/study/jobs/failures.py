@@ -3,8 +3,6 @@
 Standard library only, because the Snakefile imports it.
 """
 
-from __future__ import annotations
-
 import re
 from collections.abc import Iterable
 from pathlib import Path
@@ -25,7 +23,14 @@ LAST_LINES = 3
 def explain_failures(run_logs: Iterable[str]) -> str:
     """Return two lines or a few for each job that failed in a run, from Snakemake's own log files of it."""
     text = "".join(Path(file).read_text(encoding="utf-8", errors="replace") for file in run_logs)
-    return "".join(f"\n{rule} failed{_say(log)}\n" for rule, log in find_failures(text))
+    told = ""
+    for rule, log in find_failures(text):
+        if Path(log).is_file():
+            words = last_words(Path(log).read_text(encoding="utf-8", errors="replace"))
+            told += "\n".join([f"\n{rule} failed; {log} ends with:", *words, ""])
+        else:
+            told += f"\n{rule} failed before it wrote a log\n"
+    return told
 
 
 def find_failures(run_log: str) -> list[tuple[str, str]]:
@@ -38,13 +43,6 @@ def find_failures(run_log: str) -> list[tuple[str, str]]:
             log = LOG.search(event["body"])
             failed[job[1]] = event["rule"], log[1] if log else ""
     return list(failed.values())
-
-
-def _say(log: str) -> str:
-    if not log or not Path(log).is_file():
-        return " before it wrote a log"
-    text = Path(log).read_text(encoding="utf-8", errors="replace")
-    return "\n".join([f"; {log} ends with:", *last_words(text)])
 
 
 def last_words(log: str) -> list[str]:

@@ -6,8 +6,6 @@ Jobs run side by side, so no progress bar is drawn on the terminal: a job says a
 `rollouts/0: 40 % done, 02:10 to go`. Other lines pass, each whole and with the job's name before it.
 """
 
-from __future__ import annotations
-
 import os
 import re
 import signal

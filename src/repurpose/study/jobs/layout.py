@@ -5,8 +5,6 @@ results/<study>/with/<annotator>/. Prompts, rollouts, sentences and activations 
 the working directory and may hold Snakemake's wildcards in braces; names in a study count from the repository.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path

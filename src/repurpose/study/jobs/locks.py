@@ -10,8 +10,6 @@ queue. So each machine writes its name into the locked file, and where there is 
 marks are left to `snakemake --unlock`.
 """
 
-from __future__ import annotations
-
 import fcntl
 import shutil
 import socket

@@ -1,7 +1,5 @@
 """What the rules pass to steps; standard library only, because the Snakefile imports it."""
 
-from __future__ import annotations
-
 import shlex
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -25,10 +23,9 @@ def step_parameter(study: Study, step: str, wildcards: Mapping[str, str]) -> str
 
 
 def step_variables(source: Path) -> dict[str, str]:
-    """The environment of every step's process. Snakemake adds OMP_NUM_THREADS and its kin: a rule's {threads}.
+    """The environment of every step's process; the package lies in `source`.
 
-    Args:
-        source: the folder that the package lies in.
+    Snakemake adds OMP_NUM_THREADS and its kin: a rule's {threads}.
     """
     return {
         "PYTHONPATH": f"{source}",  # the package runs from the source tree, installed nowhere

@@ -6,7 +6,7 @@ import json
 
 import pytest
 
-from repurpose.labels.llm import faults
+from repurpose.labels.llm import conversation
 from repurpose.labels.llm.replies import Reply
 
 LABEL = "deduction"
@@ -64,6 +64,6 @@ def entry(number: object, label: object = LABEL) -> dict[str, object]:
     ],
 )
 def test_each_fault_has_its_name_and_valid_entries_are_kept(reply: Reply, labelled: list[int], status: str) -> None:
-    judgement = faults.judge(reply, [1, 2])
+    judgement = conversation.judge(reply, [1, 2])
     assert judgement.labels == dict.fromkeys(labelled, LABEL)
     assert judgement.faults == {n: status for n in (1, 2) if n not in labelled}
