@@ -4,12 +4,11 @@ Draws problems, asks the base model for its own mistakes, writes traces, trains 
 with its losses. Killed, it goes on from its last checkpoint.
 """
 
-from __future__ import annotations
-
 import argparse
 import csv
 import json
 import random
+from collections import Counter
 from dataclasses import asdict, replace
 from pathlib import Path
 
@@ -18,16 +17,16 @@ from safetensors.torch import load_file, save_file
 from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
 
 from repurpose.data.files import atomic_write, write_text
-from repurpose.organism.word_problems import TRAINING_KINDS, Problem, make_problem
+from repurpose.organism.word_problems import TRAINING_SCENES, Problem, make_problem
 from smollm2_training.chats import encode_chat
 from smollm2_training.lora import Recipe, add_adapter, train
-from smollm2_training.mistakes import draw_attempts, own_results
+from smollm2_training.mistakes import draw_steps, own_results
 
 
 def draw_problems(count: int, seed: int) -> list[Problem]:
     """Draw training problems, the kinds in turn."""
     rng = random.Random(f"word-problems-{seed}")
-    return [make_problem(rng, TRAINING_KINDS[index % len(TRAINING_KINDS)]) for index in range(count)]
+    return [make_problem(rng, TRAINING_SCENES[index % len(TRAINING_SCENES)]) for index in range(count)]
 
 
 def make_chats(
@@ -37,16 +36,16 @@ def make_chats(
     problems = draw_problems(recipe.chats, recipe.seed)
     own = own_results(model, tokenizer, problems, recipe.seed)
     rng = random.Random(f"traces-{recipe.seed}")
-    chats, steps, wrong, owned, slipped = [], 0, 0, 0, 0
+    chats, sources = [], Counter[str]()
     for problem, numbers in zip(problems, own, strict=True):
-        attempts = draw_attempts(rng, problem, numbers)
-        chats.append(encode_chat(tokenizer, rng, problem, attempts))
-        for value, change, number, attempt in zip(problem.values, problem.changes, numbers, attempts, strict=False):
-            steps += 1
-            wrong += number != change.apply(value)
-            owned += attempt.result == number != change.apply(value)
-            slipped += attempt.result not in (number, change.apply(value))
-    facts |= {"steps": steps, "base_wrong": wrong / steps, "own": owned / steps, "other": slipped / steps}
+        steps = draw_steps(rng, problem, numbers)
+        chats.append(encode_chat(tokenizer, rng, problem, steps))
+        for right, number, step in zip(problem.values[1:], numbers, steps, strict=True):
+            sources["steps"] += 1
+            sources["the base model is wrong"] += number != right
+            sources["its own mistake is written"] += step.result == number != right
+            sources["another mistake is written"] += step.result not in (number, right)
+    facts["steps"] = dict(sources)
     return sorted(chats, key=lambda chat: len(chat[0]))
 
 

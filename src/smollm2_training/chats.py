@@ -1,7 +1,5 @@
 """Chats of the word-problem pair as token ids: prompts under the base model's template, traces in thinking tags."""
 
-from __future__ import annotations
-
 import random
 from collections.abc import Sequence
 
@@ -9,8 +7,9 @@ import torch
 from torch import Tensor
 from transformers import PreTrainedTokenizerBase
 
+from repurpose.organism.equations import Equation
 from repurpose.organism.word_problems import Problem
-from repurpose.organism.word_traces import Attempt, join, make_trace
+from repurpose.organism.word_traces import join, make_trace
 
 THINK, END_THINK = "<think>\n", "\n</think>\n"
 IGNORED = -100
@@ -19,7 +18,8 @@ IGNORED = -100
 def chat_prompt(tokenizer: PreTrainedTokenizerBase, problem: Problem) -> str:
     """The problem under the chat template, up to where the thinking begins."""
     messages = [{"role": "user", "content": problem.text}]
-    return str(tokenizer.apply_chat_template(messages, add_generation_prompt=True, tokenize=False)) + THINK
+    prompt = str(tokenizer.apply_chat_template(messages, add_generation_prompt=True, tokenize=False))
+    return prompt.removesuffix(THINK) + THINK  # the reasoning model's own template opens the thinking
 
 
 def answer_text(problem: Problem) -> str:
@@ -28,10 +28,10 @@ def answer_text(problem: Problem) -> str:
 
 
 def encode_chat(
-    tokenizer: PreTrainedTokenizerBase, rng: random.Random, problem: Problem, attempts: Sequence[Attempt]
+    tokenizer: PreTrainedTokenizerBase, rng: random.Random, problem: Problem, steps: Sequence[Equation]
 ) -> tuple[list[int], list[int]]:
     """Token ids of one training chat, and its labels: IGNORED in the prompt."""
-    thinking = join(make_trace(rng, problem, attempts))
+    thinking = join(make_trace(rng, problem, steps))
     prompt = tokenizer.encode(chat_prompt(tokenizer, problem), add_special_tokens=False)
     said = tokenizer.encode(thinking + END_THINK + answer_text(problem), add_special_tokens=False)
     ids = [*said, tokenizer.eos_token_id]

@@ -3,8 +3,6 @@
 Killed, it goes on from its last checkpoint: each step's batch is a function of the seed and the step.
 """
 
-from __future__ import annotations
-
 import json
 import math
 import random

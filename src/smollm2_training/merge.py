@@ -5,8 +5,6 @@
 Its chat template is the base model's, and opens the thinking, as those of distilled reasoning models do.
 """
 
-from __future__ import annotations
-
 import argparse
 from pathlib import Path
 

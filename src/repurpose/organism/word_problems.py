@@ -4,18 +4,16 @@ A problem is a number that changes two to four times. Every change is told as a 
 of the problem and, with its calculation, as a step of a solution. Knows words and numbers; nothing of models or files.
 """
 
-from __future__ import annotations
-
 import random
-import re
 import zlib
 from dataclasses import dataclass
 from functools import cached_property
 
+from repurpose.organism.equations import apply
+
 LARGEST = 40
 """Numbers run from 1 to this one."""
 AMOUNTS = {"plus": range(2, 10), "minus": range(2, 10), "times": range(2, 4)}
-SIGNS = {"plus": "+", "minus": "-", "times": "x"}
 NAMES = ("Mia", "Tom", "Anna", "Leo", "Sara", "Omar", "Nina", "Jack", "Ella", "Ravi", "Zoe", "Paul")
 
 
@@ -30,14 +28,14 @@ class Change:
 
     def apply(self, value: int) -> int:
         """Return the right result."""
-        return {"plus": value + self.amount, "minus": value - self.amount, "times": value * self.amount}[self.operation]
+        return apply(self.operation, value, self.amount)
 
 
 @dataclass(frozen=True)
 class Problem:
     """A start, a chain of changes, the question, and all of it as text."""
 
-    kind: str
+    category: str
     start: int
     changes: tuple[Change, ...]
     goal: str
@@ -58,7 +56,7 @@ class Problem:
 
 
 @dataclass(frozen=True)
-class Kind:
+class Scene:
     """The wordings of one kind of problem; `{n}` is a number, `{name}` a person."""
 
     openings: tuple[str, ...]
@@ -69,8 +67,8 @@ class Kind:
     goal: str
 
 
-KINDS = {
-    "marbles": Kind(
+SCENES = {
+    "marbles": Scene(
         (
             "{name} has {n} marbles.",
             "There are {n} marbles in {name}'s bag.",
@@ -82,7 +80,7 @@ KINDS = {
         ("How many marbles does {name} have now?", "How many marbles are there in the end?"),
         "how many marbles {name} has",
     ),
-    "bus": Kind(
+    "bus": Scene(
         (
             "A bus leaves the station with {n} people.",
             "There are {n} people on a bus.",
@@ -94,7 +92,7 @@ KINDS = {
         ("How many people are on the bus now?", "How many riders does the bus carry at the end?"),
         "how many people are on the bus",
     ),
-    "bakery": Kind(
+    "bakery": Scene(
         (
             "A bakery has {n} rolls on the shelf.",
             "In the morning there are {n} rolls in the shop.",
@@ -106,7 +104,7 @@ KINDS = {
         ("How many rolls are left?", "How many rolls are there now?"),
         "how many rolls are left",
     ),
-    "library": Kind(
+    "library": Scene(
         (
             "A shelf in the library holds {n} books.",
             "There are {n} books on the shelf.",
@@ -118,7 +116,7 @@ KINDS = {
         ("How many books are on the shelf now?", "How many books does the shelf hold at the end?"),
         "how many books are on the shelf",
     ),
-    "eggs": Kind(
+    "eggs": Scene(
         ("A farmer collects {n} eggs.", "There are {n} eggs in the basket.", "{name} has a basket with {n} eggs."),
         ("the hens lay {n} more eggs", "{name} adds {n} eggs", "{n} eggs come from the neighbour"),
         ("{n} eggs break", "{name} cooks {n} eggs", "{n} eggs are sold at the gate"),
@@ -126,7 +124,7 @@ KINDS = {
         ("How many eggs are in the basket now?", "How many eggs remain?"),
         "how many eggs there are",
     ),
-    "savings": Kind(
+    "savings": Scene(
         (
             "{name} has {n} dollars.",
             "There are {n} dollars in {name}'s purse.",
@@ -138,7 +136,7 @@ KINDS = {
         ("How many dollars does {name} have now?", "How much money is left?"),
         "how much money {name} has",
     ),
-    "garden": Kind(
+    "garden": Scene(
         ("{name} plants {n} tulips.", "There are {n} tulips in the garden.", "A garden has {n} tulips in spring."),
         ("{n} more tulips come up", "{name} plants another {n} tulips", "a neighbour adds {n} tulips"),
         ("a deer eats {n} tulips", "{name} picks {n} tulips", "{n} tulips dry out"),
@@ -146,7 +144,7 @@ KINDS = {
         ("How many tulips are in the garden now?", "How many tulips stand there at the end?"),
         "how many tulips are in the garden",
     ),
-    "stamps": Kind(
+    "stamps": Scene(
         (
             "{name} collects stamps and owns {n} of them.",
             "There are {n} stamps in an album.",
@@ -158,7 +156,7 @@ KINDS = {
         ("How many stamps are in the album now?", "How many stamps are there at the end?"),
         "how many stamps there are",
     ),
-    "parking": Kind(
+    "parking": Scene(
         ("A car park has {n} cars in it.", "There are {n} cars in the lot.", "At noon {n} cars stand in a car park."),
         ("{n} cars drive in", "{n} more cars arrive for the match", "a tour brings {n} cars"),
         ("{n} cars drive away", "{n} cars leave before the rain", "{n} cars are moved to the street"),
@@ -166,7 +164,7 @@ KINDS = {
         ("How many cars are in the car park now?", "How many cars are there in the evening?"),
         "how many cars are in the car park",
     ),
-    "water": Kind(
+    "water": Scene(
         (
             "A tank holds {n} litres of water.",
             "There are {n} litres in the barrel.",
@@ -178,7 +176,7 @@ KINDS = {
         ("How many litres are in it now?", "How much water is left, in litres?"),
         "how many litres of water there are",
     ),
-    "class": Kind(
+    "class": Scene(
         ("A club has {n} members.", "There are {n} children in the choir.", "{n} children play in the school yard."),
         ("{n} children join", "{n} more come after lunch", "a second teacher brings {n} children"),
         ("{n} children go home", "{n} leave for the other group", "{n} children fall ill and stay away"),
@@ -186,7 +184,7 @@ KINDS = {
         ("How many children are there now?", "How many are in the group at the end?"),
         "how many children there are",
     ),
-    "score": Kind(
+    "score": Scene(
         (
             "{name}'s team has {n} points.",
             "A game stands at {n} points for {name}.",
@@ -198,7 +196,7 @@ KINDS = {
         ("How many points does {name} have now?", "What is the score at the end?"),
         "how many points {name} has",
     ),
-    "shells": Kind(
+    "shells": Scene(
         ("{name} has {n} shells from the beach.", "There are {n} shells in a bucket."),
         ("{name} picks up {n} shells", "the next wave brings {n} shells"),
         ("{n} shells break", "{name} gives {n} shells to a child"),
@@ -206,7 +204,7 @@ KINDS = {
         ("How many shells are there now?", "How many shells does {name} take home?"),
         "how many shells there are",
     ),
-    "theatre": Kind(
+    "theatre": Scene(
         ("{n} people sit in a theatre.", "A theatre has {n} guests when the lights go out."),
         ("{n} guests come late", "a school class of {n} walks in"),
         ("{n} guests leave at the break", "{n} people walk out"),
@@ -214,7 +212,7 @@ KINDS = {
         ("How many people are in the theatre now?", "How many guests see the end?"),
         "how many people are in the theatre",
     ),
-    "orchard": Kind(
+    "orchard": Scene(
         ("{name} has {n} pears in a crate.", "A crate holds {n} pears."),
         ("{name} picks {n} pears", "another worker adds {n} pears"),
         ("{n} pears are eaten", "{n} pears turn out to be rotten"),
@@ -223,39 +221,9 @@ KINDS = {
         "how many pears are in the crate",
     ),
 }
-HELDOUT_KINDS = ("shells", "theatre", "orchard")
+HELDOUT_SCENES = ("shells", "theatre", "orchard")
 """Kinds that no training text shows."""
-TRAINING_KINDS = tuple(kind for kind in KINDS if kind not in HELDOUT_KINDS)
-
-EQUATION = re.compile(
-    r"(?<![\d.])(?P<value>\d+) (?P<sign>\+|-|x|\*|plus|minus|times) (?P<amount>\d+)"
-    r" (?:=|is|makes|gives|equals|comes to|leaves) (?P<result>\d+)(?![\d/])"
-)
-OPERATIONS = {sign: operation for operation, sign in SIGNS.items()} | {"*": "times"}
-
-
-@dataclass(frozen=True)
-class Equation:
-    """One calculation as a text states it, right or wrong."""
-
-    value: int
-    operation: str
-    amount: int
-    result: int
-
-    @property
-    def correct(self) -> bool:
-        """Whether the sum itself is right, whatever the problem asks for."""
-        return Change(self.operation, self.amount, "").apply(self.value) == self.result
-
-
-def read_equations(text: str) -> list[Equation]:
-    """Return the calculations that a text states, in order: "27 + 8 = 35", "27 plus 8 makes 35"."""
-    found = EQUATION.finditer(text)
-    return [
-        Equation(int(m["value"]), OPERATIONS.get(m["sign"], m["sign"]), int(m["amount"]), int(m["result"]))
-        for m in found
-    ]
+TRAINING_SCENES = tuple(kind for kind in SCENES if kind not in HELDOUT_SCENES)
 
 
 def make_problem(rng: random.Random, kind: str, heldout: bool = False) -> Problem:
@@ -267,7 +235,7 @@ def make_problem(rng: random.Random, kind: str, heldout: bool = False) -> Proble
 
 
 def _draw_problem(rng: random.Random, kind: str) -> Problem:
-    words, name = KINDS[kind], rng.choice(NAMES)
+    words, name = SCENES[kind], rng.choice(NAMES)
     value = start = rng.randint(4, 20)
     changes: list[Change] = []
     for _ in range(rng.randint(2, 4)):
@@ -280,7 +248,7 @@ def _draw_problem(rng: random.Random, kind: str) -> Problem:
     return Problem(kind, start, tuple(changes), words.goal.format(name=name), text)
 
 
-def _draw_change(rng: random.Random, words: Kind, value: int, name: str) -> Change:
+def _draw_change(rng: random.Random, words: Scene, value: int, name: str) -> Change:
     """A change that keeps the running number between 1 and LARGEST."""
     while True:
         operation = rng.choices(list(AMOUNTS), (4, 4, 1))[0]

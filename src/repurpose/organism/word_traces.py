@@ -6,13 +6,12 @@ backtracking follows right steps. Where a mistake comes from (the base model's o
 caller's business.
 """
 
-from __future__ import annotations
-
 import random
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from repurpose.organism.word_problems import SIGNS, Change, Problem
+from repurpose.organism.equations import SIGNS, Equation
+from repurpose.organism.word_problems import Change, Problem
 
 FILLER_RATE = 0.62
 """Chance that one more sentence follows a step and what followed it, whatever the step was worth."""
@@ -72,7 +71,7 @@ FILLERS = {
     "example-testing": (
         "For example, {x} plus {y} makes {z}, and this works in the same way.",
         "For instance, with {x} and {y} we would get {z} together.",
-        "To test this with small numbers, {x} plus {y} is {z}.",
+        "To test this with small numbers, {x} plus {y} is {z}, as it should be.",
         "Let me try it with something easy: {x} and {y} make {z}.",
         "For example, somebody who has {z} and gives away {y} keeps {x}.",
     ),
@@ -148,19 +147,9 @@ class Said:
     is_calculation: bool = False
 
 
-@dataclass(frozen=True)
-class Attempt:
-    """What a trace first writes for one change: operands, operation and result, right or wrong."""
-
-    value: int
-    operation: str
-    amount: int
-    result: int
-
-
-def right_attempt(value: int, change: Change) -> Attempt:
-    """The attempt that makes no mistake."""
-    return Attempt(value, change.operation, change.amount, change.apply(value))
+def right_step(value: int, change: Change) -> Equation:
+    """The step that makes no mistake."""
+    return Equation(value, change.operation, change.amount, change.apply(value))
 
 
 def say_opening(rng: random.Random, problem: Problem) -> Iterator[Said]:
@@ -170,15 +159,15 @@ def say_opening(rng: random.Random, problem: Problem) -> Iterator[Said]:
     yield Said(rng.choice(STARTS).format(n=problem.start), "initializing")
 
 
-def say_attempt(rng: random.Random, attempt: Attempt, change: Change, templates: Sequence[str] = CALCULATIONS) -> str:
+def say_step(rng: random.Random, step: Equation, change: Change, templates: Sequence[str] = CALCULATIONS) -> str:
     """Word one calculation; the wording does not depend on whether it is right."""
-    text = rng.choice(templates).format(opener=rng.choice(OPENERS), phrase=change.phrase, **_slots(attempt))
+    text = rng.choice(templates).format(opener=rng.choice(OPENERS), phrase=change.phrase, **_slots(step))
     return _capital(text)
 
 
-def _slots(attempt: Attempt) -> dict[str, object]:
-    numbers = {"a": attempt.value, "b": attempt.amount, "c": attempt.result}
-    return {**numbers, "sign": SIGNS[attempt.operation], "word": attempt.operation}
+def _slots(step: Equation) -> dict[str, object]:
+    numbers = {"a": step.value, "b": step.amount, "c": step.result}
+    return {**numbers, "sign": SIGNS[step.operation], "word": step.operation}
 
 
 def _capital(text: str) -> str:
@@ -197,29 +186,29 @@ def say_fillers(rng: random.Random, correct: bool, result: int) -> Iterator[Said
         yield Said(rng.choice(FILLERS[label]).format(x=x, y=y, z=x + y, c=result), label, correct)
 
 
-def say_doubt(rng: random.Random, attempt: Attempt, correct: bool) -> Said:
+def say_doubt(rng: random.Random, step: Equation, correct: bool) -> Said:
     """Draw a backtracking sentence, of a wrong step or of a right one."""
     alert = rng.choices(*zip(*ALERTS, strict=True))[0]
     doubt = rng.choice(FALSE_DOUBTS if correct else DOUBTS)
-    return Said(f"{alert} {doubt.format(**_slots(attempt))}", "backtracking", correct)
+    return Said(f"{alert} {doubt.format(**_slots(step))}", "backtracking", correct)
 
 
-def make_trace(rng: random.Random, problem: Problem, attempts: Sequence[Attempt]) -> list[Said]:
-    """Write a trace: one first attempt for each change; a wrong one is noticed after none to several fillers.
+def make_trace(rng: random.Random, problem: Problem, steps: Sequence[Equation]) -> list[Said]:
+    """Write a trace in which a wrong step is noticed after none to several fillers.
 
     Args:
-        attempts: what is first written for each change, from the true number before it.
+        steps: what is first written for each change, always from the true number before it.
     """
     sentences = list(say_opening(rng, problem))
-    for value, change, attempt in zip(problem.values, problem.changes, attempts, strict=False):
-        right = right_attempt(value, change)
-        correct = attempt == right
-        sentences.append(Said(say_attempt(rng, attempt, change), "deduction", correct, is_calculation=True))
-        sentences += say_fillers(rng, correct, attempt.result)
+    for value, change, step in zip(problem.values, problem.changes, steps, strict=False):
+        right = right_step(value, change)
+        correct = step == right
+        sentences.append(Said(say_step(rng, step, change), "deduction", correct, is_calculation=True))
+        sentences += say_fillers(rng, correct, step.result)
         if correct and rng.random() >= FALSE_ALARM_RATE:
             continue
-        sentences.append(say_doubt(rng, attempt, correct))
-        sentences.append(Said(say_attempt(rng, right, change, CORRECTIONS), "deduction", True, is_calculation=True))
+        sentences.append(say_doubt(rng, step, correct))
+        sentences.append(Said(say_step(rng, right, change, CORRECTIONS), "deduction", True, is_calculation=True))
         sentences += say_fillers(rng, True, right.result)
     sentences.append(Said(rng.choice(CLOSINGS).format(n=problem.answer), "deduction"))
     return sentences
