@@ -18,6 +18,8 @@ from transformers import PreTrainedModel
 from repurpose.data.files import atomic_write
 from smollm2_training.chats import IGNORED, pad_batch
 
+EVERY = 20
+"""Steps between checkpoints."""
 LINEAR = ["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"]
 
 
@@ -54,7 +56,7 @@ def train(
 
     Args:
         chats: token ids and labels, as `encode_chat` makes them.
-        checkpoint: where the state is kept every 20 steps; one of the same recipe is gone on from.
+        checkpoint: where the state is kept; one of the same recipe is gone on from.
     """
     weights = [parameter for parameter in model.parameters() if parameter.requires_grad]
     optimiser = torch.optim.AdamW(weights, lr=recipe.learning_rate, betas=(0.9, 0.99), weight_decay=0.0)
@@ -75,11 +77,11 @@ def train(
         optimiser.step()
         optimiser.zero_grad(set_to_none=True)
         losses.append(loss.item())
-        if (step + 1) % 20 == 0 or step + 1 == recipe.steps:
+        if (step + 1) % EVERY == 0 or step + 1 == recipe.steps:
             state = {"key": key, "losses": losses, "weights": weights, "optimiser": optimiser.state_dict()}
             with atomic_write(checkpoint) as file:
                 torch.save(state, file)
-            tqdm.write(f"step {step + 1}: {sum(losses[-20:]) / len(losses[-20:]):.4f}")
+            tqdm.write(f"step {step + 1}: {sum(losses[-EVERY:]) / len(losses[-EVERY:]):.4f}")
     return losses
 
 
