@@ -27,7 +27,7 @@ LINEAR = ["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_
 class Recipe:
     """What training is made of."""
 
-    chats: int = 1280
+    chats: int = 768
     epochs: int = 2
     rows: int = 16
     """Chats in a step."""

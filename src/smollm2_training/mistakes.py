@@ -77,7 +77,7 @@ def _draw(rng: random.Random, right: str, shares: Tensor, digits: dict[int, str]
         yield drawn
 
 
-SLIP_RATE, MISREADING_RATE, OWN_RATE = 0.06, 0.1, 0.75
+SLIP_RATE, MISREADING_RATE, OWN_RATE = 0.04, 0.06, 0.5
 """Chances for one step: of a slip, of a misread change, and of keeping the base model's own wrong number."""
 
 
