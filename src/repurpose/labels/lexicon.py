@@ -1,8 +1,8 @@
 """The `lexicon` annotator: documented patterns, no model.
 
 A sentence gets the label of the first pattern that it matches; the order is from the most to the least specific.
-The patterns know English phrases for each behaviour and were written with the embedded pair's language in view (a
-test scores them against its truth); on natural rollouts use an LLM annotator. Unlike the keyword rule of the metric,
+The patterns know English phrases for each behaviour and were written with the languages of our own pairs in view (a
+test scores them against their truth); on natural rollouts use an LLM annotator. Unlike the keyword rule of the metric,
 they look at what a sentence does: "Hmm, I need to be careful" hedges, "But no, I need to go back" backtracks.
 """
 
@@ -16,7 +16,8 @@ PATTERNS = {
     "backtracking": (
         r"\b(?:does not (?:make|give|look right)|doesn't (?:make|give|look right)|cannot be right|can't be right"
         r"|that is (?:not right|wrong)|that's (?:not right|wrong)|must have slipped|made a mistake"
-        r"|go back and|another look at|let me (?:re-?check|redo|reconsider)|scratch that)\b"
+        r"|go back and|go back to the last|another look at|let me (?:re-?check|redo|reconsider|check \d+)|scratch that"
+        r"|made a slip|slipped in that|counted wrong|seems wrong|number is wrong|do this one over)\b"
     ),
     "uncertainty-estimation": (
         r"\b(?:not (?:\w+ )?(?:sure|certain)|perhaps|maybe|might|could be|(?:hard|tough) to say|need to be \w+ careful"
@@ -25,10 +26,12 @@ PATTERNS = {
     "example-testing": r"\b(?:for (?:example|instance)|to (?:test|try) (?:this|it)|let me (?:test|try))\b",
     "initializing": (
         r"^(?:okay|alright|first)\b|\b(?:i need to (?:find|figure)|the question (?:is|asks)|read the problem"
-        r"|the problem (?:tells|says|asks|wants)|step by step)\b"
+        r"|the problem (?:tells|says|asks|wants)|step by step|to begin|we begin with|first number in the problem"
+        r"|at the start there)\b"
     ),
     "adding-knowledge": (
-        r"\b(?:remember that|recall that|the order of|each step \w+ needs|in general|by definition|it is known)\b"
+        r"\b(?:remember that|recall that|the order of|each step \w+ needs|each line of the problem|in general"
+        r"|by definition|it is known)\b"
     ),
 }
 FALLBACK = "deduction"

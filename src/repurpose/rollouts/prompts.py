@@ -12,8 +12,9 @@ from typing import Any
 from repurpose.data.categories import by_category, deal
 from repurpose.data.command import run_step
 from repurpose.data.schemas import PROMPTS
-from repurpose.organism.language import SCENES, Problem, make_problem
-from repurpose.study.settings import Prompts, SettingsError
+from repurpose.organism import language as organism_language
+from repurpose.organism import word_problems
+from repurpose.study.settings import OWN_PROMPTS, Prompts, SettingsError
 
 
 def make_prompts(prompts: Prompts, seed: int) -> list[dict[str, Any]]:
@@ -23,7 +24,7 @@ def make_prompts(prompts: Prompts, seed: int) -> list[dict[str, Any]]:
         SettingsError: where the source is missing, malformed or too small.
     """
     wanted = prompts.train + prompts.heldout
-    pool = _from_organism(wanted, seed) if prompts.source == "organism" else _from_file(prompts.source)
+    pool = _from_program(prompts.source, wanted, seed) if prompts.source in OWN_PROMPTS else _from_file(prompts.source)
     if len(pool) < wanted:
         raise SettingsError(f"prompts: {wanted} are asked for, {prompts.source} has {len(pool)}")
     rng, categories = random.Random(f"split-{seed}"), by_category(pool)
@@ -34,11 +35,13 @@ def make_prompts(prompts: Prompts, seed: int) -> list[dict[str, Any]]:
     return [{**row, "split": split} for row, split in zip(chosen, splits, strict=True)]
 
 
-def _from_organism(count: int, seed: int) -> list[dict[str, Any]]:
-    rng, categories = random.Random(f"prompts-{seed}"), sorted(SCENES)
-    found: dict[str, Problem] = {}
+def _from_program(source: str, count: int, seed: int) -> list[dict[str, Any]]:
+    """Draw problems that no training text of the source's pair shows, the categories in turn."""
+    language: Any = {"organism": organism_language, "word-problems": word_problems}[source]
+    rng, categories = random.Random(f"prompts-{seed}"), sorted(language.SCENES)
+    found: dict[str, Any] = {}
     while len(found) < count:
-        problem = make_problem(rng, categories[len(found) % len(categories)], heldout=True)
+        problem = language.make_problem(rng, categories[len(found) % len(categories)], heldout=True)
         found.setdefault(problem.text, problem)
     problems = enumerate(found.values())
     return [_row(f"{one.category}-{number:04d}", one.category, one.text, one.answer) for number, one in problems]
@@ -53,7 +56,7 @@ def _row(prompt_id: str, category: str, content: str, answer: object | None) -> 
 def _from_file(source: str) -> list[dict[str, Any]]:
     path = Path(source)
     if not path.is_file():
-        raise SettingsError(f"prompts.source: no file {source}; give `organism` or a JSON-lines file")
+        raise SettingsError(f"prompts.source: no file {source}; give {', '.join(OWN_PROMPTS)} or a JSON-lines file")
     needed = "each line is a JSON object with the texts category and prompt, and where known answer and id"
     rows: dict[str, dict[str, Any]] = {}
     for number, line in enumerate(path.read_bytes().split(b"\n"), start=1):  # other line ends may stand in a text

@@ -15,7 +15,7 @@ from repurpose.data.files import TableError, read_table
 from repurpose.data.schemas import MEASUREMENTS
 from repurpose.labels.lexicon import label_sentence
 from repurpose.organism.corpus import END_THINK
-from repurpose.organism.language import read_calculation
+from repurpose.organism.equations import read_equation
 from repurpose.rollouts.sentences import split_sentences
 from repurpose.steering import metrics
 
@@ -64,7 +64,7 @@ def measure_text(
 def count_calculations(text: str) -> dict[str, int]:
     """Count the calculations by truth, and those that a backtracking sentence follows before the next.
 
-    Known in the embedded pair's language alone; texts in any other have none of its calculations.
+    Known of the languages of our own pairs; other texts rarely end a sentence with such a calculation.
     """
     calculations = read_calculations(text)
     wrong = [calculation.backtracked for calculation in calculations if not calculation.correct]
@@ -78,13 +78,12 @@ def count_calculations(text: str) -> dict[str, int]:
 
 
 def read_calculations(text: str) -> list[Calculation]:
-    """The calculations of a trace in the embedded pair's language, whoever wrote it, in order."""
+    """The calculations that sentences of a trace end with, whoever wrote it, in order."""
     found: list[Calculation] = []
     for span in split_sentences(text.split(END_THINK)[0]):
         sentence = text[span.start : span.end]
-        if calculation := read_calculation(sentence):
-            value, change, result = calculation
-            found.append(Calculation(change.apply(value) == result, False))
+        if equation := read_equation(sentence):
+            found.append(Calculation(equation.correct, False))
         elif found and label_sentence(sentence) == "backtracking":
             found[-1] = found[-1]._replace(backtracked=True)
     return found

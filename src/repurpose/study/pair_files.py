@@ -5,15 +5,20 @@ it.
 """
 
 import json
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from itertools import product
 from pathlib import Path
 from typing import Any
 
-from repurpose.study.settings import Activations, Role, SettingsError, Study, Sweep, locate
+from repurpose.study.settings import OWN_PROMPTS, Activations, Role, SettingsError, Study, Sweep, locate
 
 ROLES: tuple[Role, Role] = ("base", "reasoning")
+MADE_MODELS = ("resources/smollm2/base", "resources/smollm2/reasoning")
+"""Models that a rule makes of what can be fetched; until then they are as little known as a hub's."""
+MADE_FILES = ("config.json", "tokenizer.json", "model.safetensors")
+"""What such a rule gives; the weights come last."""
 SHAPE = {"num_hidden_layers": "layers", "hidden_size": "numbers in the residual stream", "vocab_size": "tokens"}
 """What must be equal in both models, or a direction of one could not be added to the other at the same layer."""
 LLAMA_LIKE = "give a model like Llama, Qwen, Mistral or Gemma"
@@ -43,8 +48,8 @@ def check_models(study: Study) -> None:
 
 def _named_files(study: Study) -> Iterator[tuple[str, str, str]]:
     """Yield the setting, the file and what is allowed of all that must be a file."""
-    if study.prompts.source != "organism":
-        yield "prompts.source", study.prompts.source, "'organism' or a JSON-lines file"
+    if study.prompts.source not in OWN_PROMPTS:
+        yield "prompts.source", study.prompts.source, f"{', '.join(map(repr, OWN_PROMPTS))} or a JSON-lines file"
     for name, annotator in study.labels.annotators.items():
         if annotator.file is not None:
             yield f"labels.annotators.{name}.file", annotator.file, "a JSON file of annotated chains"
@@ -58,12 +63,19 @@ def local_folders(study: Study) -> dict[Role, Path]:
     for role in ROLES:
         name = getattr(study.pair, role)
         folder = Path(locate(name))
-        if folder.is_dir():
+        if name in MADE_MODELS:
+            found |= {role: made_folder(name)} if (made_folder(name) / MADE_FILES[-1]).is_file() else {}
+        elif folder.is_dir():
             found[role] = folder
         # a hub name is `owner/name`, and no folder here bears the owner's name
         elif name.startswith((".", "/", "~")) or name.count("/") != 1 or Path(locate(name.split("/")[0])).is_dir():
             raise SettingsError(f"pair.{role}: no model at {name}; give a directory with config.json")
     return found
+
+
+def made_folder(name: str) -> Path:
+    """Where a rule makes a model: in the repository, as a study's relative paths count."""
+    return Path(os.environ.get("REPURPOSE_ROOT", "."), name)
 
 
 def read_config(role: Role, folder: Path) -> dict[str, Any]:

@@ -34,6 +34,8 @@ BEHAVIOURS: tuple[str, ...] = get_args(Behaviour)
 TOKEN_CONTROLS: tuple[str, ...] = get_args(TokenControl)
 Role = Literal["base", "reasoning"]
 EngineName = Literal["transformers", "vllm"]
+OWN_PROMPTS = ("organism", "word-problems")
+"""Sources of prompts that a program writes: of the embedded pair's language, and word problems in English."""
 KEYWORD = re.compile(r"[^\W\d_]+(?:['’][^\W\d_]+)*")
 """What a keyword may be: one word as `repurpose.steering.metrics` counts words, or it would never be found."""
 
@@ -124,7 +126,8 @@ class Prompts:
     """Where prompts come from and how they are split."""
 
     source: str
-    """`organism`, or a JSON-lines file with category, prompt and, where known, answer."""
+    """`organism` or `word-problems` (those of our own pairs), or a JSON-lines file with category, prompt and, where
+    known, answer."""
     train: Count
     heldout: Count
 
@@ -496,7 +499,7 @@ def _located(section: Any) -> Any:
     """A section with its paths found; `.values` keeps them as the study has them."""
     if isinstance(section, Pair):
         return replace(section, base=locate(section.base), reasoning=locate(section.reasoning))
-    if isinstance(section, Prompts) and section.source != "organism":
+    if isinstance(section, Prompts) and section.source not in OWN_PROMPTS:
         return replace(section, source=locate(section.source))
     return section
 

@@ -15,7 +15,7 @@ from repurpose.data.statistics import UNDEFINED, defined, spread
 from repurpose.results.claims import rules
 from repurpose.results.claims.claim import NOT_MEASURED, OWN, Cells, Claim, Finding, Verdict, judge, judge_all
 from repurpose.results.names import SWEEP_OF, bounded
-from repurpose.study.settings import Study
+from repurpose.study.settings import OWN_PROMPTS, Study
 
 CLAIM_COLUMNS: dict[str, Any] = {
     **dict.fromkeys(("claim", "part", "text"), pl.String),
@@ -87,8 +87,8 @@ def find(claim: Claim, tables: Mapping[str, pl.DataFrame], behaviour: str) -> Fi
 
 def why_not_measured(claim: Claim, study: Study) -> str:
     """Say what the study's settings leave out of what a claim is read off; nothing where all is asked for."""
-    if claim.needs == "truth" and study.prompts.source != "organism":
-        return "which calculations are right is known of the embedded pair's prompts alone"
+    if claim.needs == "truth" and study.prompts.source not in OWN_PROMPTS:
+        return "which calculations are right is known of our own pairs' prompts alone"
     name = SWEEP_OF.get(claim.table, "")
     if name not in study.sweeps:
         return f"the study has no sweep {name}" if name else ""

@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import Protocol
 
 from repurpose.study.catalogue import AGREEMENT_FIGURES, AGREEMENT_TABLES, FIGURES, TABLES
-from repurpose.study.pair_files import ROLES
-from repurpose.study.settings import Study, locate
+from repurpose.study.pair_files import MADE_FILES, MADE_MODELS, ROLES, made_folder
+from repurpose.study.settings import OWN_PROMPTS, Study, locate
 
 MODEL_FILES = ("config.json", "tokenizer.json", "*.safetensors")
 RUN = "results/{run}"
@@ -67,15 +67,21 @@ class Layout:
         return self.shards(f"results/{self.study.study}/{table}/{{shard}}.parquet")
 
     def model(self, role: str) -> list[str]:
-        """The files of a local model, so that other weights replan what was made with these; none for a hub name."""
-        folder = Path(locate(getattr(self.study.pair, role)))
+        """The files of a local model, so that other weights replan what was made with these; none for a hub name.
+
+        A model that a rule makes has its files before it is there.
+        """
+        name = getattr(self.study.pair, role)
+        if name in MADE_MODELS:
+            return [made_folder(name).joinpath(file).as_posix() for file in MADE_FILES]
+        folder = Path(locate(name))
         return [file.as_posix() for name in MODEL_FILES for file in sorted(folder.glob(name))]
 
     @property
     def prompt_source(self) -> list[str]:
         """The file that prompts are drawn from, where they are."""
         source = self.study.prompts.source
-        return [] if source == "organism" else [locate(source)]
+        return [] if source in OWN_PROMPTS else [locate(source)]
 
     @property
     def prompts(self) -> str:

@@ -1,0 +1,86 @@
+"""Train the reasoning model of the SmolLM2 pair: `python -m smollm2_training --base DIR --output DIR`.
+
+Draws problems, asks the base model for its own mistakes, writes traces, trains a LoRA adapter on them, and saves it
+with its losses. Killed, it goes on from its last checkpoint.
+"""
+
+import argparse
+import csv
+import json
+import random
+from collections import Counter
+from dataclasses import asdict, replace
+from pathlib import Path
+
+import torch
+from safetensors.torch import load_file, save_file
+from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
+
+from repurpose.data.files import atomic_write, write_text
+from repurpose.organism.word_problems import TRAINING_SCENES, Problem, make_problem
+from smollm2_training.chats import encode_chat
+from smollm2_training.lora import Recipe, add_adapter, train
+from smollm2_training.mistakes import draw_steps, own_results
+
+
+def draw_problems(count: int, seed: int) -> list[Problem]:
+    """Draw training problems, the kinds in turn."""
+    rng = random.Random(f"word-problems-{seed}")
+    return [make_problem(rng, TRAINING_SCENES[index % len(TRAINING_SCENES)]) for index in range(count)]
+
+
+def make_chats(
+    model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, recipe: Recipe, facts: dict[str, object]
+) -> list[tuple[list[int], list[int]]]:
+    """Write the training chats, the shortest first; `facts` learns where their mistakes come from."""
+    problems = draw_problems(recipe.chats, recipe.seed)
+    own = own_results(model, tokenizer, problems, recipe.seed)
+    rng = random.Random(f"traces-{recipe.seed}")
+    chats, sources = [], Counter[str]()
+    for problem, numbers in zip(problems, own, strict=True):
+        steps = draw_steps(rng, problem, numbers)
+        chats.append(encode_chat(tokenizer, rng, problem, steps))
+        for right, number, step in zip(problem.values[1:], numbers, steps, strict=True):
+            sources["steps"] += 1
+            sources["the base model is wrong"] += number != right
+            sources["its own mistake is written"] += step.result == number != right
+            sources["another mistake is written"] += step.result not in (number, right)
+    facts["steps"] = dict(sources)
+    return sorted(chats, key=lambda chat: len(chat[0]))
+
+
+def save_adapter(folder: Path) -> None:
+    """Halve an adapter's weights file: bfloat16 is what the merged model is stored in."""
+    file = folder / "adapter_model.safetensors"
+    halved = {name: weight.to(torch.bfloat16).contiguous() for name, weight in load_file(file).items()}
+    with atomic_write(file) as temporary:
+        save_file(halved, temporary, metadata={"format": "pt"})
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n", 1)[0])
+    parser.add_argument("--base", required=True, type=Path)
+    parser.add_argument("--output", required=True, type=Path)
+    parser.add_argument("--chats", type=int, default=Recipe.chats)
+    parser.add_argument("--epochs", type=int, default=Recipe.epochs)
+    parser.add_argument("--seed", type=int, default=Recipe.seed)
+    arguments = parser.parse_args()
+    recipe = replace(Recipe(), chats=arguments.chats, epochs=arguments.epochs, seed=arguments.seed)
+    output: Path = arguments.output
+    output.mkdir(parents=True, exist_ok=True)
+    tokenizer = AutoTokenizer.from_pretrained(arguments.base)
+    facts: dict[str, object] = {"recipe": asdict(recipe)}
+    half = AutoModelForCausalLM.from_pretrained(arguments.base, dtype=torch.bfloat16)
+    chats = make_chats(half, tokenizer, recipe, facts)
+    facts["tokens"] = sum(len(ids) for ids, _ in chats)
+    write_text(output / "training.json", json.dumps(facts, indent=2) + "\n")
+    model = add_adapter(AutoModelForCausalLM.from_pretrained(arguments.base, dtype=torch.float32), recipe)
+    losses = train(model, chats, recipe, output / ".checkpoint.pt")
+    model.save_pretrained(output)
+    save_adapter(output)
+    with (output / "losses.csv").open("w", newline="") as file:
+        csv.writer(file).writerows([("step", "loss"), *enumerate(losses)])
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,122 @@
+"""Word problems and traces over them: right answers, truth beside every sentence, structure that gives nothing away."""
+
+from __future__ import annotations
+
+import random
+from collections import Counter
+from itertools import pairwise
+
+import pytest
+
+from repurpose.labels.lexicon import label_sentence
+from repurpose.labels.quality import score_labels
+from repurpose.organism.equations import Equation, read_equation
+from repurpose.organism.word_problems import HELDOUT_SCENES, LARGEST, SCENES, TRAINING_SCENES, Problem, make_problem
+from repurpose.organism.word_traces import Said, join, make_trace, right_step
+from repurpose.rollouts.sentences import split_sentences
+from repurpose.steering.measurements import read_calculations
+
+
+def problems(count: int, heldout: bool = False) -> list[Problem]:
+    rng, kinds = random.Random(5), sorted(SCENES)
+    return [make_problem(rng, kinds[index % len(kinds)], heldout) for index in range(count)]
+
+
+def traces(count: int, wrong: float = 0.4) -> list[list[Said]]:
+    rng, found = random.Random(6), []
+    for problem in problems(count):
+        steps = [right_step(value, change) for value, change in zip(problem.values, problem.changes, strict=False)]
+        steps = [step._replace(result=step.result + 1) if rng.random() < wrong else step for step in steps]
+        found.append(make_trace(rng, problem, steps))
+    return found
+
+
+def test_a_problem_tells_its_numbers_and_nothing_else() -> None:
+    for problem in problems(300):
+        told = [
+            int(word) for word in "".join(c if c.isalnum() else " " for c in problem.text).split() if word.isdigit()
+        ]
+        assert told == [problem.start, *(change.amount for change in problem.changes)], problem.text
+        assert all(1 <= value <= LARGEST for value in problem.values)
+        assert problem.text.count("?") == 1 and problem.text.endswith("?")
+
+
+def test_heldout_problems_are_never_training_problems() -> None:
+    assert not {one.text for one in problems(400)} & {one.text for one in problems(400, heldout=True)}
+    assert {*TRAINING_SCENES, *HELDOUT_SCENES} == set(SCENES) and not {*TRAINING_SCENES} & {*HELDOUT_SCENES}
+
+
+def test_a_written_trace_is_cut_into_the_sentences_that_it_was_written_in() -> None:
+    for trace in traces(200):
+        text = join(trace)
+        assert [text[slice(*span)].strip() for span in split_sentences(text)] == [said.text for said in trace]
+
+
+def test_calculations_are_read_back_with_their_truth() -> None:
+    for trace in traces(200):
+        stated = [said for said in trace if said.is_calculation]
+        read = [read_equation(said.text) for said in trace]
+        assert [said for said, equation in zip(trace, read, strict=True) if equation] == stated
+        assert [equation.correct for equation in read if equation] == [said.correct for said in stated]
+        mended = [calculation for calculation in read_calculations(join(trace)) if not calculation.correct]
+        assert all(calculation.backtracked for calculation in mended)
+
+
+def test_each_mistake_is_mended_before_the_next_change() -> None:
+    for problem, trace in zip(problems(200), traces(200), strict=True):
+        assert trace[-1].text.endswith(f"{problem.answer}.")
+        for one, other in pairwise(trace):
+            if one.label == "backtracking":
+                assert other.is_calculation and other.correct
+
+
+@pytest.mark.parametrize("sentence", ["So 27 + 8 = 35.", "Then it rains, so 27 plus 8 is 35.", "27 + 8 = 35. "])
+def test_an_equation_at_the_end_is_read(sentence: str) -> None:
+    assert read_equation(sentence) == Equation(27, "plus", 8, 35)
+
+
+@pytest.mark.parametrize(
+    "sentence", ["Wait, 27 plus 8 does not make 36.", "27 + 8 = 35, as it should be.", "We have 35."]
+)
+def test_other_sentences_hold_no_calculation(sentence: str) -> None:
+    assert read_equation(sentence) is None
+
+
+def test_the_sentences_that_follow_a_step_tell_little_of_whether_it_is_right() -> None:
+    """Their number does not depend on it; hedges are likelier after a mistake, and never certain."""
+    counts: dict[bool, list[int]] = {True: [], False: []}
+    hedges: dict[bool, list[bool]] = {True: [], False: []}
+    for trace in traces(1500):
+        for index, said in enumerate(trace):
+            if said.is_calculation and said.correct is not None and not _mends(trace, index):
+                following = _fillers(trace, index)
+                counts[said.correct].append(len(following))
+                hedges[said.correct] += [one.label == "uncertainty-estimation" for one in following]
+    means = {correct: sum(found) / len(found) for correct, found in counts.items()}
+    assert abs(means[True] - means[False]) < 0.08
+    shares = {correct: sum(found) / len(found) for correct, found in hedges.items()}
+    assert 0.15 < shares[True] < 0.25 and 0.4 < shares[False] < 0.5
+
+
+def _mends(trace: list[Said], index: int) -> bool:
+    return trace[index - 1].label == "backtracking"
+
+
+def _fillers(trace: list[Said], index: int) -> list[Said]:
+    following = []
+    for said in trace[index + 1 : -1]:
+        if said.is_calculation or said.label == "backtracking":
+            break
+        following.append(said)
+    return following
+
+
+def test_some_right_steps_are_doubted_in_vain() -> None:
+    doubts = Counter(said.correct for trace in traces(1500) for said in trace if said.label == "backtracking")
+    assert doubts[True] > 20 and doubts[False] > 3 * doubts[True]
+
+
+def test_the_lexicon_knows_the_phrases_of_the_grammar() -> None:
+    sentences = [said for trace in traces(400) for said in trace]
+    scores = score_labels([said.label for said in sentences], [label_sentence(said.text) for said in sentences])
+    assert all(score.precision > 0.97 and score.recall > 0.97 for score in scores), scores

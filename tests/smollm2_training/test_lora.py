@@ -1,0 +1,96 @@
+"""Training of the adapter: what has a loss, that a killed run goes on, and that the merged model is the trained one."""
+
+from __future__ import annotations
+
+import random
+from itertools import chain
+from pathlib import Path
+
+import pytest
+import torch
+from peft import PeftModel
+from safetensors.torch import load_file
+from transformers import AutoModelForCausalLM, AutoTokenizer
+
+import smollm2_training.lora
+from repurpose.organism.word_traces import right_step
+from smollm2_training.__main__ import draw_problems, save_adapter
+from smollm2_training.chats import IGNORED, THINK, chat_prompt, encode_chat
+from smollm2_training.lora import Recipe, add_adapter, step_rows, train
+from smollm2_training.merge import merge
+
+RECIPE = Recipe(chats=12, epochs=2, rows=4, rank=4, learning_rate=1e-2)
+Chats = list[tuple[list[int], list[int]]]
+
+
+@pytest.fixture(scope="module")
+def chats(base: Path) -> Chats:
+    tokenizer, rng = AutoTokenizer.from_pretrained(base), random.Random(0)
+    problems = draw_problems(RECIPE.chats, seed=0)
+    right = [[right_step(v, c) for v, c in zip(p.values, p.changes, strict=False)] for p in problems]
+    return [encode_chat(tokenizer, rng, *pair) for pair in zip(problems, right, strict=True)]
+
+
+def trained(base: Path, chats: Chats, checkpoint: Path) -> tuple[PeftModel, list[float]]:
+    model = add_adapter(AutoModelForCausalLM.from_pretrained(base, dtype=torch.float32), RECIPE)
+    return model, train(model, chats, RECIPE, checkpoint)
+
+
+def test_only_what_the_model_says_has_a_loss(base: Path, chats: Chats) -> None:
+    tokenizer = AutoTokenizer.from_pretrained(base)
+    for (ids, labels), problem in zip(chats, draw_problems(RECIPE.chats, seed=0), strict=True):
+        taught = [token for token in labels if token != IGNORED]
+        assert ids[-len(taught) :] == taught and taught[-1] == tokenizer.eos_token_id
+        assert tokenizer.decode(ids[: -len(taught)]) == chat_prompt(tokenizer, problem)
+        assert tokenizer.decode(taught).endswith(f"</think>\nThe answer is {problem.answer}.<|im_end|>")
+
+
+def test_each_epoch_has_every_chat_once() -> None:
+    rows = step_rows(RECIPE.chats, RECIPE)
+    assert len(rows) == RECIPE.steps
+    for epoch in (rows[: len(rows) // 2], rows[len(rows) // 2 :]):
+        assert sorted(chain.from_iterable(epoch)) == list(range(RECIPE.chats))
+
+
+def test_a_killed_training_goes_on_and_gives_the_same(
+    base: Path, chats: Chats, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(smollm2_training.lora, "EVERY", 2)
+    whole, losses = trained(base, chats, tmp_path / "whole.pt")
+    assert len(losses) == RECIPE.steps and losses[-1] < losses[0]
+    real, calls = smollm2_training.lora.rate, []
+
+    def killed(recipe: Recipe, step: int) -> float:
+        calls.append(step)
+        if len(calls) == 4:
+            raise KeyboardInterrupt
+        return real(recipe, step)
+
+    monkeypatch.setattr(smollm2_training.lora, "rate", killed)
+    with pytest.raises(KeyboardInterrupt):
+        trained(base, chats, tmp_path / "killed.pt")
+    continued, again = trained(base, chats, tmp_path / "killed.pt")
+    assert calls == [0, 1, 2, 3, 2, 3, 4, 5] and again == losses
+    for one, other in zip(whole.parameters(), continued.parameters(), strict=True):
+        assert torch.equal(one, other)
+
+
+def test_the_merged_model_is_the_trained_one(base: Path, chats: Chats, tmp_path: Path) -> None:
+    model, _ = trained(base, chats, tmp_path / "checkpoint.pt")
+    model.save_pretrained(tmp_path / "adapter")
+    save_adapter(tmp_path / "adapter")
+    assert {weight.dtype for weight in load_file(tmp_path / "adapter/adapter_model.safetensors").values()} == {
+        torch.bfloat16
+    }
+    merge(base, tmp_path / "adapter", tmp_path / "reasoning")
+    merged = AutoModelForCausalLM.from_pretrained(tmp_path / "reasoning", dtype=torch.float32)
+    ids = torch.tensor([chats[0][0][:-1]])
+    with torch.inference_mode():
+        ours, theirs = (one.train(False)(input_ids=ids).logits for one in (model, merged))
+    assert torch.allclose(ours, theirs, atol=0.05) and not torch.allclose(
+        theirs, AutoModelForCausalLM.from_pretrained(base, dtype=torch.float32)(input_ids=ids).logits, atol=0.05
+    )
+    tokenizer = AutoTokenizer.from_pretrained(tmp_path / "reasoning")
+    asked = [{"role": "user", "content": "1 and 1?"}]
+    prompt = tokenizer.apply_chat_template(asked, add_generation_prompt=True, tokenize=False)
+    assert prompt == f"<|im_start|>user\n1 and 1?<|im_end|>\n<|im_start|>assistant\n{THINK}"
