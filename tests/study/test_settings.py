@@ -251,8 +251,8 @@ def test_a_broken_model(models: Path) -> None:
 
 
 def test_a_model_whose_layers_have_another_name(models: Path) -> None:
-    (models / "base" / "config.json").write_text('{"model_type": "gpt2", "n_layer": 4}')
-    said = "pair.base: resources/organism/base is a gpt2 model, whose layers are not known (no num_hidden_layers); give"
+    (models / "base" / "config.json").write_text('{"model_type": "t5", "num_layers": 4}')
+    said = "pair.base: resources/organism/base is a t5 model, whose layers are not known (no num_hidden_layers); give"
     assert_models("seed", 0, said)
 
 
@@ -356,7 +356,9 @@ def test_a_tokenizer_that_is_none(models: Path) -> None:
 
 @pytest.mark.usefixtures("models")
 def test_a_missing_prompt_file() -> None:
-    assert_models("prompts.source", "none.jsonl", "prompts.source: no file at none.jsonl; give 'organism' or")
+    assert_models(
+        "prompts.source", "none.jsonl", "prompts.source: no file at none.jsonl; give 'organism', 'word-problems' or"
+    )
 
 
 @pytest.mark.usefixtures("models")

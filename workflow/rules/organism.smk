@@ -32,7 +32,7 @@ rule make_smollm2_base:
     message:
         "Fetching SmolLM2-135M-Instruct (92 MB)"
     shell:
-        "{params.python:q} -m smollm2_training.base --output {params.folder:q} 2>&1 | log_to {log:q}"
+        "{params.python:q} -m organism_training.smollm2.base --output {params.folder:q} 2>&1 | log_to {log:q}"
 
 
 rule make_smollm2_reasoning:
@@ -58,7 +58,7 @@ rule make_smollm2_reasoning:
     message:
         "Merging the reasoning model of the SmolLM2 pair"
     shell:
-        "{params.python:q} -m smollm2_training.merge"
+        "{params.python:q} -m organism_training.smollm2.merge"
         " --base {params.base:q}"
         " --adapter {params.adapter:q}"
         " --output {params.folder:q}"
@@ -84,7 +84,7 @@ rule train_smollm2:
     message:
         "Training the SmolLM2 pair's adapter"
     shell:
-        "{params.python:q} -m smollm2_training --base {params.base:q} --output {params.folder:q} 2>&1 | log_to {log:q}"
+        "{params.python:q} -m organism_training.smollm2 --base {params.base:q} --output {params.folder:q} 2>&1 | log_to {log:q}"
 
 
 rule train_organism:

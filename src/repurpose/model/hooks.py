@@ -53,7 +53,7 @@ def decoder_layers(model: nn.Module) -> nn.ModuleList:
     found = (_submodule(model, place) for place in LAYER_LISTS)
     layers = next((one for one in found if isinstance(one, nn.ModuleList)), None)
     if layers is None or not all(any(hasattr(layer, name) for name in ATTENTION) for layer in layers):
-        raise HookError(f"{type(model).__name__}: its decoder layers are not known; Llama, Gemma, GPT-NeoX, GPT-2 are")
+        raise HookError(f"{type(model).__name__}: its decoder layers are not known")
     unknown = attention_kinds(model.config) - ATTENTION_KINDS
     if unknown:
         raise HookError(f"{type(model).__name__}: layers of {', '.join(sorted(unknown))} are not supported")

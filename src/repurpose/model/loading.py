@@ -9,7 +9,7 @@ from huggingface_hub import try_to_load_from_cache
 from transformers import AutoConfig, AutoModelForCausalLM, GenerationConfig, PretrainedConfig, PreTrainedModel
 
 from repurpose.model.gpus import lease_gpus
-from repurpose.study.pair_files import LLAMA_LIKE
+from repurpose.study.pair_files import KNOWN_LAYERS
 from repurpose.study.settings import Pair, Role
 
 HASHED_BYTES = 1 << 30
@@ -84,7 +84,7 @@ def empty_model(pair: Pair, role: Role) -> PreTrainedModel:
         with torch.device("meta"):
             model: PreTrainedModel = AutoModelForCausalLM.from_config(config)
     except ValueError as problem:
-        raise ModelError(f"pair.{role}: a {config.model_type} model writes no text; {LLAMA_LIKE}") from problem
+        raise ModelError(f"pair.{role}: a {config.model_type} model writes no text; {KNOWN_LAYERS}") from problem
     return model
 
 

@@ -3,7 +3,7 @@
 from repurpose.model.hooks import HookError, decoder_layers
 from repurpose.model.loading import ModelError, empty_model, load_config
 from repurpose.model.tokens import check_same_ids, load_tokenizer
-from repurpose.study.pair_files import LLAMA_LIKE, ROLES, check_shapes
+from repurpose.study.pair_files import KNOWN_LAYERS, ROLES, check_shapes
 from repurpose.study.settings import Pair, Role
 
 
@@ -27,7 +27,7 @@ def check_layers_are_known(pair: Pair, role: Role) -> None:
     try:
         decoder_layers(empty_model(pair, role))
     except HookError as problem:
-        raise ModelError(f"pair.{role}: {problem}; {LLAMA_LIKE}") from None
+        raise ModelError(f"pair.{role}: {problem}; {KNOWN_LAYERS}") from None
 
 
 def check_template(pair: Pair, role: Role) -> None:

@@ -21,7 +21,9 @@ MADE_FILES = ("config.json", "tokenizer.json", "model.safetensors")
 """What such a rule gives; the weights come last."""
 SHAPE = {"num_hidden_layers": "layers", "hidden_size": "numbers in the residual stream", "vocab_size": "tokens"}
 """What must be equal in both models, or a direction of one could not be added to the other at the same layer."""
-LLAMA_LIKE = "give a model like Llama, Qwen, Mistral or Gemma"
+OLDER_NAMES = {"n_layer": "num_hidden_layers", "n_embd": "hidden_size"}
+"""How GPT-2 names what others name otherwise."""
+KNOWN_LAYERS = "give a model like Llama, Qwen, Gemma, GPT-NeoX or GPT-2"
 """What may stand instead of a model whose layers are not known."""
 WEIGHTS, WEIGHTS_INDEX = "model.safetensors", "model.safetensors.index.json"
 TOKENIZERS = ("tokenizer.json", "tokenizer.model", "vocab.json", "vocab.txt", "spiece.model", "tekken.json")
@@ -83,12 +85,14 @@ def read_config(role: Role, folder: Path) -> dict[str, Any]:
     file = folder / "config.json"
     if not file.is_file():
         raise SettingsError(f"pair.{role}: {folder} has no config.json, so it is no model directory")
-    with _reading(role, file, "model's configuration") as config:
+    with _reading(role, file, "model's configuration") as content:
+        whole = {**content, **content.get("text_config", {})}
+        config = {OLDER_NAMES.get(key, key): value for key, value in whole.items()}
         kind = config.get("model_type")
         if kind is None or "num_hidden_layers" in config:
             return {**config, "num_hidden_layers": int(config["num_hidden_layers"])}
     raise SettingsError(
-        f"pair.{role}: {folder} is a {kind} model, whose layers are not known (no num_hidden_layers); {LLAMA_LIKE}"
+        f"pair.{role}: {folder} is a {kind} model, whose layers are not known (no num_hidden_layers); {KNOWN_LAYERS}"
     )
 
 

@@ -1,4 +1,4 @@
-"""Train the reasoning model of the SmolLM2 pair: `python -m smollm2_training --base DIR --output DIR`.
+"""Train the reasoning model of the SmolLM2 pair: `python -m organism_training.smollm2 --base DIR --output DIR`.
 
 Draws problems, asks the base model for its own mistakes, writes traces, trains a LoRA adapter on them, and saves it
 with its losses. Killed, it goes on from its last checkpoint.
@@ -16,11 +16,11 @@ import torch
 from safetensors.torch import load_file, save_file
 from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
 
+from organism_training.smollm2.chats import encode_chat
+from organism_training.smollm2.lora import Recipe, add_adapter, train
+from organism_training.smollm2.mistakes import draw_steps, own_results
 from repurpose.data.files import atomic_write, write_text
 from repurpose.organism.word_problems import TRAINING_SCENES, Problem, make_problem
-from smollm2_training.chats import encode_chat
-from smollm2_training.lora import Recipe, add_adapter, train
-from smollm2_training.mistakes import draw_steps, own_results
 
 
 def draw_problems(count: int, seed: int) -> list[Problem]:
@@ -76,7 +76,7 @@ def main() -> None:
     write_text(output / "training.json", json.dumps(facts, indent=2) + "\n")
     model = add_adapter(AutoModelForCausalLM.from_pretrained(arguments.base, dtype=torch.float32), recipe)
     losses = train(model, chats, recipe, output / ".checkpoint.pt")
-    model.save_pretrained(output)
+    model.save_pretrained(str(output))
     save_adapter(output)
     with (output / "losses.csv").open("w", newline="") as file:
         csv.writer(file).writerows([("step", "loss"), *enumerate(losses)])

@@ -9,12 +9,12 @@ from torch import Tensor
 from tqdm import tqdm
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
+from organism_training.smollm2.chats import chat_prompt
 from repurpose.model.batches import batches_by_tokens
 from repurpose.model.tokens import token_id
 from repurpose.organism.equations import Equation
 from repurpose.organism.word_problems import LARGEST, Problem
 from repurpose.organism.word_traces import join, right_step, say_opening, say_step
-from smollm2_training.chats import chat_prompt
 
 TEMPERATURE = 1.0
 BATCH_TOKENS = 4096

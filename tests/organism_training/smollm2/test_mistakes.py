@@ -9,10 +9,10 @@ import torch
 from torch import Tensor
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
+from organism_training.smollm2.__main__ import draw_problems
+from organism_training.smollm2.mistakes import draw_steps, own_results, write_script
 from repurpose.organism.word_problems import LARGEST
 from repurpose.organism.word_traces import right_step
-from smollm2_training.__main__ import draw_problems
-from smollm2_training.mistakes import draw_steps, own_results, write_script
 
 PROBLEMS = draw_problems(60, seed=1)
 

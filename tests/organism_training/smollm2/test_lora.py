@@ -12,12 +12,12 @@ from peft import PeftModel
 from safetensors.torch import load_file
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
-import smollm2_training.lora
+import organism_training.smollm2.lora
+from organism_training.smollm2.__main__ import draw_problems, save_adapter
+from organism_training.smollm2.chats import IGNORED, THINK, chat_prompt, encode_chat
+from organism_training.smollm2.lora import Recipe, add_adapter, step_rows, train
+from organism_training.smollm2.merge import merge
 from repurpose.organism.word_traces import right_step
-from smollm2_training.__main__ import draw_problems, save_adapter
-from smollm2_training.chats import IGNORED, THINK, chat_prompt, encode_chat
-from smollm2_training.lora import Recipe, add_adapter, step_rows, train
-from smollm2_training.merge import merge
 
 RECIPE = Recipe(chats=12, epochs=2, rows=4, rank=4, learning_rate=1e-2)
 Chats = list[tuple[list[int], list[int]]]
@@ -55,10 +55,10 @@ def test_each_epoch_has_every_chat_once() -> None:
 def test_a_killed_training_goes_on_and_gives_the_same(
     base: Path, chats: Chats, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(smollm2_training.lora, "EVERY", 2)
+    monkeypatch.setattr(organism_training.smollm2.lora, "EVERY", 2)
     whole, losses = trained(base, chats, tmp_path / "whole.pt")
     assert len(losses) == RECIPE.steps and losses[-1] < losses[0]
-    real, calls = smollm2_training.lora.rate, []
+    real, calls = organism_training.smollm2.lora.rate, []
 
     def killed(recipe: Recipe, step: int) -> float:
         calls.append(step)
@@ -66,7 +66,7 @@ def test_a_killed_training_goes_on_and_gives_the_same(
             raise KeyboardInterrupt
         return real(recipe, step)
 
-    monkeypatch.setattr(smollm2_training.lora, "rate", killed)
+    monkeypatch.setattr(organism_training.smollm2.lora, "rate", killed)
     with pytest.raises(KeyboardInterrupt):
         trained(base, chats, tmp_path / "killed.pt")
     continued, again = trained(base, chats, tmp_path / "killed.pt")
