@@ -250,6 +250,12 @@ def test_a_broken_model(models: Path) -> None:
     assert_models("seed", 0, "pair.base: resources/organism/base/config.json is no model's configuration")
 
 
+def test_a_model_whose_layers_have_another_name(models: Path) -> None:
+    (models / "base" / "config.json").write_text('{"model_type": "gpt2", "n_layer": 4}')
+    said = "pair.base: resources/organism/base is a gpt2 model, whose layers are not known (no num_hidden_layers); give"
+    assert_models("seed", 0, said)
+
+
 @pytest.mark.usefixtures("models")
 def test_a_layer_that_the_model_lacks() -> None:
     assert_models("activations.layers", [4], "activations.layers: layer 4 is not in the base model; 0 to 3 are")

@@ -20,15 +20,16 @@ ROOT = Path(__file__).parents[2]
 COPIED = ("Snakefile", "workflow", "profiles", "envs", "src", "config.yaml", "resources/annotation")
 
 STAND_IN = f"""#!/usr/bin/env bash
-# Stands in for `python -m repurpose.<step> ... [--output PATH...]`: writes the call to each output and to calls.txt.
+# Stands in for `python -m repurpose.<step> ... [--output PATH...]`: writes the call to each output and to calls.txt,
+# or nothing for a check, which has no output.
 set -euo pipefail
-echo "$*" >> calls.txt
 call="$*"
 while [[ $# -gt 0 && "$1" != "--output" ]]; do
     if [[ "$1" == "--usage" ]]; then echo "$call" > "$2"; fi
     shift
 done
 if [[ $# -eq 0 ]]; then exit; fi
+echo "$call" >> calls.txt
 shift
 for path in "$@"; do
     if [[ "$path" == */tables ]]; then

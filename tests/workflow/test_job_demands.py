@@ -106,7 +106,7 @@ def test_rollouts_from_a_server_ask_for_no_gpu_and_little_memory(plans: dict[str
 
 
 def test_models_are_checked_where_they_will_run_before_rollouts(plans: dict[str, list[Job]]) -> None:
-    """In the environment that reads, for a hub's pair, and in vLLM's; what asks a server may run without GPUs."""
+    """In the environment that reads, and in vLLM's; what asks a server may run without GPUs."""
 
     def checks(name: str) -> list[tuple[bool, bool]]:
         command = next(job["command"] for job in plans[name] if job["rule"] == "sample_rollouts")
@@ -114,9 +114,8 @@ def test_models_are_checked_where_they_will_run_before_rollouts(plans: dict[str,
         checked = before.split("-m repurpose.rollouts.check_models ")[1:]
         return [("--engine" in one, "--machine" in one) for one in checked]
 
-    assert checks("default") == []
-    assert checks("organism-vllm") == [(True, True)]
-    assert checks("paper") == checks("qwen-1.5b") == [(False, True), (True, True)]
+    assert checks("default") == [(False, True)]
+    assert checks("organism-vllm") == checks("paper") == checks("qwen-1.5b") == [(False, True), (True, True)]
     assert checks("served") == [(False, False), (True, False)]
 
 

@@ -55,7 +55,7 @@ enter_directory()
 FILES = Layout(STUDY)
 PYTHON = Environments(STUDY, ROOT, conda=DeploymentMethod.CONDA in workflow.deployment_settings.deployment_method)
 JOBS = study_demands(STUDY)
-CHECKS = Checks(STUDY, PYTHON, JOBS.gpus)
+CHECKS = Checks(STUDY, PYTHON)
 
 
 wildcard_constraints:

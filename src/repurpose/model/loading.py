@@ -9,6 +9,7 @@ from huggingface_hub import try_to_load_from_cache
 from transformers import AutoConfig, AutoModelForCausalLM, GenerationConfig, PretrainedConfig, PreTrainedModel
 
 from repurpose.model.gpus import lease_gpus
+from repurpose.study.pair_files import LLAMA_LIKE
 from repurpose.study.settings import Pair, Role
 
 HASHED_BYTES = 1 << 30
@@ -73,9 +74,18 @@ def model_parameters(pair: Pair, role: Role) -> float:
     """Billions of parameters, as the study says or the configuration's shapes give."""
     if pair.parameters is not None:
         return pair.parameters
-    with torch.device("meta"):
-        model: PreTrainedModel = AutoModelForCausalLM.from_config(load_config(pair, role))
-    return sum(weight.numel() for weight in model.parameters()) / 1e9
+    return sum(weight.numel() for weight in empty_model(pair, role).parameters()) / 1e9
+
+
+def empty_model(pair: Pair, role: Role) -> PreTrainedModel:
+    """A model as its configuration says, without weights or memory for them; ModelError where it writes no text."""
+    config = load_config(pair, role)
+    try:
+        with torch.device("meta"):
+            model: PreTrainedModel = AutoModelForCausalLM.from_config(config)
+    except ValueError as problem:
+        raise ModelError(f"pair.{role}: a {config.model_type} model writes no text; {LLAMA_LIKE}") from problem
+    return model
 
 
 def load_model(pair: Pair, role: Role) -> PreTrainedModel:

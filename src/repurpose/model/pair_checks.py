@@ -1,32 +1,55 @@
 """What makes two models a pair."""
 
-from repurpose.model.loading import ModelError, load_config
+from repurpose.model.hooks import HookError, decoder_layers
+from repurpose.model.loading import ModelError, empty_model, load_config
 from repurpose.model.tokens import check_same_ids, load_tokenizer
-from repurpose.study.pair_files import ROLES, check_shapes
-from repurpose.study.settings import Pair
+from repurpose.study.pair_files import LLAMA_LIKE, ROLES, check_shapes
+from repurpose.study.settings import Pair, Role
 
 
 def check_pair(pair: Pair) -> None:
     """Refuse a pair that no study can use, from the small files of both models: no weights are loaded.
 
     Raises:
-        ModelError: for a model that cannot be had, tokenizers that disagree, or prompts without a template.
+        ModelError: for a model that cannot be had or steered, tokenizers that disagree, or prompts without a template.
         SettingsError: for models of different shapes.
     """
+    for role in ROLES:
+        check_layers_are_known(pair, role)
     base, reasoning = (load_config(pair, role).to_dict() for role in ROLES)
     check_shapes(base, reasoning)
-    tokenizer = load_tokenizer(pair, "reasoning")
-    check_same_ids(tokenizer, load_tokenizer(pair, "base"))
-    if not tokenizer.chat_template:
-        raise ModelError(f"pair.reasoning: the tokenizer of {pair.reasoning} has no chat template for the prompts")
+    check_same_ids(load_tokenizer(pair, "reasoning"), load_tokenizer(pair, "base"))
+    check_template(pair, "reasoning")
 
 
-def check_context(pair: Pair, longest: int) -> None:
-    """Refuse texts longer than either model can read (ModelError); `longest` counts tokens, prompt included."""
+def check_layers_are_known(pair: Pair, role: Role) -> None:
+    """Refuse a model whose layers could be neither read nor steered (ModelError)."""
+    try:
+        decoder_layers(empty_model(pair, role))
+    except HookError as problem:
+        raise ModelError(f"pair.{role}: {problem}; {LLAMA_LIKE}") from None
+
+
+def check_template(pair: Pair, role: Role) -> None:
+    """Refuse a tokenizer that cannot put a prompt into a model's form (ModelError)."""
+    if not load_tokenizer(pair, role).chat_template:
+        name = getattr(pair, role)
+        raise ModelError(
+            f"pair.{role}: the tokenizer of {name} has no chat template for the prompts; add one to its files "
+            "(chat_template.jinja)"
+        )
+
+
+def check_context(pair: Pair, longest: int, setting: str = "max_new_tokens") -> None:
+    """Refuse texts longer than either model can read (ModelError).
+
+    Args:
+        longest: tokens, prompt included. setting: which one decides that.
+    """
     for role in ROLES:
         most = getattr(load_config(pair, role), "max_position_embeddings", None)
         if most is not None and longest > most:
             raise ModelError(
                 f"pair.{role}: it reads at most {most} tokens and the longest text may have {longest}, prompt "
-                "included; lower max_new_tokens"
+                f"included; lower {setting}"
             )

@@ -4,6 +4,7 @@ import json
 from collections.abc import Sequence
 from typing import Any, cast
 
+from jinja2 import TemplateError
 from tokenizers import Tokenizer
 from transformers import AutoTokenizer, PreTrainedTokenizerBase, PreTrainedTokenizerFast
 
@@ -78,10 +79,14 @@ def check_ids_fit(ids: list[int], pair: Pair, role: Role) -> None:
 def prompt_token_ids(tokenizer: PreTrainedTokenizerBase, messages: str) -> list[int]:
     """Ids of a prompt's messages (JSON) under the chat template, up to where the answer begins.
 
-    A template that gives the beginning-of-text token twice is a ModelError.
+    A template that refuses the messages, or gives the beginning-of-text token twice, is a ModelError.
     """
     chat = json.loads(messages)
-    ids: Any = tokenizer.apply_chat_template(chat, add_generation_prompt=True, tokenize=True, return_dict=False)
+    try:
+        ids: Any = tokenizer.apply_chat_template(chat, add_generation_prompt=True, tokenize=True, return_dict=False)
+    except TemplateError as problem:
+        said = str(problem).partition("\n")[0]
+        raise ModelError(f"the chat template of {tokenizer.name_or_path} has no use for a prompt: {said}") from None
     if ids[:2].count(tokenizer.bos_token_id) == 2:
         raise ModelError(f"the chat template of {tokenizer.name_or_path} begins a prompt with two BOS tokens")
     return list(ids)

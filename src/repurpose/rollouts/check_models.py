@@ -1,7 +1,7 @@
 """Check models, engine and machine before rollouts are spent, by what needs no weights.
 
-A command before the rollouts' own, as that of the annotators: where the pair is on a hub, whose small files no plan
-reads, or the engine is vLLM, whose environment rollouts from an endpoint would not meet before the first sweep.
+A command before the rollouts' own, as that of the annotators: a plan reads few of the pair's files. Where the engine
+is vLLM it runs in that environment, too, which rollouts from an endpoint would not meet before the first sweep.
 """
 
 from collections.abc import Sequence
@@ -11,7 +11,7 @@ import torch
 from repurpose.data.command import run_step
 from repurpose.model.engines.vllm_requirements import check_gpu, check_memory, check_requirements
 from repurpose.model.loading import load_config, model_parameters
-from repurpose.model.pair_checks import check_context, check_pair
+from repurpose.model.pair_checks import check_context, check_pair, check_template
 from repurpose.model.tokens import load_tokenizer, prompt_token_ids
 from repurpose.study.pair_files import ROLES, check_layers
 from repurpose.study.resources import weight_bytes
@@ -33,11 +33,8 @@ def check_models(settings: StepSettings, messages: Sequence[str], engine: bool, 
     pair = settings.pair
     check_pair(pair)
     check_layers(settings.activations, settings.sweeps, {role: load_config(pair, role).to_dict() for role in ROLES})
-    tokenizer = load_tokenizer(pair, "reasoning")
-    prompt = max(len(prompt_token_ids(tokenizer, one)) for one in messages)
-    written = [settings.rollouts.max_new_tokens, *(sweep.max_new_tokens for sweep in settings.sweeps.values())]
-    longest = prompt + max(written)
-    check_context(pair, longest)
+    check_template(pair, settings.rollouts.generator)
+    longest = check_lengths(settings, messages)
     if settings.engine != "vllm":
         return
     options = settings.vllm or Vllm()
@@ -47,6 +44,17 @@ def check_models(settings: StepSettings, messages: Sequence[str], engine: bool, 
         check_memory(pair, options)
     elif machine:
         check_gpu(max(weight_bytes(model_parameters(pair, role), pair.dtype) for role in ROLES), pair.dtype)
+
+
+def check_lengths(settings: StepSettings, messages: Sequence[str]) -> int:
+    """The most tokens that a text may have, prompt included; a ModelError where they are too many for either model."""
+    tokenizers = [load_tokenizer(settings.pair, role) for role in {"reasoning", settings.rollouts.generator}]
+    prompt = max(len(prompt_token_ids(tokenizer, one)) for tokenizer in tokenizers for one in messages)
+    written = {f"sweeps.{name}": sweep.max_new_tokens for name, sweep in settings.sweeps.items()}
+    written["rollouts"] = settings.rollouts.max_new_tokens
+    section = max(written, key=written.__getitem__)
+    check_context(settings.pair, prompt + written[section], f"{section}.max_new_tokens")
+    return prompt + written[section]
 
 
 def main() -> None:

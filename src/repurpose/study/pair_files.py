@@ -16,6 +16,8 @@ from repurpose.study.settings import Activations, Role, SettingsError, Study, Sw
 ROLES: tuple[Role, Role] = ("base", "reasoning")
 SHAPE = {"num_hidden_layers": "layers", "hidden_size": "numbers in the residual stream", "vocab_size": "tokens"}
 """What must be equal in both models, or a direction of one could not be added to the other at the same layer."""
+LLAMA_LIKE = "give a model like Llama, Qwen, Mistral or Gemma"
+"""What may stand instead of a model whose layers are not known."""
 WEIGHTS, WEIGHTS_INDEX = "model.safetensors", "model.safetensors.index.json"
 TOKENIZERS = ("tokenizer.json", "tokenizer.model", "vocab.json", "vocab.txt", "spiece.model", "tekken.json")
 """A tokenizer is one of these, at least."""
@@ -70,7 +72,12 @@ def read_config(role: Role, folder: Path) -> dict[str, Any]:
     if not file.is_file():
         raise SettingsError(f"pair.{role}: {folder} has no config.json, so it is no model directory")
     with _reading(role, file, "model's configuration") as config:
-        return {**config, "num_hidden_layers": int(config["num_hidden_layers"])}
+        kind = config.get("model_type")
+        if kind is None or "num_hidden_layers" in config:
+            return {**config, "num_hidden_layers": int(config["num_hidden_layers"])}
+    raise SettingsError(
+        f"pair.{role}: {folder} is a {kind} model, whose layers are not known (no num_hidden_layers); {LLAMA_LIKE}"
+    )
 
 
 @contextmanager

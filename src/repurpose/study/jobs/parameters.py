@@ -8,7 +8,6 @@ from typing import Any
 
 from repurpose.study.code_digest import step_code
 from repurpose.study.jobs.environments import EnvironmentName, Environments
-from repurpose.study.pair_files import ROLES, local_folders
 from repurpose.study.settings import Study, canonical_json, step_settings
 
 
@@ -43,8 +42,6 @@ class Checks:
 
     study: Study
     environments: Environments
-    gpus: int
-    """Of a job that reads a model."""
 
     def annotators(self) -> str:
         """Ask each annotator's server or read its file, where there are any."""
@@ -53,12 +50,10 @@ class Checks:
         return self._command("main", "labels.check_annotators")
 
     def models(self, prompts: str) -> str:
-        """Load what of the pair the plan has not read: from the hub, on GPUs, in vLLM."""
+        """Try all of the pair but its weights, where it is read and, in vLLM's environment, where it is steered."""
         samples_here = self.study.rollouts.engine is None  # else a cluster sends the job to where no GPUs are
         options = ["--prompts", prompts, *(["--machine"] if samples_here else [])]
-        checks = []
-        if self.gpus or len(local_folders(self.study)) < len(ROLES):
-            checks.append(self._command("main", "rollouts.check_models", *options))
+        checks = [self._command("main", "rollouts.check_models", *options)]
         in_sight = self.environments.sampling == "vllm" or not self.environments.conda  # conda shows a job only its own
         if self.environments.steering == "vllm" and in_sight:
             checks.append(self._command("vllm", "rollouts.check_models", *options, "--engine"))
