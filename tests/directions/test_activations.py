@@ -98,13 +98,11 @@ def test_ids_beyond_the_vocabulary_are_refused_in_one_line(
     assert not (tmp_path / "a.parquet").exists()
 
 
-def test_tokenizers_that_disagree_are_refused() -> None:
+def test_only_tokens_of_text_must_agree() -> None:
+    """Qwen's and SmolLM2's base and chat models end their texts with different tokens."""
     one, other = make_tokenizer(), make_tokenizer()
     check_same_ids(one, other)
-    other.eos_token = "<think>"
-    with pytest.raises(ModelError, match="eos_token_id is 1 in one, 4 in the other"):
-        check_same_ids(one, other)
-    other = make_tokenizer()
+    other.eos_token, other.bos_token = "<think>", "<|user|>"
     other.add_tokens(["<|more|>"], special_tokens=True)
     check_same_ids(one, other)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 import sys
 import time
@@ -11,17 +12,19 @@ from typing import Any
 
 import pytest
 from tests.tiny import GRID, SELECTED, VECTOR_NAMES, StepMaker
+from transformers import GenerationConfig
 
 from repurpose.data.files import read_provenance, read_table, write_table
 from repurpose.data.journal import journal_path
 from repurpose.data.schemas import PROMPTS, SWEEPS
 from repurpose.data.selected import write_selected
 from repurpose.directions.unit_directions import Directions, read_pair_directions
+from repurpose.model.tokens import load_tokenizer, stop_token_ids
 from repurpose.rollouts.sampling import sample_rollouts
 from repurpose.steering import sweeps
 from repurpose.steering.conditions import choose_prompts, list_conditions
 from repurpose.steering.sweeps import main, run_sweep
-from repurpose.study.settings import SettingsError, StepSettings, canonical_json
+from repurpose.study.settings import Pair, SettingsError, StepSettings, canonical_json
 
 Row = dict[str, Any]
 SOURCE = str(Path(sweeps.__file__).parents[2])
@@ -83,6 +86,40 @@ def test_unsteered_rows_are_the_rollouts(
     step = sweep_step(make_step, {**GRID, "max_new_tokens": 12, "layers": [1]})
     unsteered = [r for r in run(step, prompt_rows, directions, tmp_path / "s") if r["direction"] == "none"]
     assert [row["token_ids"] for row in unsteered] == [texts[row["prompt_id"]] for row in unsteered]
+
+
+def with_another_end(pair_folders: dict[str, str], folder: Path) -> Pair:
+    """The pair, but the reasoning model ends its texts with </think>."""
+    shutil.copytree(pair_folders["reasoning"], folder)
+    pair = Pair(pair_folders["base"], str(folder))
+    tokenizer = load_tokenizer(pair, "reasoning")
+    tokenizer.eos_token = "</think>"
+    tokenizer.save_pretrained(folder)
+    GenerationConfig(eos_token_id=tokenizer.eos_token_id).save_pretrained(folder)
+    return pair
+
+
+def test_texts_of_both_targets_end_where_the_chat_format_does(
+    tmp_path: Path,
+    make_step: StepMaker,
+    pair_folders: dict[str, str],
+    prompt_rows: list[Row],
+    directions: Directions,
+) -> None:
+    """Base and reasoning model may end texts differently; the base model's own end counts, too."""
+    pair = with_another_end(pair_folders, tmp_path / "other")
+    own, shared = stop_token_ids(pair, "base"), stop_token_ids(pair, "base", "reasoning")
+    assert own == [1] and shared == [1, 5] and stop_token_ids(pair, "reasoning") == [5]
+    grid = {**GRID, "layers": [1], "max_new_tokens": 60}
+    sections = {"sweeps": {"this": grid}, "pair": vars(pair)}
+    step = make_step("steering.sweeps", sections=sections, sweep="this", target="base")
+    rows = run(step, prompt_rows, directions, tmp_path / "s")
+    assert {row["finish_reason"] for row in rows} >= {"stop"}
+    assert not {token for row in rows for token in row["token_ids"]} & set(shared)
+    alone = run(sweep_step(make_step, grid, "base"), prompt_rows, directions, tmp_path / "alone")
+    assert any(5 in row["token_ids"] for row in alone)
+    for row, longer in zip(rows, alone, strict=True):
+        assert row["token_ids"] == longer["token_ids"][: len(row["token_ids"])]
 
 
 def test_a_new_magnitude_computes_only_its_own_cells(

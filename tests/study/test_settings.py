@@ -292,6 +292,21 @@ def test_tokenizers_that_are_written_differently_agree(models: Path, steps: dict
     check_models(read_study(changed("pair.base", "resources/organism/other")))
 
 
+def added(token: str, number: int) -> list[dict[str, Any]]:
+    return [{"id": number, "content": token, "special": True}]
+
+
+def test_special_tokens_may_bear_other_names(models: Path) -> None:
+    """A finetuned model's tokenizer may write its chat format into tokens that the base model's keeps in reserve."""
+    write_model(models / "one", {"a": 0, "<reserved>": 1}, added_tokens=added("<reserved>", 1))
+    write_model(models / "two", {"a": 0, "<think>": 1}, added_tokens=added("<think>", 1))
+    pair = {"base": "resources/organism/one", "reasoning": "resources/organism/two"}
+    check_models(read_study(changed("pair", pair)))
+    write_model(models / "three", {"b": 0, "<think>": 1}, added_tokens=added("<think>", 1))
+    said = "pair.base: its tokenizer disagrees with that of pair.reasoning in its vocabulary; both must"
+    assert_models("pair", {**pair, "reasoning": "resources/organism/three"}, said)
+
+
 def test_merges_of_both_versions_agree(models: Path) -> None:
     for name, merges in (("one", ["a b"]), ("two", [["a", "b"]])):
         write_model(models / name, {}, model={"vocab": {"a": 0}, "merges": merges})

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Sequence
+from itertools import chain
 from typing import Any, cast
 
 from jinja2 import TemplateError
@@ -39,10 +40,10 @@ def token_id(tokenizer: PreTrainedTokenizerBase, token: str) -> int:
     return cast(int, tokenizer.convert_tokens_to_ids(token))
 
 
-def stop_token_ids(pair: Pair, role: Role) -> list[int]:
-    """Ids that end a text, from the model's generation settings and the tokenizer."""
-    end = load_tokenizer(pair, role).eos_token_id
-    return sorted({*generation_stop_ids(pair, role), *([] if end is None else [end])})
+def stop_token_ids(pair: Pair, *roles: Role) -> list[int]:
+    """Ids that end a text of any of these models, from their generation settings and their tokenizers."""
+    ends = {load_tokenizer(pair, role).eos_token_id for role in roles}
+    return sorted({*(end for end in ends if end is not None), *chain(*(generation_stop_ids(pair, r) for r in roles))})
 
 
 PROBE = "Wait, 12 + 7 is 19.\nHmm  no: \u201cna\u00efve\u201d [x] \t So\n\nbut <think> then"
@@ -52,15 +53,11 @@ PROBE = "Wait, 12 + 7 is 19.\nHmm  no: \u201cna\u00efve\u201d [x] \t So\n\nbut <
 def check_same_ids(one: PreTrainedTokenizerBase, other: PreTrainedTokenizerBase) -> None:
     """Assert that two tokenizers give text the same ids; a ModelError names the first difference.
 
-    Ordinary tokens must agree, and so must the ids that begin and end a text where both define them; further
-    special tokens may bear other names (a chat format's).
+    Ordinary tokens must agree. Special ones need not: those of a chat format, or what begins and ends a text.
     """
-    for kind in ("bos_token_id", "eos_token_id"):
-        ids = getattr(one, kind), getattr(other, kind)
-        if None not in ids and ids[0] != ids[1]:
-            raise ModelError(f"the pair's tokenizers disagree: {kind} is {ids[0]} in one, {ids[1]} in the other")
-    ours, theirs = (dict(each.get_vocab().items() - each.get_added_vocab().items()) for each in (one, other))
-    for token in sorted({token for token, _ in ours.items() ^ theirs.items()}):
+    ordinary = {token for each in (one, other) for token in each.get_vocab().keys() - each.get_added_vocab().keys()}
+    ours, theirs = one.get_vocab(), other.get_vocab()
+    for token in sorted(token for token in ordinary if ours.get(token) != theirs.get(token)):
         raise ModelError(
             f"the pair's tokenizers disagree: {token!r} is {ours.get(token)} in one, {theirs.get(token)} in the other"
         )

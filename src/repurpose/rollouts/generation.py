@@ -13,7 +13,7 @@ from repurpose.model.engines import Finished, Generated, Request, Sampling
 from repurpose.model.engines.choice import open_engine
 from repurpose.model.loading import model_digest
 from repurpose.model.steer import Steer
-from repurpose.model.tokens import check_ids_fit
+from repurpose.model.tokens import check_ids_fit, stop_token_ids
 from repurpose.study.settings import Role, StepSettings
 
 
@@ -24,19 +24,24 @@ def generate_rows(
     sampling: Sampling,
     batch_size: int,
     output: Path,
+    prompted_as: Role,
     steered: bool = True,
 ) -> list[Generated]:
-    """Generate with a model of the pair what the output's journal lacks; return the outcomes of all requests."""
+    """Generate with a model of the pair what the output's journal lacks; return the outcomes of all requests.
+
+    A text ends where the model ends one, and where that one does in whose chat format the prompts are (`prompted_as`).
+    """
+    stop_ids = stop_token_ids(settings.pair, role, prompted_as)
 
     def generate(missing: list[int], finished: Finished) -> None:
         asked = [requests[index] for index in missing]
         check_ids_fit([i for request in asked for i in request.prompt_ids], settings.pair, role)
         longest = max(len(request.prompt_ids) for request in asked) + sampling.max_new_tokens
-        options = (batch_size, longest, settings.vllm, steered)
+        options = (batch_size, longest, settings.vllm, steered, stop_ids)
         with open_engine(settings.engine, settings.pair, role, *options) as engine:
             engine.generate(asked, sampling, finished)
 
-    return generate_once(output, request_keys(settings, role, sampling, requests), generate)
+    return generate_once(output, request_keys(settings, role, sampling, requests, stop_ids), generate)
 
 
 def generate_once(
@@ -63,10 +68,12 @@ def generate_once(
         return [Generated(**journal[key]) for key in keys]
 
 
-def request_keys(settings: StepSettings, role: Role, sampling: Sampling, requests: Sequence[Request]) -> list[str]:
+def request_keys(
+    settings: StepSettings, role: Role, sampling: Sampling, requests: Sequence[Request], stop_ids: Sequence[int]
+) -> list[str]:
     """Journal keys: all that decides a row's tokens, from code, weights and sampling to the bytes of its direction."""
     # Tokens do not depend on how many will follow, but where a row is cut does; so the length is part of it.
-    maker = [settings.code, model_digest(settings.pair, role), settings.pair.dtype, vars(sampling)]
+    maker = [settings.code, model_digest(settings.pair, role), settings.pair.dtype, vars(sampling), list(stop_ids)]
     if settings.engine != "transformers":
         maker.append(settings.engine)
     steers = {id(request.steer): request.steer for request in requests}

@@ -39,7 +39,7 @@ def sample_rollouts(settings: StepSettings, prompts: Sequence[Row], output: Path
     sampling = Sampling(chosen.temperature, chosen.max_new_tokens, chosen.top_p, chosen.top_k)
     if chosen.endpoint is None:
         model = settings.values["pair"][chosen.generator]
-        how = (sampling, chosen.batch_size, output)
+        how = (sampling, chosen.batch_size, output, chosen.generator)
         outcomes = generate_rows(settings, chosen.generator, requests, *how, steered=False)
     else:
         model = chosen.endpoint.model

@@ -22,6 +22,9 @@ from repurpose.steering.conditions import Row, choose_prompts, list_conditions, 
 from repurpose.study.conditions import Condition
 from repurpose.study.settings import Role, StepSettings
 
+PROMPTED_AS: Role = "reasoning"
+"""In whose chat format both targets are prompted, so that they continue the same text."""
+
 
 def run_sweep(
     settings: StepSettings,
@@ -37,7 +40,8 @@ def run_sweep(
     cells = [(c, row, sample) for c in conditions for row in chosen for sample in range(sweep.samples)]
     requests = make_requests(cells, directions, tokenizer, settings.seed)
     sampling = Sampling(sweep.temperature, sweep.max_new_tokens, sweep.top_p, sweep.top_k)
-    outcomes = generate_rows(settings, target, requests, sampling, sweep.batch_size, output)
+    how = (sampling, sweep.batch_size, output, PROMPTED_AS)
+    outcomes = generate_rows(settings, target, requests, *how)
     return [
         sweep_row(name, target, cell, request, done, decode(tokenizer, done.token_ids))
         for cell, request, done in zip(cells, requests, outcomes, strict=True)
@@ -45,9 +49,9 @@ def run_sweep(
 
 
 def pair_tokenizer(settings: StepSettings, target: Role) -> PreTrainedTokenizerBase:
-    """The reasoning model's tokenizer, whose chat template both targets are prompted with."""
-    tokenizer = load_tokenizer(settings.pair, "reasoning")
-    if target != "reasoning":
+    """The tokenizer whose chat template both targets are prompted with."""
+    tokenizer = load_tokenizer(settings.pair, PROMPTED_AS)
+    if target != PROMPTED_AS:
         check_same_ids(tokenizer, load_tokenizer(settings.pair, target))
     return tokenizer
 

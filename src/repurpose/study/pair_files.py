@@ -127,6 +127,9 @@ def _check_tokenizers(base: Path, reasoning: Path) -> None:
     if not all(file.is_file() for file in files) or files[0].read_bytes() == files[1].read_bytes():
         return
     ours, theirs = (_tokenizer_parts(role, file) for role, file in zip(ROLES, files, strict=True))
+    special = ours.pop("special") | theirs.pop("special")
+    for parts in (ours, theirs):
+        parts["vocabulary"] = {token: place for token, place in parts["vocabulary"].items() if token not in special}
     different = [part for part in ours if ours[part] != theirs[part]]
     if different:
         raise SettingsError(
@@ -136,12 +139,23 @@ def _check_tokenizers(base: Path, reasoning: Path) -> None:
 
 
 def _tokenizer_parts(role: Role, file: Path) -> dict[str, Any]:
-    """What decides the ids of a text, written one way whatever version of the library wrote the file."""
+    """What decides the ids of a text, written one way whatever version of the library wrote the file.
+
+    `special` are the tokens beside those of text: of them two tokenizers may have others.
+    """
     with _reading(role, file, "tokenizer") as content:
         model = content["model"]
         merges = [merge if isinstance(merge, str) else " ".join(merge) for merge in model.get("merges") or ()]
         steps = {part: _plain_step(content.get(part)) for part in ("normalizer", "pre_tokenizer")}
-        return {"vocabulary": model.get("vocab"), "merges": merges, **steps}
+        special = {token["content"] for token in content.get("added_tokens") or ()}
+        return {"vocabulary": _places(model.get("vocab") or {}), "merges": merges, "special": special, **steps}
+
+
+def _places(vocabulary: Any) -> dict[str, Any]:
+    """A vocabulary by token: with its id or, in a list of tokens, its place and what else stands there."""
+    if isinstance(vocabulary, dict):
+        return vocabulary
+    return {entry[0]: [place, *entry[1:]] for place, entry in enumerate(vocabulary)}
 
 
 def _plain_step(step: Any) -> Any:
