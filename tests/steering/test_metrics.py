@@ -106,6 +106,30 @@ def test_answer_is_the_last_integer_after_thinking(text: str, answer: str | None
     assert metrics.is_correct(text, answer) is correct
 
 
+@pytest.mark.parametrize(
+    ("text", "correct"),
+    [
+        ("Wait, 3. The answer is 7.", True),
+        ("So it is \\boxed{7}", True),
+        ("7, no: 8", False),
+        ("no number", False),
+        ("9 </think> 7", True),
+        ("7 </think> 9", False),
+        ("7 </think> so", False),
+    ],
+)
+def test_without_tags_all_of_a_text_is_answer(text: str, correct: bool) -> None:
+    assert metrics.is_correct(text, "7", tagged=False) is correct
+
+
+def test_whether_thinking_is_tagged_is_seen_in_the_rollouts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An instruct model's texts without tags were all wrong; a reasoning model's that thinks to its limit still is."""
+    rows = sweep_rows(PRESENT, "two_by_two", "reasoning", prompt_names("heldout", 1))
+    rows = [{**row, "text": "Now 2 plus 2 makes 4. The answer is 4.", "answer": "4"} for row in rows]
+    for rollout, correct in (("It is 4.", True), ("Is it 4? </think> It is.", False)):
+        assert read_table(_run(tmp_path, monkeypatch, rows, rollout=rollout))["correct"].unique().to_list() == [correct]
+
+
 def test_sentences_are_those_of_the_thinking() -> None:
     text = "Now 2 plus 2 makes 5. Wait, that does not look right. Hmm, I may be unsure. </think> Wait, 4."
     assert metrics.count_sentences(text, KEYWORDS, "backtracking") == (3, 1, 2, 1)
@@ -127,11 +151,18 @@ def test_unfinished_text_is_not_finished() -> None:
 
 
 def _run(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, rows: list[dict[str, Any]], study: Study | None = None
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    rows: list[dict[str, Any]],
+    study: Study | None = None,
+    rollout: str = "</think>",
 ) -> Path:
     write_table(tmp_path / "sweep.parquet", rows, SWEEPS, provenance({}))
+    pl.DataFrame({"text": [rollout]}).write_parquet(tmp_path / "rollouts.parquet")
     text = settings_text(study or make_study(), "steering.measurements")
-    names = ["--settings", text, "--sweep", str(tmp_path / "sweep.parquet"), "--output", str(tmp_path / "out.parquet")]
+    files = {name: str(tmp_path / f"{name}.parquet") for name in ("sweep", "rollouts")}
+    names = ["--settings", text, "--sweep", files["sweep"], "--rollouts", files["rollouts"]]
+    names += ["--output", str(tmp_path / "out.parquet")]
     monkeypatch.setattr(sys, "argv", ["measurements", *names])
     measurements.main()
     return tmp_path / "out.parquet"

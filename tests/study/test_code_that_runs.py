@@ -79,7 +79,7 @@ def test_what_runs_from_prompts_to_measurements_is_in_the_digests(
         ),
         (
             make_step("steering.measurements"),
-            {"sweep": files["sweep"], "output": files["measurements"]},
+            {"sweep": files["sweep"], "rollouts": files["rollouts"], "output": files["measurements"]},
             "steering/metrics.py",
         ),
     ]

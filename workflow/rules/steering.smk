@@ -1,6 +1,6 @@
 # Steering: sweeps over the prompts, what is measured on them, the site and magnitude that are chosen.
 #
-# Needs: prompts.parquet, vectors of both readers, the targets; for log-odds also rollouts and labels.
+# Needs: prompts.parquet, vectors of both readers, the targets, rollouts; for log-odds also labels.
 # Gives: sweeps/<sweep>/<target>.parquet, steered rollouts, one job for a whole grid on one target;
 # measurements/<sweep>/<target>.parquet, a column per metric; selection.json; logodds/<target>.parquet. Where the
 # study's engine is vLLM also parity/<target>.json: where that is made anew, the sweeps behind it are planned, too; what
@@ -126,6 +126,7 @@ rule measure_sweep:
     """Measure each steered rollout: keyword share, coherence, length, correctness."""
     input:
         sweep="results/{run}/sweeps/{sweep}/{target}.parquet",
+        rollouts=FILES.parts("rollouts"),
     output:
         measurements="results/{run}/measurements/{sweep}/{target}.parquet",
     log:
@@ -145,6 +146,7 @@ rule measure_sweep:
         "{params.python:q} -m repurpose.steering.measurements"
         " --settings {params.settings:q}"
         " --sweep {input.sweep:q}"
+        " --rollouts {input.rollouts:q}"
         " --output {output.measurements:q}"
         " 2>&1 | log_to {log:q}"
 

@@ -103,7 +103,8 @@ MEASUREMENTS = pa.schema(
     ]
 )
 """The sweep's key and its metrics. `keyword_share` is Eq. 1 of the paper as a share (0 to 1); `correct` is null
-where no answer is known; a text that gives none is wrong. Table C.1 needs the sentences with a keyword, and those of
+where no answer is known; a text that gives none is wrong, and where the generator's rollouts have thinking tags, so is
+one that gives it before `</think>`. Table C.1 needs the sentences with a keyword, and those of
 them that are labelled backtracking. Calculations are those of the embedded pair's language. In a study of
 another behaviour the `backtracking_` columns count that label."""
 

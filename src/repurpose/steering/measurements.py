@@ -11,7 +11,7 @@ import polars as pl
 import pyarrow as pa
 
 from repurpose.data.command import run_step
-from repurpose.data.files import TableError
+from repurpose.data.files import TableError, read_table
 from repurpose.data.schemas import MEASUREMENTS
 from repurpose.labels.lexicon import label_sentence
 from repurpose.organism.corpus import END_THINK
@@ -28,9 +28,18 @@ class Calculation(NamedTuple):
 
 
 def measure_text(
-    token_ids: list[int], text: str, answer: str | None, finish_reason: str, keywords: Collection[str], behaviour: str
+    token_ids: list[int],
+    text: str,
+    answer: str | None,
+    finish_reason: str,
+    keywords: Collection[str],
+    behaviour: str,
+    tagged: bool = True,
 ) -> dict[str, Any]:
-    """Return the metrics of one generated text; the `backtracking_` ones count the study's own behaviour."""
+    """Return the metrics of one generated text; the `backtracking_` ones count the study's own behaviour.
+
+    `tagged`: whether the generator ends its thinking with a tag, before which no answer is one.
+    """
     count = metrics.count_keywords(text, keywords)
     sentences = metrics.count_sentences(text, keywords, behaviour)
     return {
@@ -48,7 +57,7 @@ def measure_text(
         "compression_ratio": metrics.compression_ratio(text),
         "length": len(token_ids),
         "finished": finish_reason != "length",
-        "correct": metrics.is_correct(text, answer),
+        "correct": metrics.is_correct(text, answer, tagged),
     }
 
 
@@ -100,24 +109,31 @@ def check_steered(sweep: pl.DataFrame) -> None:
     )
 
 
-def measure_sweep(sweep: pl.DataFrame, keywords: Collection[str], behaviour: str) -> pl.DataFrame:
-    """Return the MEASUREMENTS of a sweep, row by row; raises TableError for a sweep without rows."""
+def measure_sweep(sweep: pl.DataFrame, keywords: Collection[str], behaviour: str, tagged: bool = True) -> pl.DataFrame:
+    """Return the MEASUREMENTS of a sweep, row by row (see `measure_text`); TableError for a sweep without rows."""
     if sweep.is_empty():
         raise TableError("the sweep holds no rows; run it again")
     columns = ("token_ids", "text", "answer", "finish_reason")
+    how = (keywords, behaviour, tagged)
     rows = [
-        measure_text(row["token_ids"], row["text"], row["answer"], row["finish_reason"], keywords, behaviour)
+        measure_text(row["token_ids"], row["text"], row["answer"], row["finish_reason"], *how)
         for row in sweep.select(columns).iter_rows(named=True)
     ]
     measured = pa.Table.from_pylist(rows, pa.schema([f for f in MEASUREMENTS if f.name in rows[0]]))
     return pl.concat([sweep.drop("token_ids", "text"), pl.DataFrame(measured)], how="horizontal")
 
 
+def has_tags(rollouts: pl.Series) -> bool:
+    """Whether any rollout marks its thinking; where none does, as of many instruct models, all of a text is answer."""
+    return bool(rollouts.str.contains("</?think>").any())
+
+
 def main() -> None:
-    with run_step("steering.measurements", __doc__, one=["sweep"]) as step:
-        sweep = step.read("sweep")
+    with run_step("steering.measurements", __doc__, one=["sweep"], many=["rollouts"]) as step:
+        sweep, settings = step.read("sweep"), step.settings
         check_steered(sweep)
-        step.write(measure_sweep(sweep, step.settings.keywords, step.settings.vectors.behaviour), MEASUREMENTS)
+        tagged = has_tags(read_table(step.given.rollouts, ["text"])["text"])
+        step.write(measure_sweep(sweep, settings.keywords, settings.vectors.behaviour, tagged), MEASUREMENTS)
 
 
 if __name__ == "__main__":

@@ -90,12 +90,18 @@ def compression_ratio(text: str) -> float | None:
     return len(raw) / len(zlib.compress(raw, 9)) if raw else None
 
 
-def is_correct(text: str, answer: str | None) -> bool | None:
-    """Compare the last integer after the end of thinking with the answer; None where no integer is known.
+def find_answer(text: str, tagged: bool = True) -> int | None:
+    """The last integer after the end of thinking; where no thinking is `tagged`, that of a text without a tag, too."""
+    before, tag, after = text.partition(END_OF_THINKING)
+    given = INTEGER.findall(after if tagged or tag else before)
+    return int(given[-1].replace(",", "")) if given else None
+
+
+def is_correct(text: str, answer: str | None, tagged: bool = True) -> bool | None:
+    """Compare the answer that a text gives with the right one; None where no integer is known.
 
     A text that gives no answer is wrong: left out, texts that steering keeps from ending would flatter it.
     """
     if answer is None or not INTEGER.fullmatch(answer.strip()):
         return None
-    given = INTEGER.findall(text.partition(END_OF_THINKING)[2])[-1:]
-    return [int(found.replace(",", "")) for found in given] == [int(answer.strip().replace(",", ""))]
+    return find_answer(text, tagged) == int(answer.strip().replace(",", ""))
