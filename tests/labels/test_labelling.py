@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -68,6 +69,36 @@ def test_the_command_writes_each_shard(tmp_path: Path, make_step: StepMaker, mon
         ["backtracking", "deduction"],
     ]
     assert read_provenance(targets[0])["statuses"] == {"ok": 2, "skipped": 1}
+
+
+@pytest.mark.parametrize(
+    ("shard", "behaviour", "said"),
+    [
+        (0, "backtracking", ""),
+        (2, "backtracking", "none of 1 labelled training sentences is backtracking (1 deduction); take another"),
+        (3, "backtracking", "none of 0 labelled training sentences is backtracking (there is none); take another"),
+        (0, "example-testing", "is example-testing (1 backtracking, 1 deduction); take another annotator"),
+    ],
+)
+def test_labels_that_leave_nothing_to_study_are_told_at_once(
+    tmp_path: Path,
+    make_step: StepMaker,
+    monkeypatch: pytest.MonkeyPatch,
+    shard: int,
+    behaviour: str,
+    said: str,
+) -> None:
+    """Before activations are read, and whatever held-out sentences bear the behaviour."""
+    write_table(tmp_path / "s", [*ROWS[shard:], {**ROWS[1], "split": "heldout"}], SENTENCES, {})
+    settings = canonical_json(make_step("labels.labelling", annotator="lexicon").values)
+    arguments = ["labels", "--settings", settings, "--behaviour", behaviour, "--sentences", str(tmp_path / "s")]
+    monkeypatch.setattr("sys.argv", [*arguments, "--output", str(tmp_path / "l")])
+    if said:
+        with pytest.raises(SystemExit, match=re.escape(said)):
+            main()
+    else:
+        main()
+    assert (tmp_path / "l").exists() == (not said)
 
 
 LEXICON = """

@@ -32,6 +32,11 @@ def test_one_command_makes_everything_in_a_path_with_spaces(finished: Project) -
     assert len(finished.calls()) == len(set((finished.root / "calls.txt").read_text().splitlines()))
 
 
+def test_the_labels_of_a_study_are_held_against_its_behaviour(finished: Project) -> None:
+    calls = (finished.root / "calls.txt").read_text().splitlines()
+    assert [" --behaviour backtracking " in call for call in calls if "labels.labelling " in call] == [True]
+
+
 def test_a_second_call_has_nothing_to_do(finished: Project) -> None:
     assert "Nothing to be done" in finished.run("--cores", "2")
 

@@ -19,6 +19,7 @@ rule label_sentences:
         "results/{study}/logs/labels/{annotator}.log",
     wildcard_constraints:
         annotator=one_of(FILES.rules_that_label),
+    priority: 1  # before activations are read: where no label is of the study's behaviour, they were read in vain
     conda:
         "../../envs/main.yaml"
     threads: 1
@@ -28,11 +29,13 @@ rule label_sentences:
     params:
         settings=settings_of("labels.labelling", "annotator"),
         python=derived(PYTHON.python("main")),
+        behaviour=needed_behaviour,
     message:
         "Labelling sentences by {wildcards.annotator}"
     shell:
         "{params.python:q} -m repurpose.labels.labelling"
         " --settings {params.settings:q}"
+        " {params.behaviour}"
         " --sentences {input.sentences:q}"
         " --rollouts {input.rollouts:q}"
         " --output {output.labels:q}"
@@ -51,6 +54,7 @@ rule label_with_model:
         "results/{study}/logs/labels/{annotator}.log",
     wildcard_constraints:
         annotator=one_of(FILES.models_that_label),
+    priority: 1
     conda:
         "../../envs/main.yaml"
     threads: 1
@@ -60,11 +64,13 @@ rule label_with_model:
     params:
         settings=settings_of("labels.labelling", "annotator"),
         python=derived(PYTHON.python("main")),
+        behaviour=needed_behaviour,
     message:
         "Labelling sentences by {wildcards.annotator}"
     shell:
         "{params.python:q} -m repurpose.labels.labelling"
         " --settings {params.settings:q}"
+        " {params.behaviour}"
         " --sentences {input.sentences:q}"
         " --usage {output.usage:q}"
         " --output {output.labels:q}"

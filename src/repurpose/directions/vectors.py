@@ -31,8 +31,9 @@ from repurpose.data.files import TableError, read_provenance
 from repurpose.data.schemas import VECTORS
 from repurpose.data.statistics import UNDEFINED, Array, Estimate, spread
 from repurpose.directions.store import read_layer, stored_layers
+from repurpose.labels.annotation import check_behaviour
 from repurpose.study.conditions import kind_of
-from repurpose.study.settings import BEHAVIOURS, SettingsError, StepSettings, Vectors
+from repurpose.study.settings import BEHAVIOURS, StepSettings, Vectors
 
 Row = dict[str, Any]
 Mask = NDArray[np.bool_]
@@ -208,8 +209,7 @@ def training_labels(sentences: pl.DataFrame, behaviour: str) -> tuple[pl.DataFra
     train = sentences.filter(split="train")
     labelled = train.filter(pl.col("status") == "ok", pl.col("label").is_not_null())
     left_out = train.filter(pl.col("status") != "ok").group_by("status").len().sort("status")
-    if not (labelled["label"] == behaviour).any():
-        raise SettingsError(f"vectors.behaviour: none of {len(labelled)} labelled training sentences is {behaviour}")
+    check_behaviour(labelled["label"].to_list(), behaviour)
     names = sorted(labelled["prompt_id"].unique())
     numbers = {name: number for number, name in enumerate(names)}
     prompt = pl.col("prompt_id").replace_strict(numbers, return_dtype=pl.Int64).alias("prompt")

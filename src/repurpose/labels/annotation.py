@@ -1,11 +1,12 @@
 """What an annotator of any kind makes of sentences, and the rows that become of it."""
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import groupby
 from typing import Any, NamedTuple
 
-from repurpose.study.settings import StepSettings
+from repurpose.study.settings import SettingsError, StepSettings
 
 Row = dict[str, Any]
 RolloutKey = tuple[str, int]
@@ -59,6 +60,18 @@ def label_rows(rows: Sequence[Row], outcomes: Sequence[Outcome], name: str, mapp
         named = mapping.get(label, label) if label else None
         labelled.append({**kept, "annotator": name, "label": named, "status": status, "reply": reply})
     return labelled
+
+
+def check_behaviour(labels: Sequence[str], behaviour: str) -> None:
+    """Refuse labels of training sentences that leave a study nothing to make its vector from (SettingsError)."""
+    if behaviour in labels:
+        return
+    found = ", ".join(f"{count} {label}" for label, count in Counter(labels).most_common())
+    raise SettingsError(
+        f"vectors.behaviour: none of {len(labels)} labelled training sentences is {behaviour} "
+        f"({found or 'there is none'}); take another annotator (labels.annotator), more prompts (prompts.train) or "
+        "longer texts (rollouts.max_new_tokens)"
+    )
 
 
 def account_of(settings: StepSettings) -> str:

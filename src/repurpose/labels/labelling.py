@@ -2,7 +2,8 @@
 
 Annotators never cut or move a sentence; what they say of one that is not valid is kept as its `status`, with the
 reply as it came, and never becomes a label. All shards are labelled in one job, so that a language model's limits on
-requests and cost hold for the whole study, and a published file need not hold chains of every shard.
+requests and cost hold for the whole study, and a published file need not hold chains of every shard. Where no training
+sentence bears the behaviour that is named, if one is, no vector could be made, and the step says so.
 """
 
 from collections import Counter
@@ -12,7 +13,7 @@ from itertools import islice
 from repurpose.data.command import run_step
 from repurpose.data.files import read_table
 from repurpose.data.schemas import LABELS, USAGE
-from repurpose.labels.annotation import Annotation, Outcome, RolloutKey, Row, account_of, label_rows
+from repurpose.labels.annotation import Annotation, Outcome, RolloutKey, Row, account_of, check_behaviour, label_rows
 from repurpose.study.settings import Annotator
 
 
@@ -40,8 +41,8 @@ def annotate(annotator: Annotator, rows: Sequence[Row], texts: Mapping[RolloutKe
 
 
 def main() -> None:
-    many, maybe = ["sentences"], ["rollouts"]
-    with run_step("labels.labelling", __doc__, many=many, maybe=maybe, optional=["usage"], outputs=True) as step:
+    many, maybe, optional = ["sentences"], ["rollouts"], ["usage", "behaviour"]
+    with run_step("labels.labelling", __doc__, many=many, maybe=maybe, optional=optional, outputs=True) as step:
         given, labels = step.given, step.settings.labels
         shards = [read_table(path).to_dicts() for path in given.sentences]
         rows = [row for shard in shards for row in shard]
@@ -49,7 +50,12 @@ def main() -> None:
         texts = {(prompt, sample): text for table in rollouts for prompt, sample, text in table.iter_rows()}
         annotator = labels.annotators[labels.annotator]
         found = annotate(annotator, rows, texts, account_of(step.settings))
-        labelled = iter(label_rows(rows, found.outcomes, labels.annotator, annotator.mapping))
+        every = label_rows(rows, found.outcomes, labels.annotator, annotator.mapping)
+        if given.behaviour:
+            check_behaviour(
+                [row["label"] for row in every if row["label"] and row["split"] == "train"], given.behaviour
+            )
+        labelled = iter(every)
         for path, shard in zip(given.output, shards, strict=True):
             own = list(islice(labelled, len(shard)))
             statuses = Counter(row["status"] for row in own)
