@@ -1,4 +1,4 @@
-"""Names of the sweeps that tables are made from, and of the columns of estimates."""
+"""Names of the sweeps that tables are made from, and of the columns of estimates; what is said of an empty table."""
 
 Measure = tuple[str, str, str]
 """The columns of an estimate and of the two ends of its interval."""
@@ -10,6 +10,13 @@ sweep, whose grid has both."""
 
 SWEEP_OF = {"2x2": TWO_BY_TWO, "baselines": BASELINES, "ablation": ABLATION}
 """The sweep behind a table that is empty without it."""
+
+
+def why_empty(table: str, behaviour: str) -> str:
+    """Say why a table has no rows: most are of sweeps that a study may leave out, one of sentences that it may lack."""
+    if table == "rollout":
+        return f"No held-out sentence is labelled {behaviour} with a whole window of text before it."
+    return "Not measured in this study."
 
 
 def bounded(name: str) -> Measure:

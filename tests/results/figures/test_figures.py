@@ -56,7 +56,18 @@ def test_undefined_numbers_are_left_out_of_a_figure(name: str, tmp_path: Path) -
 def test_empty_table_gives_a_figure_that_says_so(name: str, tmp_path: Path) -> None:
     figure = step.draw_figure(name, table(name).clear(), CONTEXT)
     save_figure(figure, tmp_path / "x.svg", tmp_path / "x.png")
-    assert "not measured" in figure.texts[0].get_text()
+    said = "No held-out sentence is labelled backtracking" if name == "rollout" else "Not measured in this study"
+    assert figure.texts[0].get_text().startswith(f"“{name}”: {said}")
+
+
+def test_projections_without_a_rollout_to_show_say_why(tmp_path: Path) -> None:
+    """As where no held-out sentence backtracks: there was a figure with two blank panels."""
+    none = table("projections").filter(pl.col("part") != "token", pl.col("group") != "behaviour")
+    figure = step.draw_figure("projections", none, CONTEXT)
+    save_figure(figure, tmp_path / "x.svg", tmp_path / "x.png")
+    assert [" ".join(text.get_text() for text in axes.texts)[:48] for axes in figure.axes[:2]] == [
+        "No held-out sentence is labelled backtracking wi"
+    ] * 2
 
 
 def test_equal_tables_give_equal_bytes(tmp_path: Path) -> None:

@@ -218,4 +218,5 @@ def test_study_without_sweeps_still_reports(figure_files: list[Path], tmp_path: 
         (tmp_path / f"tables/{name}.csv").write_text(to_csv(table))
     (tmp_path / "selection.json").write_text((built("present") / "selection.json").read_text())
     found = write(tmp_path, figure_files, tmp_path / "report.html")
-    assert outline(found).text.count("Not measured in this study.") == len(TABLES)
+    assert outline(found).text.count("Not measured in this study.") == len(TABLES) - 1
+    assert outline(found).text.count("No held-out sentence is labelled backtracking with a whole window") == 2

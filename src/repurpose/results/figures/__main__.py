@@ -9,6 +9,7 @@ from repurpose.data.command import run_step
 from repurpose.data.csv_tables import read_csv
 from repurpose.results.figures import confusion, directions, reading, steering
 from repurpose.results.figures.style import Context, empty_figure, save_figure
+from repurpose.results.names import why_empty
 from repurpose.study.catalogue import AGREEMENT_FIGURES, FIGURES
 from repurpose.study.settings import SettingsError
 
@@ -31,7 +32,7 @@ assert set(DRAW) == {*FIGURES, *AGREEMENT_FIGURES}
 
 
 def draw_figure(name: str, table: pl.DataFrame, context: Context) -> Figure:
-    """Draw a figure; an empty table gives a figure that says so.
+    """Draw a figure; an empty table gives a figure that says why.
 
     Raises:
         SettingsError: for a name that is no figure.
@@ -39,7 +40,7 @@ def draw_figure(name: str, table: pl.DataFrame, context: Context) -> Figure:
     if name not in DRAW:
         raise SettingsError(f"figure: {name!r} is not allowed; choose from {', '.join(DRAW)}")
     if table.is_empty():
-        return empty_figure(f"“{name}” was not measured in this study.")
+        return empty_figure(f"“{name}”: {why_empty(name, context.behaviour)}")
     return DRAW[name](table, context)
 
 

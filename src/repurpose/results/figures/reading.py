@@ -11,6 +11,7 @@ from matplotlib.patches import Rectangle
 
 from repurpose.results.figures import style
 from repurpose.results.figures.style import READER, UNSTEERED, WIDTH, Context, Label
+from repurpose.results.names import why_empty
 
 LINE = 100
 """Characters in a line of the figure's full width."""
@@ -88,7 +89,7 @@ def draw_projections(table: pl.DataFrame, context: Context) -> Figure:
     parts = figure.add_gridspec(3, 2, height_ratios=[*(n * LINE_INCHES for n in lines), PROFILE_INCHES])
     for row, (reader, text) in enumerate(zip(READER, texts, strict=True)):
         axes = figure.add_subplot(parts[row, :])
-        draw_tokens(axes, text, size=6.5)
+        draw_tokens(axes, text or [Shaded(why_empty("rollout", context.behaviour), None)], size=6.5)
         axes.set_title(f"{reader} model reads (blue: below, red: above average)")
     shared = None
     for column, reader in enumerate(READER):

@@ -12,6 +12,7 @@ from repurpose.data.command import run_step
 from repurpose.data.csv_tables import read_csv
 from repurpose.data.files import read_provenance, read_table, write_text
 from repurpose.data.selected import read_selected
+from repurpose.results.names import why_empty
 from repurpose.results.report.page import CAPTIONS, POLICY, show_claims, show_provenance, show_rollouts, show_section
 from repurpose.study.catalogue import AGREEMENT_FIGURES
 from repurpose.study.settings import StepSettings
@@ -57,6 +58,7 @@ def prepare_page(settings: StepSettings, paths: Mapping[str, Any]) -> dict[str, 
         "base": settings.values["pair"]["base"],
         "reasoning": settings.values["pair"]["reasoning"],
         "behaviour": settings.vectors.behaviour,
+        "why_empty": why_empty,
         "selection": read_selected(paths["selection"]),
         "claims": show_claims(read_csv(paths["claims"])),
         "sections": [show_section(name, tables.get(name, pl.DataFrame()), figures.get(name)) for name in shown],
