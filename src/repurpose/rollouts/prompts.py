@@ -13,6 +13,7 @@ from repurpose.data.categories import by_category, deal
 from repurpose.data.command import run_step
 from repurpose.data.schemas import PROMPTS
 from repurpose.organism.language import SCENES, Problem, make_problem
+from repurpose.study.prompt_counts import check_enough
 from repurpose.study.settings import Prompts, SettingsError
 
 
@@ -24,8 +25,7 @@ def make_prompts(prompts: Prompts, seed: int) -> list[dict[str, Any]]:
     """
     wanted = prompts.train + prompts.heldout
     pool = _from_organism(wanted, seed) if prompts.source == "organism" else _from_file(prompts.source)
-    if len(pool) < wanted:
-        raise SettingsError(f"prompts: {wanted} are asked for, {prompts.source} has {len(pool)}")
+    check_enough(prompts.source, prompts.train, prompts.heldout, len(pool))
     rng, categories = random.Random(f"split-{seed}"), by_category(pool)
     for rows in categories.values():
         rng.shuffle(rows)

@@ -11,6 +11,7 @@ from itertools import product
 from pathlib import Path
 from typing import Any
 
+from repurpose.study.prompt_counts import check_enough, count_prompts
 from repurpose.study.settings import Activations, Role, SettingsError, Study, Sweep, locate
 
 ROLES: tuple[Role, Role] = ("base", "reasoning")
@@ -31,6 +32,10 @@ def check_models(study: Study) -> None:
     for setting, file, allowed in _named_files(study):
         if not Path(locate(file)).is_file():
             raise SettingsError(f"{setting}: no file at {file}; give {allowed}")
+    prompts = study.prompts
+    if prompts.source != "organism":
+        there = count_prompts(prompts.source, locate(prompts.source))
+        check_enough(prompts.source, prompts.train, prompts.heldout, there)
     folders = local_folders(study)
     configs = {role: read_config(role, folder) for role, folder in folders.items()}
     for role, folder in folders.items():
