@@ -152,13 +152,17 @@ def test_other_vectors_or_other_code_reuse_nothing_but_what_they_do_not_touch(
 
 
 def test_prompts_are_dealt_by_category(prompt_rows: list[Row]) -> None:
-    assert [row["prompt_id"] for row in choose_prompts(prompt_rows, "train", 3)] == ["p0", "p1", "p2"]
+    assert [row["prompt_id"] for row in choose_prompts(prompt_rows, "train", 3, "its setting")] == [
+        "p0",
+        "p1",
+        "p2",
+    ]
     uneven = sorted(prompt_rows, key=lambda row: row["category"])
-    chosen = choose_prompts(uneven, "heldout", 2)
+    chosen = choose_prompts(uneven, "heldout", 2, "its setting")
     assert {row["category"] for row in chosen} == {"sums", "steps"}
     assert {row["split"] for row in chosen} == {"heldout"}
-    with pytest.raises(SettingsError, match="9 train prompts are asked for, there are 4"):
-        choose_prompts(prompt_rows, "train", 9)
+    with pytest.raises(SettingsError, match="its setting: 9 train prompts are asked for, there are 4"):
+        choose_prompts(prompt_rows, "train", 9, "its setting")
 
 
 def test_a_label_without_a_vector_is_left_out_and_told(make_step: StepMaker, directions: Directions) -> None:

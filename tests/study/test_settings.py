@@ -56,6 +56,8 @@ FAULTS = [
         "sweeps.baselines.magnitudes.unit: 'L2' is not allowed; choose from l2,",
     ),
     ("prompts.train", "many", "prompts.train: 'many' is not of type int"),
+    ("prompts.train", 0.8, "prompts.train: 0.8 is a share, and `organism` has no end; give a number"),
+    ("sweeps.baselines.prompts", "most", "sweeps.baselines.prompts: 'most' is not allowed; give a number, or all"),
     ("prompts.train", True, "prompts.train: True is not of type int"),
     ("prompts.train", 1.5, "prompts.train: 1.5 is not of type int"),
     ("seed", None, "seed: None is not of type int"),
@@ -118,6 +120,69 @@ FAULTS = [
     ("sweeps.baselines.top_k", 0, "sweeps.baselines.top_k: 0 is not allowed; at least 1, or null"),
     ("sweeps.baselines.top_p", 1.5, "sweeps.baselines.top_p: 1.5 is not allowed; more than 0 and at most 1"),
 ]
+
+
+def file_study(tmp_path: Path, count: int, prompts: dict[str, Any]) -> dict[str, Any]:
+    """The default study with prompts of a file, whose sweeps take all of them, but for the ablation."""
+    file = tmp_path / "prompts.jsonl"
+    file.write_text("".join(f'{{"category": "a", "prompt": "{n}?"}}\n\n' for n in range(count)))
+    sweeps = {name: {**sweep, "prompts": "all"} for name, sweep in DEFAULT["sweeps"].items()}
+    sweeps["ablation"]["prompts"] = 2
+    return {**DEFAULT, "sweeps": sweeps, "prompts": {"source": str(file), **prompts}}
+
+
+@pytest.mark.parametrize(
+    ("there", "train", "heldout", "counts"),
+    [
+        (10, 0.8, 0.2, (8, 2)),
+        (12, 0.8, 0.2, (10, 2)),
+        (13, 0.5, 0.5, (6, 7)),
+        (12, 0.25, 0.5, (3, 6)),
+        (12, 0.5, 4, (6, 4)),
+        (12, 7, 5, (7, 5)),
+    ],
+)
+def test_shares_of_a_file_and_all_of_a_split_are_numbers(
+    tmp_path: Path, there: int, train: float, heldout: float, counts: tuple[int, int]
+) -> None:
+    study = read_study(file_study(tmp_path, there, {"train": train, "heldout": heldout}))
+    assert (study.prompts.train, study.prompts.heldout) == counts
+    assert [study.sweeps[name].prompts for name in ("selection", "baselines", "ablation")] == [*counts, 2]
+    assert "0." not in canonical_json(step_settings(study, "rollouts.prompts"))
+
+
+@pytest.mark.parametrize(
+    ("train", "heldout", "said"),
+    [
+        (0.8, 0.3, "prompts: train 0.8 and heldout 0.3 are more than all"),
+        (0.8, 0.01, "prompts.heldout: 0.01 of 12 prompts in "),
+        (1.5, 2, "prompts.train: 1.5 is not of type int"),
+        (0, 2, "prompts.train: 0 is not allowed; at least 1, or more than 0 and less than 1"),
+    ],
+)
+def test_shares_that_are_none(tmp_path: Path, train: float, heldout: float, said: str) -> None:
+    with pytest.raises(SettingsError) as problem:
+        read_study(file_study(tmp_path, 12, {"train": train, "heldout": heldout}))
+    assert str(problem.value).startswith(said)
+
+
+def test_sweeps_that_want_too_many_prompts_are_told_at_once() -> None:
+    with pytest.raises(SettingsError) as problem:
+        read_study(changed("prompts", {"source": "organism", "train": 9, "heldout": 50}))
+    assert str(problem.value) == (
+        "sweeps.selection.prompts: 10 is more than prompts.train (9); sweeps.baselines.prompts: 60 is more than "
+        "prompts.heldout (50); give at most as many, or all"
+    )
+
+
+@pytest.mark.usefixtures("models")
+def test_a_file_with_too_few_prompts_is_told_while_planning(tmp_path: Path) -> None:
+    with pytest.raises(SettingsError) as problem:
+        check_models(read_study(file_study(tmp_path, 12, {"train": 240, "heldout": 60})))
+    assert str(problem.value) == (
+        f"prompts.train and prompts.heldout: 240 and 60 are asked for, {tmp_path}/prompts.jsonl has 12 prompts; give "
+        "numbers that add up to at most 12, or shares, such as 0.8 and 0.2"
+    )
 
 
 VLLM_FAULTS = [

@@ -14,7 +14,8 @@ from repurpose.data.command import run_step
 from repurpose.data.schemas import PROMPTS
 from repurpose.organism import language as organism_language
 from repurpose.organism import word_problems
-from repurpose.study.settings import OWN_PROMPTS, Prompts, SettingsError
+from repurpose.study.prompt_counts import OWN_PROMPTS, check_enough
+from repurpose.study.settings import Prompts, SettingsError
 
 
 def make_prompts(prompts: Prompts, seed: int) -> list[dict[str, Any]]:
@@ -25,8 +26,7 @@ def make_prompts(prompts: Prompts, seed: int) -> list[dict[str, Any]]:
     """
     wanted = prompts.train + prompts.heldout
     pool = _from_program(prompts.source, wanted, seed) if prompts.source in OWN_PROMPTS else _from_file(prompts.source)
-    if len(pool) < wanted:
-        raise SettingsError(f"prompts: {wanted} are asked for, {prompts.source} has {len(pool)}")
+    check_enough(prompts.source, prompts.train, prompts.heldout, len(pool))
     rng, categories = random.Random(f"split-{seed}"), by_category(pool)
     for rows in categories.values():
         rng.shuffle(rows)

@@ -46,7 +46,7 @@ def gate_requests(settings: StepSettings, prompts: Sequence[Row], directions: Di
     steers = gate_steers(units, layer, directions.norms[target, layer])
     return [
         Request(prompt_token_ids(tokenizer, row["messages"]), row_seed(settings.seed, row["prompt_id"], 0), steer)
-        for row in choose_prompts(prompts, "train", (settings.vllm or Vllm()).parity_prompts)
+        for row in choose_prompts(prompts, "train", (settings.vllm or Vllm()).parity_prompts, "vllm.parity_prompts")
         for steer in steers
     ]
 

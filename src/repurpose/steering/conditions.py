@@ -30,11 +30,11 @@ def make_steer(condition: Condition, directions: Directions) -> Steer | None:
     )
 
 
-def choose_prompts(prompts: Sequence[Row], split: str, count: int) -> list[Row]:
-    """The first `count` prompts of a split, dealt one category after the other."""
+def choose_prompts(prompts: Sequence[Row], split: str, count: int, setting: str) -> list[Row]:
+    """The first `count` prompts of a split, dealt one category after the other; `setting` says how many."""
     dealt = deal(by_category(row for row in prompts if row["split"] == split).values())
     if len(dealt) < count:
-        raise SettingsError(f"sweeps: {count} {split} prompts are asked for, there are {len(dealt)}")
+        raise SettingsError(f"{setting}: {count} {split} prompts are asked for, there are {len(dealt)}")
     return dealt[:count]
 
 

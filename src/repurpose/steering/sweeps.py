@@ -36,7 +36,7 @@ def run_sweep(
     """Generate what the journal does not hold yet; return the SWEEPS rows of one sweep and target."""
     name, sweep, target = settings.sweep, settings.sweeps[settings.sweep], settings.target
     tokenizer = pair_tokenizer(settings, target)
-    chosen = choose_prompts(prompts, sweep.split, sweep.prompts)
+    chosen = choose_prompts(prompts, sweep.split, sweep.prompts, f"sweeps.{name}.prompts")
     cells = [(c, row, sample) for c in conditions for row in chosen for sample in range(sweep.samples)]
     requests = make_requests(cells, directions, tokenizer, settings.seed)
     sampling = Sampling(sweep.temperature, sweep.max_new_tokens, sweep.top_p, sweep.top_k)

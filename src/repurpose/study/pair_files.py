@@ -12,7 +12,8 @@ from itertools import product
 from pathlib import Path
 from typing import Any
 
-from repurpose.study.settings import OWN_PROMPTS, Activations, Role, SettingsError, Study, Sweep, locate
+from repurpose.study.prompt_counts import OWN_PROMPTS, PROMPT_SOURCES, check_enough, count_prompts
+from repurpose.study.settings import Activations, Role, SettingsError, Study, Sweep, locate
 
 ROLES: tuple[Role, Role] = ("base", "reasoning")
 MADE_MODELS = ("resources/smollm2/base", "resources/smollm2/reasoning")
@@ -38,6 +39,10 @@ def check_models(study: Study) -> None:
     for setting, file, allowed in _named_files(study):
         if not Path(locate(file)).is_file():
             raise SettingsError(f"{setting}: no file at {file}; give {allowed}")
+    prompts = study.prompts
+    if prompts.source != "organism":
+        there = count_prompts(prompts.source, locate(prompts.source))
+        check_enough(prompts.source, prompts.train, prompts.heldout, there)
     folders = local_folders(study)
     configs = {role: read_config(role, folder) for role, folder in folders.items()}
     for role, folder in folders.items():
@@ -51,7 +56,7 @@ def check_models(study: Study) -> None:
 def _named_files(study: Study) -> Iterator[tuple[str, str, str]]:
     """Yield the setting, the file and what is allowed of all that must be a file."""
     if study.prompts.source not in OWN_PROMPTS:
-        yield "prompts.source", study.prompts.source, f"{', '.join(map(repr, OWN_PROMPTS))} or a JSON-lines file"
+        yield "prompts.source", study.prompts.source, PROMPT_SOURCES
     for name, annotator in study.labels.annotators.items():
         if annotator.file is not None:
             yield f"labels.annotators.{name}.file", annotator.file, "a JSON file of annotated chains"

@@ -16,11 +16,12 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeVar, get_args
 
-from pydantic import AfterValidator, ConfigDict, Field, TypeAdapter, ValidationError
+from pydantic import AfterValidator, ConfigDict, Field, TypeAdapter, ValidationError, WithJsonSchema
 from pydantic.dataclasses import dataclass
 
 from repurpose.study.messages import SettingsError as SettingsError
 from repurpose.study.messages import one_line
+from repurpose.study.prompt_counts import ALL, OWN_PROMPTS, with_counts
 
 Behaviour = Literal[
     "initializing", "deduction", "adding-knowledge", "example-testing", "uncertainty-estimation", "backtracking"
@@ -34,8 +35,6 @@ BEHAVIOURS: tuple[str, ...] = get_args(Behaviour)
 TOKEN_CONTROLS: tuple[str, ...] = get_args(TokenControl)
 Role = Literal["base", "reasoning"]
 EngineName = Literal["transformers", "vllm"]
-OWN_PROMPTS = ("organism", "word-problems")
-"""Sources of prompts that a program writes: of the embedded pair's language, and word problems in English."""
 KEYWORD = re.compile(r"[^\W\d_]+(?:['’][^\W\d_]+)*")
 """What a keyword may be: one word as `repurpose.steering.metrics` counts words, or it would never be found."""
 
@@ -68,6 +67,12 @@ Several = Annotated[
     tuple[T, ...], Field(min_length=1, json_schema_extra={"uniqueItems": True}), AfterValidator(each_once)
 ]
 Count = Annotated[int, Field(ge=1)]
+COUNT = {"type": "integer", "minimum": 1}
+CountOrShare = Annotated[
+    Count, WithJsonSchema({"anyOf": [COUNT, {"type": "number", "exclusiveMinimum": 0, "exclusiveMaximum": 1}]})
+]
+CountOrAll = Annotated[Count, WithJsonSchema({"anyOf": [COUNT, {"const": ALL}]})]
+"""A file may say a share, or `all`: `with_counts` has made a number of it before it is checked."""
 NotNegative = Annotated[float, Field(ge=0)]
 Positive = Annotated[float, Field(gt=0)]
 Share = Annotated[float, Field(gt=0, le=1)]
@@ -128,8 +133,9 @@ class Prompts:
     source: str
     """`organism` or `word-problems` (those of our own pairs), or a JSON-lines file with category, prompt and, where
     known, answer."""
-    train: Count
-    heldout: Count
+    train: CountOrShare
+    """A number or, of a file's prompts, a share such as 0.8."""
+    heldout: CountOrShare
 
 
 @dataclass(frozen=True, config=RULES)
@@ -307,7 +313,8 @@ class Sweep:
     """A grid of conditions over prompts."""
 
     split: Literal["train", "heldout"]
-    prompts: Count
+    prompts: CountOrAll
+    """A number of the split's prompts, or `all`."""
     magnitudes: Magnitudes
     targets: Several[Role] = ("reasoning",)
     readers: Several[Role] = ("base",)
@@ -409,7 +416,7 @@ STEP_SECTIONS: dict[str, tuple[str, ...]] = {
 
 def read_study(values: dict[str, Any]) -> Study:
     """Return a study's mapping typed; raises SettingsError for a key or value that is unknown, missing or wrong."""
-    study: Study = _read(Study, values)
+    study: Study = _read(Study, with_counts(values, locate))
     if study.engine == "vllm" and study.vllm is None:
         study = replace(study, vllm=Vllm())
     for fault in _faults(study):
@@ -513,6 +520,8 @@ def _faults(study: Study) -> Iterator[str]:
         yield f"selection.sweep: no such sweep; choose from {', '.join(study.sweeps)}"
     if study.vllm is not None:
         yield from _vllm_faults(study, study.vllm)
+    if many := list(_too_many(study)):
+        yield f"{'; '.join(many)}; give at most as many, or all"
     for name, sweep in study.sweeps.items():
         yield from _sweep_faults(study, f"sweeps.{name}", sweep)
     if any(annotator.llm is not None for annotator in study.labels.annotators.values()):
@@ -530,10 +539,15 @@ def _vllm_faults(study: Study, vllm: Vllm) -> Iterator[str]:
         yield f"vllm.max_length: must be more than the longest max_new_tokens ({longest})"
 
 
+def _too_many(study: Study) -> Iterator[str]:
+    """Yield each sweep that wants more prompts than its split has: whoever changes those meets them all at once."""
+    for name, sweep in study.sweeps.items():
+        limit: int = getattr(study.prompts, sweep.split)
+        if sweep.prompts > limit:
+            yield f"sweeps.{name}.prompts: {sweep.prompts} is more than prompts.{sweep.split} ({limit})"
+
+
 def _sweep_faults(study: Study, path: str, sweep: Sweep) -> Iterator[str]:
-    limit = study.prompts.train if sweep.split == "train" else study.prompts.heldout
-    if sweep.prompts > limit:
-        yield f"{path}.prompts: {sweep.prompts} is more than prompts.{sweep.split} ({limit})"
     for key in ("layers", "window_starts"):
         wanted, read = getattr(sweep, key), getattr(study.activations, key)
         missing = set(wanted) - set(read) if isinstance(wanted, tuple) and isinstance(read, tuple) else set()

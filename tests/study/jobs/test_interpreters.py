@@ -82,10 +82,10 @@ def test_a_missing_engine_is_one_line_that_says_what_to_do(tmp_path: Path) -> No
 def test_models_are_checked_in_each_environment_that_a_job_can_reach(tmp_path: Path) -> None:
     def checked(conda: bool, **changes: Any) -> list[str]:
         found = environments(tmp_path, conda, **changes)
-        return Checks(found.study, found, gpus=1).models("prompts.parquet").split(" && ")
+        return Checks(found.study, found).models("prompts.parquet").split(" && ")
 
     build(tmp_path, "vllm")
-    assert len(checked(False)) == 1
+    assert len(checked(False)) == 1  # small local models, too
     both = checked(False, engine="vllm", rollouts=SERVED)
     assert ["--engine" in command for command in both] == [False, True]
     assert not any("--machine" in command for command in both)
@@ -94,9 +94,9 @@ def test_models_are_checked_in_each_environment_that_a_job_can_reach(tmp_path: P
 
 
 def test_annotators_are_checked_where_one_needs_a_server_or_a_file(tmp_path: Path) -> None:
-    assert Checks(environments(tmp_path).study, environments(tmp_path), 0).annotators() == ""
+    assert Checks(environments(tmp_path).study, environments(tmp_path)).annotators() == ""
     annotators = {"lexicon": {"kind": "lexicon"}, "ward": {"kind": "published", "file": "it's.json"}}
     found = environments(tmp_path, labels={"annotators": annotators})
-    command = Checks(found.study, found, 0).annotators()
+    command = Checks(found.study, found).annotators()
     assert command.startswith(f"{sys.executable} -m repurpose.labels.check_annotators --settings ")
     assert command.endswith(" &&") and "it'\"'\"'s.json" in command

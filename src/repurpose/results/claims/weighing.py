@@ -15,7 +15,8 @@ from repurpose.data.statistics import UNDEFINED, defined, spread
 from repurpose.results.claims import rules
 from repurpose.results.claims.claim import NOT_MEASURED, OWN, Cells, Claim, Finding, Verdict, judge, judge_all
 from repurpose.results.names import SWEEP_OF, bounded
-from repurpose.study.settings import OWN_PROMPTS, Study
+from repurpose.study.prompt_counts import OWN_PROMPTS
+from repurpose.study.settings import Study
 
 CLAIM_COLUMNS: dict[str, Any] = {
     **dict.fromkeys(("claim", "part", "text"), pl.String),

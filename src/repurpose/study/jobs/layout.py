@@ -12,7 +12,8 @@ from typing import Protocol
 
 from repurpose.study.catalogue import AGREEMENT_FIGURES, AGREEMENT_TABLES, FIGURES, TABLES
 from repurpose.study.pair_files import MADE_FILES, MADE_MODELS, ROLES, made_folder
-from repurpose.study.settings import OWN_PROMPTS, Study, locate
+from repurpose.study.prompt_counts import OWN_PROMPTS
+from repurpose.study.settings import Study, locate
 
 MODEL_FILES = ("config.json", "tokenizer.json", "*.safetensors")
 RUN = "results/{run}"

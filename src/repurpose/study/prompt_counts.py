@@ -1,0 +1,88 @@
+"""How many prompts a study takes: counts as they are written, shares of a file, all of a split.
+
+A study file may say `train: 0.8` and, of a sweep, `prompts: all`. When it is read they become numbers, so that whatever
+plans or runs it knows numbers alone. Standard library only, because the Snakefile imports it.
+"""
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any, TypeGuard
+
+from repurpose.study.messages import SettingsError
+
+OWN_PROMPTS = ("organism", "word-problems")
+"""Sources of prompts that a program writes: in the embedded pair's language, and word problems in English."""
+PROMPT_SOURCES = f"{', '.join(map(repr, OWN_PROMPTS))} or a JSON-lines file"
+SPLITS = ("train", "heldout")
+ALL = "all"
+Locate = Callable[[str], str]
+"""Finds a path of a study."""
+
+
+def with_counts(values: Mapping[str, Any], locate: Locate) -> dict[str, Any]:
+    """A study's mapping with numbers for shares and `all`; what is no mapping, share or `all` stays as it is.
+
+    Raises:
+        SettingsError: for shares of what cannot be counted, or that are too much or nothing.
+    """
+    prompts, sweeps = values.get("prompts"), values.get("sweeps")
+    if not isinstance(prompts, dict):
+        return dict(values)
+    counted = {**values, "prompts": {**prompts, **_counts(prompts, locate)}}
+    if isinstance(sweeps, dict):
+        counted["sweeps"] = {name: _counted(name, sweep, counted["prompts"]) for name, sweep in sweeps.items()}
+    return counted
+
+
+def _counted(name: Any, sweep: Any, prompts: Mapping[str, Any]) -> Any:
+    """A sweep with the number of its split's prompts for `all`."""
+    asked = sweep.get("prompts") if isinstance(sweep, dict) else None
+    if not isinstance(asked, str) or sweep.get("split") not in SPLITS:
+        return sweep
+    if asked != ALL:
+        raise SettingsError(f"sweeps.{name}.prompts: {asked!r} is not allowed; give a number, or {ALL}")
+    return {**sweep, "prompts": prompts.get(sweep["split"])}
+
+
+def _counts(prompts: Mapping[str, Any], locate: Locate) -> dict[str, int]:
+    """Numbers for the splits that are given as shares; shares that add up to 1 leave no prompt out."""
+    shares = {split: prompts[split] for split in SPLITS if _is_share(prompts.get(split))}
+    if not shares or not isinstance(prompts.get("source"), str):
+        return {}
+    there, counts, upto = _total(prompts["source"], shares, locate), dict[str, int](), 0.0
+    for split, share in shares.items():
+        upto += share
+        counts[split] = round(upto * there) - sum(counts.values())
+        if not counts[split]:
+            raise SettingsError(f"prompts.{split}: {share:g} of {there} prompts in {prompts['source']} is none")
+    return counts
+
+
+def _is_share(value: Any) -> TypeGuard[float]:
+    return isinstance(value, float) and 0 < value < 1
+
+
+def _total(source: str, shares: Mapping[str, float], locate: Locate) -> int:
+    """The number of prompts that shares are of."""
+    split, share = next(iter(shares.items()))
+    if source in OWN_PROMPTS:
+        raise SettingsError(f"prompts.{split}: {share:g} is a share, and `{source}` has no end; give a number")
+    if sum(shares.values()) > 1 + 1e-9:
+        raise SettingsError(f"prompts: {' and '.join(f'{s} {n:g}' for s, n in shares.items())} are more than all")
+    return count_prompts(source, locate(source))
+
+
+def count_prompts(source: str, file: str) -> int:
+    """The prompts in a JSON-lines file, one a line; SettingsError where there is no file."""
+    if not Path(file).is_file():
+        raise SettingsError(f"prompts.source: no file at {source}; give {PROMPT_SOURCES}")
+    return sum(bool(line.strip()) for line in Path(file).read_bytes().split(b"\n"))
+
+
+def check_enough(source: str, train: int, heldout: int, there: int) -> None:
+    """Refuse more prompts than there are (SettingsError)."""
+    if train + heldout > there:
+        raise SettingsError(
+            f"prompts.train and prompts.heldout: {train} and {heldout} are asked for, {source} has {there} prompts; "
+            f"give numbers that add up to at most {there}, or shares, such as 0.8 and 0.2"
+        )
