@@ -7,12 +7,6 @@
 # job and no new plan can delete what was paid for.
 
 
-def needed_behaviour(wildcards, output):
-    """What the labels that vectors are made from must have some of. Not recorded: it decides no label."""
-    needed = wildcards.annotator == STUDY.labels.annotator
-    return f"--behaviour {STUDY.vectors.behaviour}" if needed else ""
-
-
 rule label_sentences:
     """Label all sentences by rules or from published annotations, which may hold chains of a few shards alone."""
     input:
