@@ -86,7 +86,7 @@ def test_with_conda_the_environments_own_python_runs_from_the_source_tree(projec
     (home / "bin").mkdir(parents=True)
     stand_in = Path(project.environment["REPURPOSE_PYTHON_MAIN"])
     stand_in.write_text(
-        stand_in.read_text().replace('echo "$*" >>', 'echo "$0 at $PYTHONPATH" > seen.txt; echo "$*" >>')
+        stand_in.read_text().replace('echo "$call" >>', 'echo "$0 at $PYTHONPATH" > seen.txt; echo "$call" >>')
     )
     (home / "bin" / "conda").write_text(CONDA.format(home=home, stand_in=stand_in))
     (home / "bin" / "conda").chmod(0o755)

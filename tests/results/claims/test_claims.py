@@ -236,7 +236,7 @@ def test_what_the_study_does_not_ask_for_was_not_measured() -> None:
     found = weigh_claims({**tables(), **empty}, study).filter(pl.col("verdict") == NOT_MEASURED)
     assert set(found["part"]) == SWEPT | {"+f", "+g"}
     notes = dict(found.select("part", "note").iter_rows())
-    assert notes["1a"] == "the study has no sweep two_by_two" and "embedded pair" in notes["+g"]
+    assert notes["1a"] == "the study has no sweep two_by_two" and "our own pairs" in notes["+g"]
     assert found.select("estimate", "low", "high", "threshold").null_count().sum_horizontal()[0] == 4 * found.height
 
 
