@@ -112,7 +112,7 @@ def test_sigterm_ends_the_gate_with_its_engine(
         assert wait_until(lambda: any("VLLM::Worker_TP1" in line for line in group(run.pid)), 120)
         run.send_signal(signal.SIGTERM)
         assert run.wait(60) == -signal.SIGTERM
-        assert wait_until(lambda: not group(run.pid), 20)
+        assert wait_until(lambda: not group(run.pid), 120)  # a worker that was only starting ends late
     assert not (tmp_path / "parity.json").exists()
 
 

@@ -4,6 +4,7 @@ On a CPU a small model gains little from a second thread, because the work betwe
 kernels: two processes write almost twice as much. Batches, and so tokens, are those of one process.
 """
 
+import contextlib
 import os
 import threading
 import time
@@ -11,6 +12,7 @@ from collections.abc import Callable, Generator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from multiprocessing import get_context
 
+import psutil
 import torch
 
 from repurpose.model.batches import batches_of_prompts
@@ -47,11 +49,17 @@ def _open(open_engine: Callable[[], Engine], parent: int) -> None:
 
 
 def leave_with(parent: int) -> None:
-    """End this process when its parent is gone: a parent that is killed cannot tell its workers."""
+    """End this process and all below it when its parent is gone: a parent that is killed cannot tell its workers.
+
+    vLLM's workers that are only starting would wait for one another and outlive their engine.
+    """
 
     def watch() -> None:
         while os.getppid() == parent:
             time.sleep(1)
+        for process in psutil.Process().children(recursive=True):
+            with contextlib.suppress(psutil.NoSuchProcess):
+                process.kill()
         os._exit(1)
 
     threading.Thread(target=watch, daemon=True).start()
