@@ -95,12 +95,6 @@ def needed_behaviour(wildcards, output):
     return f"--behaviour {STUDY.vectors.behaviour}" if needed else ""
 
 
-def needed_behaviour(wildcards, output):
-    """What the labels that vectors are made from must have some of. Not recorded: it decides no label."""
-    needed = wildcards.annotator == STUDY.labels.annotator
-    return f"--behaviour {STUDY.vectors.behaviour}" if needed else ""
-
-
 def tell_failures(run_logs):
     """Say why jobs failed, once all else is said."""
     atexit.register(lambda: sys.stderr.write(explain_failures(run_logs)))

