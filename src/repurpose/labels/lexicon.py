@@ -17,7 +17,7 @@ PATTERNS = {
         r"\b(?:does not (?:make|give|look right)|doesn't (?:make|give|look right)|cannot be right|can't be right"
         r"|that is (?:not right|wrong)|that's (?:not right|wrong)|must have slipped|made a mistake"
         r"|go back (?:and|to the last)|another look at|let me (?:re-?check|redo|reconsider|check \d+)|scratch that"
-        r"|slipped in that|counted wrong|seems wrong|number is wrong|do this one over)\b"
+        r"|i slipped in that|counted wrong|seems wrong|number is wrong|do this one over)\b"
     ),
     "uncertainty-estimation": (
         r"\b(?:not (?:\w+ )?(?:sure|certain)|perhaps|maybe|might|could be|(?:hard|tough) to say|need to be \w+ careful"
