@@ -65,7 +65,7 @@ def convert(gguf: Path, output: Path) -> None:
     options = {"gguf_file": gguf.name, "quantization_config": GgufConfig(dequantize=True)}
     loaded = AutoModelForCausalLM.from_pretrained(gguf.parent, dtype=torch.bfloat16, **options)
     config = loaded.config
-    del config.quantization_config  # the weights are plain from here on
+    vars(config).pop("quantization_config", None)  # some releases of transformers keep it; the weights are plain now
     model = AutoModelForCausalLM.from_config(config).to(torch.bfloat16)  # a model from GGUF refuses to be saved
     model.load_state_dict(loaded.state_dict())
     model.save_pretrained(output)
