@@ -10,9 +10,11 @@ import random
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 from peft import LoraConfig, PeftModel, get_peft_model
+from torch import Tensor
 from tqdm import tqdm
 from transformers import PreTrainedModel
 
@@ -44,7 +46,7 @@ class Recipe:
 
 
 def add_adapter(model: PreTrainedModel, recipe: Recipe) -> PeftModel:
-    """Put a fresh adapter on the model: rank `recipe.rank`, scale 2, on all linear layers of the blocks."""
+    """Put a fresh adapter on the model: rank `recipe.rank`, scale 2, on all linear layers of the blocks; in float32."""
     torch.manual_seed(recipe.seed)
     config = LoraConfig(r=recipe.rank, lora_alpha=2 * recipe.rank, target_modules=LINEAR, task_type="CAUSAL_LM")
     return get_peft_model(model, config)
@@ -66,12 +68,7 @@ def train(
     order = step_rows(len(chats), recipe)
     model.train()
     for step in tqdm(range(len(losses), recipe.steps), initial=len(losses), total=recipe.steps, mininterval=5):
-        ids, labels = pad_batch([chats[index] for index in order[step]])
-        with torch.autocast("cpu", torch.bfloat16):
-            logits = model(input_ids=ids[:, :-1], use_cache=False).logits
-        targets = labels[:, 1:].flatten()
-        kept = targets != IGNORED
-        loss = torch.nn.functional.cross_entropy(logits.flatten(0, 1)[kept].float(), targets[kept])
+        loss = trace_loss(model, *pad_batch([chats[index] for index in order[step]]))
         loss.backward()
         torch.nn.utils.clip_grad_norm_(weights, 1.0)
         optimiser.param_groups[0]["lr"] = rate(recipe, step)
@@ -84,6 +81,22 @@ def train(
                 torch.save(state, file)
             tqdm.write(f"step {step + 1}: {sum(losses[-EVERY:]) / len(losses[-EVERY:]):.4f}")
     return losses
+
+
+def trace_loss(model: PeftModel, ids: Tensor, labels: Tensor) -> Tensor:
+    """Mean cross entropy (nats) over the tokens that have a label; no logits are made of the others.
+
+    Args:
+        ids, labels: token ids and labels (b, s), as `pad_batch` makes them.
+    """
+    inner: Any = model.get_base_model()
+    device = model.device
+    targets = labels[:, 1:].flatten().to(device)
+    kept = targets != IGNORED
+    with torch.autocast(device.type, torch.bfloat16):
+        hidden = inner.model(input_ids=ids[:, :-1].to(device), use_cache=False)[0]
+        logits = inner.lm_head(hidden.flatten(0, 1)[kept])
+    return torch.nn.functional.cross_entropy(logits.float(), targets[kept])
 
 
 def step_rows(chats: int, recipe: Recipe) -> list[list[int]]:
@@ -109,7 +122,10 @@ def _load(
     checkpoint: Path, weights: Sequence[torch.nn.Parameter], optimiser: torch.optim.Optimizer, key: str
 ) -> list[float]:
     """Go on from a checkpoint: its losses, one a step; none where there is no checkpoint or its key differs."""
-    if not checkpoint.is_file() or (found := torch.load(checkpoint, weights_only=True))["key"] != key:
+    if not checkpoint.is_file():
+        return []
+    found = torch.load(checkpoint, weights_only=True, map_location="cpu")
+    if found["key"] != key:
         return []
     with torch.no_grad():
         for weight, kept in zip(weights, found["weights"], strict=True):
