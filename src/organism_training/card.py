@@ -70,10 +70,10 @@ def write_card(output: Path, facts: Mapping[str, Any]) -> None:
 
 
 def _claims(recorded: Sequence[Mapping[str, Any]]) -> list[str]:
-    """Table of the default study's claims, one column a seed (written by `organism_training.record`)."""
+    """Table of the claims of the pair's study, one column a seed (written by `organism_training.record`)."""
     if not recorded:
         return []
-    lines = ["", "What the default study (`config.yaml`) finds on each seed's pair, on held-out prompts:", ""]
+    lines = ["", "What `studies/organism.yaml` finds on each seed's pair, on held-out prompts:", ""]
     lines += ["| claim | " + " | ".join(f"seed {run['seed']}" for run in recorded) + " |"]
     lines += ["|---|" + "---|" * len(recorded)]
     for claim in recorded[0]["claims"]:

@@ -1,4 +1,4 @@
-"""Put what the default study says of a pair into the model card: one JSON file a training seed, and the card anew.
+"""Put what the embedded pair's study says of a pair into the model card: a JSON file a training seed, the card anew.
 
 `python -m organism_training.record --pair DIR --results results/organism [--card resources/organism]`
 

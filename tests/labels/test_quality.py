@@ -1,4 +1,4 @@
-"""The lexicon is held to what it reaches on the embedded pair's language."""
+"""The lexicon is held to what it reaches on the languages of our own pairs."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from repurpose.labels import lexicon
 from repurpose.labels.quality import count_ambiguous, make_sentences, report_lexicon, score_labels
 from repurpose.study.settings import BEHAVIOURS
 
-FLOOR = 0.99
-"""Least F1 of each label."""
+FLOORS = {"organism": 0.99, "word-problems": 0.97}
+"""Least F1 of each label in each language."""
 
 
 def test_scores_worked_out_by_hand() -> None:
@@ -29,12 +29,13 @@ def test_scores_worked_out_by_hand() -> None:
         score_labels(truth, named[:2])
 
 
+@pytest.mark.parametrize("language", sorted(FLOORS))
 @pytest.mark.parametrize("seed", [0, 1])
-def test_the_lexicon_reaches_its_floor(seed: int) -> None:
-    sentences = make_sentences(200, seed)
+def test_the_lexicon_reaches_its_floor(seed: int, language: str) -> None:
+    sentences = make_sentences(200, seed, language)
     rows = score_labels([s.label for s in sentences], [lexicon.label_sentence(s.text) for s in sentences])
     assert all(row.support > 50 for row in rows)
-    assert {row.label: row.f1 for row in rows if row.f1 < FLOOR} == {}
+    assert {row.label: row.f1 for row in rows if row.f1 < FLOORS[language]} == {}
 
 
 def test_the_first_of_several_patterns_decides() -> None:

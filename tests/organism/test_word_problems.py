@@ -8,11 +8,9 @@ from itertools import pairwise
 
 import pytest
 
-from repurpose.labels.lexicon import label_sentence
-from repurpose.labels.quality import score_labels
-from repurpose.organism.equations import Equation, read_equation
+from repurpose.organism.equations import Account, Equation, apply, read_equation
 from repurpose.organism.word_problems import HELDOUT_SCENES, LARGEST, SCENES, TRAINING_SCENES, Problem, make_problem
-from repurpose.organism.word_traces import Said, join, make_trace, right_step
+from repurpose.organism.word_traces import Said, join, make_trace, slipped_steps
 from repurpose.rollouts.sentences import split_sentences
 from repurpose.steering.measurements import read_calculations
 
@@ -25,9 +23,7 @@ def problems(count: int, heldout: bool = False) -> list[Problem]:
 def traces(count: int, wrong: float = 0.4) -> list[list[Said]]:
     rng, found = random.Random(6), []
     for problem in problems(count):
-        steps = [right_step(value, change) for value, change in zip(problem.values, problem.changes, strict=False)]
-        steps = [step._replace(result=step.result + 1) if rng.random() < wrong else step for step in steps]
-        found.append(make_trace(rng, problem, steps))
+        found.append(make_trace(rng, problem, slipped_steps(rng, problem, wrong)))
     return found
 
 
@@ -76,6 +72,40 @@ def test_an_equation_at_the_end_is_read(sentence: str) -> None:
 
 
 @pytest.mark.parametrize(
+    ("sentences", "right"),
+    [
+        (["We begin with 9.", "Then 4 leave, so 9 - 4 = 5.", "Now 3 come, so 5 + 3 = 8."], [True, True]),
+        (["We begin with 9.", "Then 4 leave, so 9 - 4 = 6."], [False]),  # the sum
+        (["We begin with 9.", "Then 4 leave, so 8 - 4 = 4."], [False]),  # the number to go on from
+        (["We begin with 9.", "Then 4 leave, so 9 - 5 = 4."], [False]),  # the amount
+        (["We begin with 9.", "Then 4 leave, so 8 - 4 = 4.", "Wait.", "I take 9 and get 9 - 4 = 5."], [False, True]),
+        (["We begin with 9.", "Then 4 leave, so 9 - 4 = 5.", "Wait.", "Once more: 9 - 4 = 5."], [True, True]),
+        (["We begin with 9.", "Then 4 leave, so 8 - 4 = 4.", "Now 3 come, so 4 + 3 = 7."], [False, True]),
+        (["Then 4 leave, so 8 - 4 = 4.", "Then 4 leave, so 9 - 5 = 4."], [True, True]),  # no start, only sums
+    ],
+)
+def test_a_calculation_is_right_by_its_own_text(sentences: list[str], right: list[bool]) -> None:
+    account = Account()
+    assert [found for sentence in sentences if (found := account.judge(sentence)) is not None] == right
+
+
+def test_the_account_agrees_with_the_truth_of_traces() -> None:
+    """Of wrong sums and misread numbers; plus for minus the words do not show."""
+    rng, agree = random.Random(3), []
+    for problem in problems(300):
+        steps = [misread(step) if rng.random() < 0.3 else step for step in slipped_steps(rng, problem, 0.1)]
+        account = Account()
+        for said in make_trace(rng, problem, steps):
+            if (found := account.judge(said.text)) is not None:
+                agree.append(found == said.correct)
+    assert sum(agree) / len(agree) > 0.98
+
+
+def misread(step: Equation) -> Equation:
+    return step._replace(value=step.value + 1, result=apply(step.operation, step.value + 1, step.amount))
+
+
+@pytest.mark.parametrize(
     "sentence", ["Wait, 27 plus 8 does not make 36.", "27 + 8 = 35, as it should be.", "We have 35."]
 )
 def test_other_sentences_hold_no_calculation(sentence: str) -> None:
@@ -95,7 +125,7 @@ def test_the_sentences_that_follow_a_step_tell_little_of_whether_it_is_right() -
     means = {correct: sum(found) / len(found) for correct, found in counts.items()}
     assert abs(means[True] - means[False]) < 0.08
     shares = {correct: sum(found) / len(found) for correct, found in hedges.items()}
-    assert 0.15 < shares[True] < 0.25 and 0.4 < shares[False] < 0.5
+    assert 0.08 < shares[True] < 0.16 and 0.5 < shares[False] < 0.6
 
 
 def _mends(trace: list[Said], index: int) -> bool:
@@ -114,9 +144,3 @@ def _fillers(trace: list[Said], index: int) -> list[Said]:
 def test_some_right_steps_are_doubted_in_vain() -> None:
     doubts = Counter(said.correct for trace in traces(1500) for said in trace if said.label == "backtracking")
     assert doubts[True] > 20 and doubts[False] > 3 * doubts[True]
-
-
-def test_the_lexicon_knows_the_phrases_of_the_grammar() -> None:
-    sentences = [said for trace in traces(400) for said in trace]
-    scores = score_labels([said.label for said in sentences], [label_sentence(said.text) for said in sentences])
-    assert all(score.precision > 0.97 and score.recall > 0.97 for score in scores), scores

@@ -88,6 +88,29 @@ rule train_smollm2:
         "{params.python:q} -m organism_training.smollm2 --base {params.base:q} --output {params.folder:q} 2>&1 | log_to {log:q}"
 
 
+rule measure_smollm2:
+    """Measure what the SmolLM2 pair's reasoning model can do, and write its model card."""
+    input:
+        model=rules.make_smollm2_reasoning.output.model,
+    log:
+        "results/smollm2-abilities.log",
+    conda:
+        "../../envs/main.yaml"
+    threads: 2
+    resources:
+        mem_mb=8000,
+        runtime=60,
+    params:
+        folder=derived(SMOLLM2),
+        model=derived(f"{SMOLLM2}/reasoning"),
+        python=derived(PYTHON.python("main")),
+    message:
+        "Measuring the SmolLM2 pair"
+    shell:
+        "{params.python:q} -m organism_training.smollm2.abilities --model {params.model:q} --output {params.folder:q}"
+        " 2>&1 | log_to {log:q}"
+
+
 rule train_organism:
     """Train the embedded pair from its language, with loss curve and model card."""
     log:

@@ -9,7 +9,9 @@ import csv
 import json
 import random
 from collections import Counter
+from collections.abc import Iterator
 from dataclasses import asdict, replace
+from itertools import chain
 from pathlib import Path
 
 import torch
@@ -18,9 +20,11 @@ from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, P
 
 from organism_training.smollm2.chats import encode_chat
 from organism_training.smollm2.lora import Recipe, add_adapter, train
-from organism_training.smollm2.mistakes import draw_steps, own_results
+from organism_training.smollm2.mistakes import Numbers, draw_steps, own_numbers
 from repurpose.data.files import atomic_write, write_text
+from repurpose.organism.equations import Equation
 from repurpose.organism.word_problems import TRAINING_SCENES, Problem, make_problem
+from repurpose.organism.word_traces import right_steps
 
 
 def draw_problems(count: int, seed: int) -> list[Problem]:
@@ -34,19 +38,29 @@ def make_chats(
 ) -> list[tuple[list[int], list[int]]]:
     """Write the training chats, the shortest first; `facts` learns where their mistakes come from."""
     problems = draw_problems(recipe.chats, recipe.seed)
-    own = own_results(model, tokenizer, problems, recipe.seed)
+    own = own_numbers(model, tokenizer, problems, recipe.seed)
     rng = random.Random(f"traces-{recipe.seed}")
     chats, sources = [], Counter[str]()
     for problem, numbers in zip(problems, own, strict=True):
         steps = draw_steps(rng, problem, numbers)
         chats.append(encode_chat(tokenizer, rng, problem, steps))
-        for right, number, step in zip(problem.values[1:], numbers, steps, strict=True):
-            sources["steps"] += 1
-            sources["the base model is wrong"] += number != right
-            sources["its own mistake is written"] += step.result == number != right
-            sources["another mistake is written"] += step.result not in (number, right)
-    facts["steps"] = dict(sources)
+        sources.update(chain.from_iterable(map(count_mistakes, right_steps(problem), numbers, steps)))
+    facts["calculations"] = dict(sources)
     return sorted(chats, key=lambda chat: len(chat[0]))
+
+
+def count_mistakes(right: Equation, own: Numbers, step: Equation) -> Iterator[str]:
+    """Yield what a calculation counts as in the card."""
+    yield "all"
+    misread = (own.value, own.amount) != (right.value, right.amount)
+    if misread:
+        yield "the base model misreads"
+    elif own.result != right.result:
+        yield "the base model gets the sum wrong"
+    if step != right:
+        yield "its own mistake is written" if misread or step.result == own.result else "another mistake is written"
+        if not step.correct:
+            yield "the mistake that is written is a wrong sum"
 
 
 def save_adapter(folder: Path) -> None:
@@ -79,7 +93,8 @@ def main() -> None:
     model.save_pretrained(str(output))
     save_adapter(output)
     with (output / "losses.csv").open("w", newline="") as file:
-        csv.writer(file).writerows([("step", "loss"), *enumerate(losses)])
+        rows = [("finetuning", step, round(loss, 4)) for step, loss in enumerate(losses)]
+        csv.writer(file).writerows([("stage", "step", "loss"), *rows])
 
 
 if __name__ == "__main__":

@@ -1,4 +1,9 @@
-"""What the reasoning model can do on problems that no training text shows: answers, mistakes, and what it mends."""
+"""What the reasoning model can do on problems that no training text shows: answers, mistakes, and what it mends.
+
+    python -m organism_training.smollm2.abilities --model DIR --output DIR
+
+writes `abilities.json`, and the model card from it and from what training wrote into DIR/adapter.
+"""
 
 import argparse
 import json
@@ -10,12 +15,13 @@ from pathlib import Path
 import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
+from organism_training.smollm2.card import write_card
 from organism_training.smollm2.chats import chat_prompt
 from repurpose.data.files import write_text
 from repurpose.model.engines import Request, Sampling, row_seed
 from repurpose.model.engines.transformers import TransformersEngine
 from repurpose.model.tokens import decode
-from repurpose.organism.word_problems import HELDOUT_SCENES, SCENES, Problem, make_problem
+from repurpose.organism.word_problems import HELDOUT_SCENES, LARGEST, SCENES, Problem, make_problem
 from repurpose.steering.measurements import read_calculations
 
 ANSWER = re.compile(r"The answer is (\d+)\.")
@@ -61,7 +67,8 @@ def main() -> None:
     for name, heldout in (("known kinds", False), ("held-out kinds", True)):
         chosen = [trace for trace in traces if (trace[0].category in HELDOUT_SCENES) == heldout]
         facts[name] = score([problem for problem, _ in chosen], [text for _, text in chosen])
-    write_text(arguments.output, json.dumps(facts, indent=2) + "\n")
+    write_text(arguments.output / "abilities.json", json.dumps(facts, indent=2) + "\n")
+    write_card(arguments.output, LARGEST)
     sys.stdout.write("\n\n".join([*(text for _, text in traces[:4]), json.dumps(facts, indent=2)]) + "\n")
 
 

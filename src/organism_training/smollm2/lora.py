@@ -21,8 +21,9 @@ from transformers import PreTrainedModel
 from organism_training.smollm2.chats import IGNORED, pad_batch
 from repurpose.data.files import atomic_write
 
-EVERY = 20
+EVERY = 10
 """Steps between checkpoints."""
+ROWS_AT_ONCE = 4
 LINEAR = ["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"]
 
 
@@ -68,13 +69,12 @@ def train(
     order = step_rows(len(chats), recipe)
     model.train()
     for step in tqdm(range(len(losses), recipe.steps), initial=len(losses), total=recipe.steps, mininterval=5):
-        loss = trace_loss(model, *pad_batch([chats[index] for index in order[step]]))
-        loss.backward()
+        loss = backward(model, [chats[index] for index in order[step]])
         torch.nn.utils.clip_grad_norm_(weights, 1.0)
         optimiser.param_groups[0]["lr"] = rate(recipe, step)
         optimiser.step()
         optimiser.zero_grad(set_to_none=True)
-        losses.append(loss.item())
+        losses.append(loss)
         if (step + 1) % EVERY == 0 or step + 1 == recipe.steps:
             state = {"key": key, "losses": losses, "weights": weights, "optimiser": optimiser.state_dict()}
             with atomic_write(checkpoint) as file:
@@ -83,8 +83,22 @@ def train(
     return losses
 
 
+def backward(model: PeftModel, rows: Sequence[tuple[list[int], list[int]]]) -> float:
+    """Add one step's gradients, of its mean loss over the tokens that have a label; return that loss (nats).
+
+    Few rows at a time: as fast on a CPU, in a third of the memory.
+    """
+    count = sum(label != IGNORED for _, labels in rows for label in labels)
+    total = 0.0
+    for first in range(0, len(rows), ROWS_AT_ONCE):
+        loss = trace_loss(model, *pad_batch(rows[first : first + ROWS_AT_ONCE])) / count
+        loss.backward()
+        total += loss.item()
+    return total
+
+
 def trace_loss(model: PeftModel, ids: Tensor, labels: Tensor) -> Tensor:
-    """Mean cross entropy (nats) over the tokens that have a label; no logits are made of the others.
+    """Summed cross entropy (nats) over the tokens that have a label; no logits are made of the others.
 
     Args:
         ids, labels: token ids and labels (b, s), as `pad_batch` makes them.
@@ -96,7 +110,7 @@ def trace_loss(model: PeftModel, ids: Tensor, labels: Tensor) -> Tensor:
     with torch.autocast(device.type, torch.bfloat16):
         hidden = inner.model(input_ids=ids[:, :-1].to(device), use_cache=False)[0]
         logits = inner.lm_head(hidden.flatten(0, 1)[kept])
-    return torch.nn.functional.cross_entropy(logits.float(), targets[kept])
+    return torch.nn.functional.cross_entropy(logits.float(), targets[kept], reduction="sum")
 
 
 def step_rows(chats: int, recipe: Recipe) -> list[list[int]]:

@@ -20,7 +20,7 @@ from repurpose.directions.unit_directions import read_pair_directions
 from repurpose.model.hooks import read_layers
 from repurpose.model.loading import load_model, made_with
 from repurpose.model.token_ends import token_texts
-from repurpose.organism.equations import read_equation
+from repurpose.organism.equations import Account
 from repurpose.study.conditions import VectorKey
 from repurpose.study.settings import StepSettings
 
@@ -36,13 +36,14 @@ def token_activations(model: PreTrainedModel, rollout: dict[str, Any], layer: in
 def follow_calculations(sentences: Sequence[dict[str, Any]], length: int) -> list[tuple[bool | None, int | None]]:
     """For each token: is the last finished calculation right, and how many tokens ago did it end?
 
-    A calculation that ends a sentence is checked by its arithmetic; where there is none yet both are null.
+    A calculation that ends a sentence is checked by what the text says; where there is none yet both are null.
     """
+    account = Account()
     state: list[tuple[bool | None, int | None]] = [(None, None)] * length
     for sentence in sentences:
-        if equation := read_equation(sentence["text"]):
+        if (correct := account.judge(sentence["text"])) is not None:
             for position in range(end := sentence["token_end"], length):
-                state[position] = (equation.correct, position - end)
+                state[position] = (correct, position - end)
     return state
 
 

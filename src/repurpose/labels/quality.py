@@ -1,8 +1,8 @@
 """How good an annotator is where the truth is known: precision, recall and F1 of each label.
 
-    python -m repurpose.labels.quality [--traces N] [--seed S]
+    python -m repurpose.labels.quality [--language word-problems] [--traces N] [--seed S]
 
-scores `lexicon` on freshly made traces of the embedded pair's language, whose sentences carry their label. It also
+scores `lexicon` on freshly made traces of one of our pairs' languages, whose sentences carry their label. It also
 says how many sentences more than one of its patterns would name, so that their order decides.
 """
 
@@ -10,12 +10,17 @@ import argparse
 import random
 import sys
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Sequence
+from itertools import chain
 from typing import NamedTuple
 
 from repurpose.labels import lexicon
-from repurpose.organism.language import Spoken, make_problem, make_trace
+from repurpose.organism import language, word_problems, word_traces
 from repurpose.study.settings import BEHAVIOURS
+
+Sentences = Sequence[language.Spoken] | Sequence[word_traces.Said]
+MISTAKE_RATE = 0.4
+"""Of the calculations of word problems; the embedded pair's language has its own."""
 
 
 class Score(NamedTuple):
@@ -43,19 +48,35 @@ def _share(part: int, whole: int) -> float:
     return part / whole if whole else float("nan")
 
 
-def make_sentences(traces: int, seed: int) -> list[Spoken]:
-    """Return the sentences of fresh traces with their truth."""
+def _embedded_trace(rng: random.Random) -> Sentences:
+    return language.make_trace(rng, language.make_problem(rng))
+
+
+def _word_trace(rng: random.Random) -> Sentences:
+    problem = word_problems.make_problem(rng, rng.choice(sorted(word_problems.SCENES)))
+    return word_traces.make_trace(rng, problem, word_traces.slipped_steps(rng, problem, MISTAKE_RATE))
+
+
+LANGUAGES: dict[str, Callable[[random.Random], Sentences]] = {
+    "organism": _embedded_trace,
+    "word-problems": _word_trace,
+}
+"""How a trace of each is made; named as the prompts of the pair are."""
+
+
+def make_sentences(traces: int, seed: int, name: str = "organism") -> Sentences:
+    """Return the sentences of fresh traces of a language, with their truth."""
     rng = random.Random(f"quality-{seed}")
-    return [sentence for _ in range(traces) for sentence in make_trace(rng, make_problem(rng))]
+    return list(chain.from_iterable(LANGUAGES[name](rng) for _ in range(traces)))
 
 
-def count_ambiguous(sentences: Iterable[Spoken]) -> Counter[tuple[str, ...]]:
+def count_ambiguous(sentences: Sentences) -> Counter[tuple[str, ...]]:
     """Count sentences by the labels whose patterns they match, where these are more than one."""
     matched = (lexicon.matching_labels(sentence.text) for sentence in sentences)
     return Counter(labels for labels in matched if len(labels) > 1)
 
 
-def report_lexicon(sentences: Sequence[Spoken]) -> list[str]:
+def report_lexicon(sentences: Sentences) -> list[str]:
     """Return the table of `lexicon` as lines."""
     truth, labels = [s.label for s in sentences], [lexicon.label_sentence(s.text) for s in sentences]
     lines = [f"{'label':<24}{'support':>8}{'precision':>11}{'recall':>8}{'F1':>8}"]
@@ -68,10 +89,13 @@ def report_lexicon(sentences: Sequence[Spoken]) -> list[str]:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n", 1)[0])
+    parser.add_argument("--language", choices=sorted(LANGUAGES), default="organism", help="whose traces")
     parser.add_argument("--traces", type=_positive, default=400, help="how many traces are made")
     parser.add_argument("--seed", type=int, default=0)
     arguments = parser.parse_args()
-    sys.stdout.write("\n".join(report_lexicon(make_sentences(arguments.traces, arguments.seed))) + "\n")
+    sys.stdout.write(
+        "\n".join(report_lexicon(make_sentences(arguments.traces, arguments.seed, arguments.language))) + "\n"
+    )
 
 
 def _positive(text: str) -> int:

@@ -13,10 +13,10 @@ from dataclasses import dataclass
 from repurpose.organism.equations import SIGNS, Equation
 from repurpose.organism.word_problems import Change, Problem
 
-FILLER_RATE = 0.62
+FILLER_RATE = 0.58
 """Chance that one more sentence follows a step and what followed it, whatever the step was worth."""
-MOST_FILLERS = 4
-HEDGE_RATE = {True: 0.2, False: 0.45}
+MOST_FILLERS = 3
+HEDGE_RATE = {True: 0.12, False: 0.55}
 """Share of hedges among fillers, by whether the last step is right."""
 FALSE_ALARM_RATE = 0.03
 """Chance that a right step is doubted when its fillers end."""
@@ -150,6 +150,16 @@ class Said:
 def right_step(value: int, change: Change) -> Equation:
     """The step that makes no mistake."""
     return Equation(value, change.operation, change.amount, change.apply(value))
+
+
+def right_steps(problem: Problem) -> list[Equation]:
+    """The calculations that make no mistake."""
+    return [right_step(value, change) for value, change in zip(problem.values, problem.changes, strict=False)]
+
+
+def slipped_steps(rng: random.Random, problem: Problem, rate: float) -> list[Equation]:
+    """What is first written for each change where a share `rate` of the results is one too large."""
+    return [step._replace(result=step.result + 1) if rng.random() < rate else step for step in right_steps(problem)]
 
 
 def say_opening(rng: random.Random, problem: Problem) -> Iterator[Said]:

@@ -15,7 +15,7 @@ from repurpose.data.files import TableError, read_table
 from repurpose.data.schemas import MEASUREMENTS
 from repurpose.labels.lexicon import label_sentence
 from repurpose.organism.corpus import END_THINK
-from repurpose.organism.equations import read_equation
+from repurpose.organism.equations import Account
 from repurpose.rollouts.sentences import split_sentences
 from repurpose.steering import metrics
 
@@ -79,11 +79,11 @@ def count_calculations(text: str) -> dict[str, int]:
 
 def read_calculations(text: str) -> list[Calculation]:
     """The calculations that sentences of a trace end with, whoever wrote it, in order."""
-    found: list[Calculation] = []
+    found, account = list[Calculation](), Account()
     for span in split_sentences(text.split(END_THINK)[0]):
         sentence = text[span.start : span.end]
-        if equation := read_equation(sentence):
-            found.append(Calculation(equation.correct, False))
+        if (correct := account.judge(sentence)) is not None:
+            found.append(Calculation(correct, False))
         elif found and label_sentence(sentence) == "backtracking":
             found[-1] = found[-1]._replace(backtracked=True)
     return found
