@@ -333,7 +333,9 @@ def test_a_published_file_that_is_not_in_the_format_is_named_before_any_rollout(
     check_in_earnest(project)
     (project.root / "config.yaml").write_text(with_annotators(project, ANNOTATORS))
     (project.root / "published.json").write_text(json.dumps([{**CHAIN, "annotated_chain": "So 7."}]))
-    said = "labels.annotators.ward: published.json: none of 1 records can be read; record 1 (task_id '17'): the annotated"
+    said = (
+        "labels.annotators.ward: published.json: none of 1 records can be read; record 1 (task_id '17'): the annotated"
+    )
     printed = project.run("--cores", "1", "--keep-going", fails=True)
     told = [line for line in printed.splitlines() if line.startswith(f"repurpose labels.check_annotators: {said}")]
     assert len(set(told)) == 1
