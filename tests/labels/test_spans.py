@@ -124,7 +124,7 @@ def test_the_command_writes_each_shard(
         "record 7: has neither annotated_chain nor annotated_thinking nor annotated_response; its fields are a"
     ]
     said = capsys.readouterr().err
-    assert "labels.json: 1 records cannot be read and are left out\n" in said and said.endswith(
+    assert "labels.json: records that cannot be read and are left out: 1\n" in said and said.endswith(
         "5 spans are the units\n"
     )
 

@@ -134,7 +134,7 @@ def test_what_the_tokenizer_cannot_write_is_left_out(
     assert [one.row["prompt_id"] for one in found] == ["t1"]
     (unread, lost) = notes["published"]["left_out"]
     assert unread.startswith("record 3: has neither") and lost.startswith("prompt t2, sample 0: the chain is not what")
-    assert "chains.json: 2 records cannot be read and are left out\n" in capsys.readouterr().err
+    assert "chains.json: records that cannot be read and are left out: 2\n" in capsys.readouterr().err
     with pytest.raises(TableError, match=r"^chains.json: prompt t2, .*, and so are all 1; is the tokenizer"):
         read_published(file, [row for row in rows if row["prompt_id"] == "t2"], tokenizer, 1000)
     assert read_published(file, [], tokenizer, 1000)[0] == []

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+import os
 import random
 import shutil
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +17,7 @@ import yaml
 from copied_project import ROOT, Project, copy_project
 
 from repurpose.data.files import read_provenance
+from repurpose.labels.lexicon import label_sentence
 from repurpose.organism.language import Spoken, join, make_problem, make_trace
 from repurpose.study.catalogue import AGREEMENT_FIGURES, FIGURES
 from repurpose.study.settings import BEHAVIOURS
@@ -135,15 +138,32 @@ def check_results(project: Project, unit: str) -> pl.DataFrame:
     assert f"backtracking {unit}s" in page and behaving > 5 and (results / "claims.csv").is_file()
     vectors = pl.read_parquet(results / "vectors" / "base.parquet").filter(name="backtracking")
     assert vectors["positives"].max() == labels.filter(split="train", label="backtracking").height
+    assert "Nothing to be done" in project.run("-n", "--cores", "1")
     return labels
 
 
-def test_both_units_go_through_every_rule(project: Project, records: list[dict[str, Any]]) -> None:
+@pytest.fixture(scope="module")
+def sentences(project: Project) -> tuple[pl.DataFrame, str]:
+    """The labels where sentences are the units, and what the run printed."""
     printed = run(project, "sentence")
-    by_name = {record["task_id"]: record for record in records}
+    return check_results(project, "sentence"), printed
+
+
+@pytest.fixture(scope="module")
+def spans(project: Project, sentences: tuple[pl.DataFrame, str]) -> tuple[pl.DataFrame, str]:
+    """The same where the study went on with spans, which needs no new rollout."""
+    assert sentences
+    printed = run(project, "span")
+    return check_results(project, "span"), printed
+
+
+def test_published_chains_with_their_labels_go_through_every_rule(
+    project: Project, records: list[dict[str, Any]], sentences: tuple[pl.DataFrame, str]
+) -> None:
+    labels, printed = sentences
     rollouts = table(project, "rollouts")
     assert {row["prompt_id"]: row["text"] for row in rollouts.to_dicts()} == {
-        name: record["reasoning_chain"] for name, record in by_name.items()
+        record["task_id"]: record["reasoning_chain"] for record in records
     }
     assert rollouts["engine"].unique().to_list() == ["published"] and rollouts["answer"].null_count() == 0
     left_out = ["record 21 (task_id 'broken'): field reasoning_chain is a JSON null, not a text"]
@@ -151,31 +171,35 @@ def test_both_units_go_through_every_rule(project: Project, records: list[dict[s
     assert read_provenance(project.root / RESULTS / "prompts.parquet")["left_out"] == left_out
     assert shard["published"]["left_out"] == left_out and "model_digest" not in shard
     assert f"prompts: {left_out[0]}\n" in printed and f"rollouts/0: {left_out[0]}\n" in printed
-    sentences = check_results(project, "sentence")
-    assert sentences["status"].unique().to_list() == ["ok"]
-    said = table(project, "labels/lexicon").filter(pl.col("label") != sentences["label"])
-    assert said.height < 0.05 * sentences.height  # the lexicon knows this language: both say the same of nearly all
+    assert labels["status"].unique().to_list() == ["ok"]
+    rules = labels["text"].map_elements(label_sentence, return_dtype=pl.String)
+    assert (rules != labels["label"]).mean() < 0.05  # the lexicon knows this language, and the labels are the truth
 
-    printed = run(project, "span")
+
+def test_annotated_spans_go_through_every_rule(
+    records: list[dict[str, Any]], sentences: tuple[pl.DataFrame, str], spans: tuple[pl.DataFrame, str]
+) -> None:
+    labels, printed = spans
     assert "take_spans" in printed and "sample_rollouts" not in printed
-    spans = check_results(project, "span")
-    assert spans["status"].unique().to_list() == ["ok"] and spans.height < sentences.height
-    for name, own in spans.group_by("prompt_id"):
-        copy = by_name[str(name[0])]["annotated_chain"]
+    assert labels["status"].unique().to_list() == ["ok"] and labels.height < sentences[0].height
+    for record in records:
+        own, copy = labels.filter(prompt_id=record["task_id"]), record["annotated_chain"]
         assert own.height == copy.count("end-section")  # one row is one annotated span
         assert all(row["text"] in copy and row["label"] in BEHAVIOURS for row in own.to_dicts())
-    starts = sentences.select("prompt_id", "token_start", first="label")
-    joined = spans.join(starts, on=["prompt_id", "token_start"], how="left")
-    assert joined["label"].equals(joined["first"])  # a span begins with a sentence of its label
-    assert "Nothing to be done" in project.run("-n", "--cores", "1")
+    starts = sentences[0].select("prompt_id", "token_start", first="label")
+    joined = labels.join(starts, on=["prompt_id", "token_start"], how="left")
+    assert joined["label"].equals(joined["first"].alias("label"))  # a span begins with a sentence of its label
 
 
-def test_another_file_replans_the_rollouts_and_other_weights_do_not(project: Project) -> None:
-    """Of the pair only the tokenizer makes published rollouts."""
-    assert (project.root / RESULTS / "report.html").is_file(), "the study before must be finished"
+def test_another_file_of_chains_replans_the_rollouts(project: Project, spans: tuple[pl.DataFrame, str]) -> None:
+    assert spans
     source = project.root / "chains.json"
-    source.write_text(source.read_text() + "\n")
+    text, times = source.read_text(), source.stat()
+    source.write_text(f"{text}\n")
+    os.utime(source, (time.time() + 5, time.time() + 5))
     assert "sample_rollouts" in project.run("-n", "--cores", "1")
+    source.write_text(text)
+    os.utime(source, ns=(times.st_atime_ns, times.st_mtime_ns))
 
 
 def test_a_file_of_no_use_stops_before_any_job(project: Project, tmp_path: Path) -> None:

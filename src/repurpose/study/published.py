@@ -99,7 +99,7 @@ def read_each(file: Path | str, read: Callable[[dict[str, Any]], T]) -> Readable
 
 def tell_left_out(file: Path | str, left_out: list[str]) -> list[str]:
     """Lines that count and name the records that could not be read; none where all could."""
-    head = [f"{Path(file).name}: {len(left_out)} records cannot be read and are left out"] if left_out else []
+    head = [f"{Path(file).name}: records that cannot be read and are left out: {len(left_out)}"] if left_out else []
     more = len(left_out) - NAMED
     return [*head, *left_out[:NAMED], *([f"and {more} more"] if more > 0 else [])]
 

@@ -324,7 +324,7 @@ def test_what_cannot_be_read_is_named_and_left_out(tmp_path: Path) -> None:
     expected = "record 1 (task_id 't2'): the annotated copy has no section", "record 3: is a JSON text, not an object"
     assert [said.startswith(start) for said, start in zip(left_out, expected, strict=True)] == [True, True]
     told = tell_left_out("/some/where/labels.json", left_out * 6)
-    assert told[0] == "labels.json: 12 records cannot be read and are left out"
+    assert told[0] == "labels.json: records that cannot be read and are left out: 12"
     assert told[1:3] == left_out and len(told) == 12 and told[-1] == "and 2 more"
     assert tell_left_out("labels.json", []) == []
 

@@ -80,8 +80,8 @@ class Report:
             f"{len(self.unmatched)} not; {self.between} pieces between sections, {self.behind} behind a cut",
             f"sections with faults: {_list_counts(self.faults)}",
             f"unknown labels: {_list_counts(self.unknown_labels)}",
-            f"{self.statuses.total()} units: {_list_counts(self.statuses)}",
         ]
+        shown += [f"{self.statuses.total()} units: {_list_counts(self.statuses)}"] if self.statuses else []
         shown += [f"unmatched: {' '.join(text.split())[:100]}" for text in self.unmatched[:most]]
         left = len(self.unmatched) - most
         return [*shown, f"and {left} more unmatched"] if left > 0 else shown
