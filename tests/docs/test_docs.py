@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from pathlib import Path
 from urllib.parse import unquote
@@ -14,8 +15,10 @@ import make_tables
 from organism_training.card import format_verdict, write_card
 from organism_training.record import CLAIM_FIELDS
 from repurpose.data.csv_tables import read_csv
+from repurpose.study.pair_files import check_models
 from repurpose.study.plan import plan_study, read_shape
 from repurpose.study.settings import read_study
+from repurpose.study.study_file import load_study
 
 ROOT = Path(__file__).parents[2]
 README = ROOT / "README.md"
@@ -112,6 +115,20 @@ def own_study() -> dict[str, object]:
     for key, value in changes.items():
         study[key] = {**study[key], **value} if isinstance(value, dict) else value
     return dict(study)
+
+
+def test_the_example_of_published_chains_is_a_study(tmp_path: Path) -> None:
+    """Over the published study, which it extends, with a file of as many records as the field's."""
+    page = (ROOT / "docs" / "labels.md").read_text()
+    (block,) = re.findall(r"```yaml\n(extends: paper.*?)```", page, re.DOTALL)
+    record = {"reasoning_chain": "So 7.", "annotated_chain": '["deduction"]So 7.["end-section"]'}
+    (tmp_path / "chains.json").write_text(json.dumps([{**record, "problem": f"{n}?"} for n in range(300)]))
+    text = block.replace("annotated_chains.json", str(tmp_path / "chains.json"))
+    (tmp_path / "study.yaml").write_text(text.replace("paper.yaml", str(ROOT / "studies" / "paper.yaml")))
+    study = load_study(tmp_path / "study.yaml")
+    check_models(study)
+    assert (study.prompts.train, study.prompts.heldout, study.labels.unit) == (240, 60, "span")
+    assert set(study.labels.annotators) == {"ward", "lexicon"}
 
 
 def test_the_readmes_own_pair_can_be_planned() -> None:

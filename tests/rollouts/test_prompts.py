@@ -43,7 +43,7 @@ def test_a_file_of_prompts(tmp_path: Path) -> None:
     [
         ('{"category": "a"}', "line 1.*prompt"),
         ("not json", r"^prompts\.source: prompts.jsonl line 1: .*; each line is a JSON object with the texts category"),
-        ("\n[]", "line 2: TypeError"),
+        ("\n\n3", "line 3: TypeError"),
         ('"text"', "line 1: TypeError"),
         ('{"category": "a", "prompt": 3}', "line 1: .*3 is no text"),
         ('{"category": null, "prompt": "x"}', "line 1: .*None is no text"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
 from pathlib import Path
@@ -46,6 +47,29 @@ def test_jobs_are_those_that_snakemake_plans(annotators: dict[str, Any], tmp_pat
     done = subprocess.run([sys.executable, *command], cwd=tmp_path, capture_output=True, text=True, check=True)
     (total,) = {line.split()[1] for line in done.stdout.splitlines() if line.startswith("total ")}
     assert value(plan_study(read_study(study), SHAPE), "jobs") == int(total)
+
+
+@pytest.mark.workflow
+@pytest.mark.parametrize("unit", ["sentence", "span"])
+def test_published_chains_are_counted_as_snakemake_plans_them(unit: str, tmp_path: Path) -> None:
+    annotated = '["deduction"]So 7.["end-section"]'
+    records = [{"problem": f"{n}?", "reasoning_chain": "So 7.", "annotated_chain": annotated} for n in range(9)]
+    file = tmp_path / "chains.json"
+    file.write_text(json.dumps([*records, *records[:3], {}]))
+    study = default_study()
+    study["prompts"] = {"source": str(file), "train": 5, "heldout": 4}
+    study["rollouts"] = {"engine": "published", "file": str(file), "shards": 3, "max_new_tokens": 50}
+    study["labels"] = {"unit": unit, "annotator": "w", "annotators": {"w": {"kind": "published", "file": str(file)}}}
+    study["sweeps"] = {name: {**sweep, "prompts": "all"} for name, sweep in study["sweeps"].items()}
+    (tmp_path / "study.yaml").write_text(yaml.safe_dump(study))
+    command = ["-m", "snakemake", "-n", "-s", ROOT / "Snakefile", "--configfile", "study.yaml"]
+    done = subprocess.run([sys.executable, *command], cwd=tmp_path, capture_output=True, text=True, check=True)
+    (total,) = {line.split()[1] for line in done.stdout.splitlines() if line.startswith("total ")}
+    items = plan_study(read_study(study), SHAPE)
+    assert value(items, "jobs") == int(total)
+    (rollouts,), (tokens,) = ([item for item in items if item.name == name] for name in ("rollouts", "tokens, at most"))
+    assert rollouts[1:] == ("12", "9 prompts x 1.33 published chains of each")
+    assert tokens[1:] == ("600", "12 rollouts x 50 tokens, where a chain is cut; none is generated")
 
 
 SHIPPED = {"organism-vllm": 47, "paper": 63, "qwen-1.5b": 59}

@@ -98,6 +98,30 @@ FAULTS = [
     ("rollouts.temperature", -0.1, "rollouts.temperature: -0.1 is not allowed; at least 0"),
     ("rollouts.shards", 0, "rollouts.shards: 0 is not allowed; at least 1"),
     ("rollouts.shards", 301, "rollouts.shards: 301 is more than there are prompts (300)"),
+    ("rollouts.engine", "published", "rollouts.file: missing setting; engine published needs it"),
+    ("rollouts.engine", "openai", "rollouts.endpoint: missing setting; engine openai needs it"),
+    ("rollouts.file", "chains.json", "rollouts.file: only engine published has it"),
+    (
+        "rollouts",
+        {"engine": "published", "file": "chains.json", "endpoint": {"model": "m"}},
+        "rollouts.endpoint: only engine openai has it",
+    ),
+    (
+        "rollouts",
+        {"engine": "published", "file": "chains.json", "samples": 2},
+        "rollouts.samples: engine published takes the chains that the file has; leave it out",
+    ),
+    (
+        "rollouts",
+        {"engine": "published", "file": "chains.json"},
+        "rollouts.file: must be what prompts.source names, organism: chains answer its prompts",
+    ),
+    ("labels.unit", "word", "labels.unit: 'word' is not allowed; choose from sentence, span"),
+    (
+        "labels.unit",
+        "span",
+        "labels.unit: span is for published annotations, and labels.annotator lexicon is of kind lexicon; take one of",
+    ),
     ("rollouts.samples", 0, "rollouts.samples: 0 is not allowed; at least 1"),
     ("rollouts.batch_size", -1, "rollouts.batch_size: -1 is not allowed; at least 1"),
     ("sweeps.baselines.batch_size", 0, "sweeps.baselines.batch_size: 0 is not allowed; at least 1"),
@@ -422,8 +446,40 @@ def test_a_tokenizer_that_is_none(models: Path) -> None:
 @pytest.mark.usefixtures("models")
 def test_a_missing_prompt_file() -> None:
     assert_models(
-        "prompts.source", "none.jsonl", "prompts.source: no file at none.jsonl; give 'organism', 'word-problems' or"
+        "prompts.source", "none.jsonl", "prompts.source: no file at none.jsonl; give 'organism', 'word-problems', a"
     )
+
+
+@pytest.mark.usefixtures("models")
+def test_a_file_of_published_chains(tmp_path: Path) -> None:
+    """Its problems are counted when the study is read; without a problem that can be read there is none."""
+    records = [{"problem": f"{n}?", "reasoning_chain": "So.", "annotated_chain": None} for n in range(10)]
+    (tmp_path / "chains.json").write_text(json.dumps([*records, *records, {"problem": "11?"}]))
+    (tmp_path / "lines.jsonl").write_text('{"category": "a", "prompt": "x"}\n' * 10)
+    study = changed("rollouts", {"engine": "published", "file": "chains.json"})
+    study["sweeps"] = {"selection": {**DEFAULT["sweeps"]["selection"], "prompts": "all"}}
+    study["prompts"] = {"source": "chains.json", "train": 0.8, "heldout": 0.2}
+    read = read_study(study)
+    check_models(read)
+    assert (read.prompts.train, read.prompts.heldout, read.sweeps["selection"].prompts) == (8, 2, 8)
+
+    def refused(source: str, train: int) -> str:
+        prompts = {"source": source, "train": train, "heldout": 1}
+        values = {**study, "prompts": prompts, "rollouts": {"engine": "published", "file": source}}
+        with pytest.raises(SettingsError) as problem:
+            check_models(read_study(values))
+        return str(problem.value)
+
+    assert refused("chains.json", 10).startswith(
+        "prompts.train and prompts.heldout: 10 and 1 are asked for, chains.json"
+    )
+    assert refused("lines.jsonl", 2) == "rollouts.file: lines.jsonl is no JSON list; give a file of published chains"
+    (tmp_path / "chains.json").write_text('[{"problem": "?"}]')
+    assert refused("chains.json", 2).startswith(
+        "prompts.source: chains.json: none of 1 records can be read; record 1: "
+    )
+    (tmp_path / "chains.json").write_text('[{"problem": "?"}')
+    assert refused("chains.json", 2).startswith("prompts.source: chains.json: is not JSON in UTF-8: ")
 
 
 @pytest.mark.usefixtures("models")

@@ -58,11 +58,13 @@ READS = ("read_activations", "measure_log_odds", "apply_lens", "project_tokens")
 
 @pytest.fixture(scope="module")
 def plans(tmp_path_factory: pytest.TempPathFactory) -> dict[str, list[Job]]:
-    """The jobs of each shipped study, and of the published one with two GPUs that share the model, or a server."""
+    """The jobs of each shipped study, and of the published one with two GPUs that share the model, a server, chains."""
     folder = tmp_path_factory.mktemp("plans")
     paper = load_values(STUDIES["paper"])
     served = {**paper["rollouts"], "engine": "openai", "endpoint": {"model": "r1", "base_url": "http://127.0.0.1:9/v1"}}
     changed = {"shared": {**paper, "vllm": {"tensor_parallel": 2}}, "served": {**paper, "rollouts": served}}
+    changed |= {"chains": with_chains(paper, folder / "chains.json", "sentence")}
+    changed |= {"spans": with_chains(paper, folder / "chains.json", "span")}
     for name, study in changed.items():
         (folder / f"{name}.yaml").write_text(yaml.safe_dump(study))
     files = {**STUDIES, "default": ROOT / "config.yaml", **{name: folder / f"{name}.yaml" for name in changed}}
@@ -71,6 +73,21 @@ def plans(tmp_path_factory: pytest.TempPathFactory) -> dict[str, list[Job]]:
     assert done.returncode == 0, done.stderr
     found = json.loads(done.stdout)
     return {name: found[str(file)] for name, file in files.items()}
+
+
+def with_chains(study: dict[str, Any], file: Path, unit: str) -> dict[str, Any]:
+    """A study of published chains and their annotations, which a file of some holds."""
+    annotated = '["deduction"]So 7.["end-section"]'
+    records = [{"problem": f"{n}?", "reasoning_chain": "So 7.", "annotated_chain": annotated} for n in range(40)]
+    file.write_text(json.dumps(records))
+    sweeps = {name: {**sweep, "prompts": "all"} for name, sweep in study["sweeps"].items()}
+    return {
+        **study,
+        "prompts": {"source": str(file), "train": 0.8, "heldout": 0.2},
+        "rollouts": {**study["rollouts"], "engine": "published", "file": str(file)},
+        "labels": {"annotator": "ward", "annotators": {"ward": {"kind": "published", "file": str(file)}}, "unit": unit},
+        "sweeps": sweeps,
+    }
 
 
 def name_of(job: Job) -> str:
@@ -105,6 +122,25 @@ def test_rollouts_from_a_server_ask_for_no_gpu_and_little_memory(plans: dict[str
     assert asked(plans["served"])["sample_rollouts"] == {(4_000, 18, 0)}
 
 
+def test_published_rollouts_ask_for_no_gpu_little_memory_and_no_weights(plans: dict[str, list[Job]]) -> None:
+    """An hour, which is what every job asks that loads no large model."""
+    for name in ("chains", "spans"):
+        assert asked(plans[name])["sample_rollouts"] == {(4_000, 60, 0)}
+        assert asked(plans[name])["read_activations"] == {(52_180, 18, 1)}
+
+
+def test_annotated_spans_are_units_in_place_of_sentences(plans: dict[str, list[Job]]) -> None:
+    """One job, for the file may hold chains of a few shards alone."""
+    rules = {name: [job["rule"] for job in plans[name]] for name in ("chains", "spans")}
+    assert (rules["chains"].count("split_sentences"), rules["chains"].count("take_spans")) == (4, 0)
+    assert (rules["spans"].count("split_sentences"), rules["spans"].count("take_spans")) == (0, 1)
+    (units,) = [job["output"] for job in plans["spans"] if job["rule"] == "take_spans"]
+    assert units == [f"results/paper/sentences/{shard}.parquet" for shard in range(4)]
+    for job in plans["spans"]:
+        if job["rule"] in ("label_sentences", "read_activations"):
+            assert "take_spans" in job["waits_for"].values()
+
+
 def test_models_are_checked_where_they_will_run_before_rollouts(plans: dict[str, list[Job]]) -> None:
     """In the environment that reads, and in vLLM's; what asks a server may run without GPUs."""
 
@@ -116,7 +152,7 @@ def test_models_are_checked_where_they_will_run_before_rollouts(plans: dict[str,
 
     assert checks("default") == [(False, True)]
     assert checks("organism-vllm") == checks("paper") == checks("qwen-1.5b") == [(False, True), (True, True)]
-    assert checks("served") == [(False, False), (True, False)]
+    assert checks("served") == checks("chains") == checks("spans") == [(False, False), (True, False)]
 
 
 def test_what_may_run_out_is_tried_again_with_twice_as_much(plans: dict[str, list[Job]]) -> None:
@@ -139,8 +175,9 @@ def test_a_job_with_gpus_has_threads_to_feed_them(plans: dict[str, list[Job]]) -
 
 
 def test_what_is_small_is_no_job_of_a_cluster(plans: dict[str, list[Job]]) -> None:
+    units = {key: set[str]() for key in plans} | {"spans": {"split_sentences"}}
     for name, jobs in plans.items():
-        assert {job["rule"] for job in jobs if job["local"]} == LOCAL, name
+        assert {job["rule"] for job in jobs if job["local"]} == LOCAL - units[name], name
     assert len(plans["default"]) == 45
     assert len([job for job in plans["default"] if not job["local"]]) == 26  # figures alone were twelve
 

@@ -332,14 +332,16 @@ def check_in_earnest(project: Project) -> None:
 def test_a_published_file_that_is_not_in_the_format_is_named_before_any_rollout(project: Project) -> None:
     check_in_earnest(project)
     (project.root / "config.yaml").write_text(with_annotators(project, ANNOTATORS))
-    (project.root / "published.json").write_text(json.dumps([CHAIN, {**CHAIN, "annotated_chain": "So 7."}]))
-    said = "labels.annotators.ward: published.json: record 2 (task_id '17'): the annotated copy has no section"
+    (project.root / "published.json").write_text(json.dumps([{**CHAIN, "annotated_chain": "So 7."}]))
+    said = (
+        "labels.annotators.ward: published.json: none of 1 records can be read; record 1 (task_id '17'): the annotated"
+    )
     printed = project.run("--cores", "1", "--keep-going", fails=True)
     told = [line for line in printed.splitlines() if line.startswith(f"repurpose labels.check_annotators: {said}")]
     assert len(set(told)) == 1
     assert project.calls() == ["rollouts.prompts"]
     assert said in (project.root / "results/organism/logs/rollouts/0.log").read_text()
-    (project.root / "published.json").write_text(json.dumps([CHAIN]))
+    (project.root / "published.json").write_text(json.dumps([CHAIN, {**CHAIN, "annotated_chain": "So 7."}]))
     project.run("--cores", "1", "results/organism/rollouts/0.parquet")
     assert project.calls() == ["rollouts.prompts", "rollouts.sampling"]
 

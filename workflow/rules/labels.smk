@@ -1,10 +1,40 @@
 # Labels: what each annotator says of the sentences, and how far the annotators agree.
 #
 # Needs: sentences and rollouts of all shards; of steered text a sweep.
-# Gives: labels/<annotator>/<shard>.parquet, a label for each sentence; of language models also what they cost, and
-# steered_labels/<annotator>.parquet, labels of some steered rollouts; with several annotators tables/agreement.csv and
-# confusion.csv. Raw replies lie in results/replies/, which all studies share and no rule declares, so that no failed
-# job and no new plan can delete what was paid for.
+# Gives: where annotated spans are the units, sentences/<shard>.parquet, a row for each; labels/<annotator>/<shard>.parquet,
+# a label for each unit; of language models also what they cost, and steered_labels/<annotator>.parquet, labels of some
+# steered rollouts; with several annotators tables/agreement.csv and confusion.csv. Raw replies lie in results/replies/,
+# which all studies share and no rule declares, so that no failed job and no new plan can delete what was paid for.
+
+
+rule take_spans:
+    """Take the spans of published annotations as the units that are labelled, all shards' at once."""
+    input:
+        rollouts=FILES.parts("rollouts"),
+        published=FILES.span_file,
+    output:
+        sentences=FILES.shards("results/{study}/sentences/{shard}.parquet"),
+    log:
+        "results/{study}/logs/spans.log",
+    wildcard_constraints:
+        study=one_of(FILES.units("span")),
+    conda:
+        "../../envs/main.yaml"
+    threads: 1
+    resources:
+        mem_mb=2000,
+        runtime=30,
+    params:
+        settings=settings_of("labels.spans"),
+        python=derived(PYTHON.python("main")),
+    message:
+        "Taking annotated spans"
+    shell:
+        "{params.python:q} -m repurpose.labels.spans"
+        " --settings {params.settings:q}"
+        " --rollouts {input.rollouts:q}"
+        " --output {output.sentences:q}"
+        " 2>&1 | log_to {log:q}"
 
 
 rule label_sentences:

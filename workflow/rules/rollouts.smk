@@ -1,7 +1,8 @@
 # Rollouts: prompts, the generator's answers to them, their sentences.
 #
-# Needs: the study's prompt source, if that is a file; the generator.
-# Gives: prompts.parquet, train and held-out; rollouts/<shard>.parquet; sentences/<shard>.parquet, spans without labels.
+# Needs: the study's prompt source, if that is a file; the generator or, of published rollouts, its tokenizer.
+# Gives: prompts.parquet, train and held-out; rollouts/<shard>.parquet; sentences/<shard>.parquet, places without labels
+# (where the labelled units are annotated spans, labels.smk gives these).
 
 
 localrules:
@@ -36,10 +37,10 @@ rule make_prompts:
 
 
 rule sample_rollouts:
-    """Let the generator answer one shard of the prompts."""
+    """Let the generator answer one shard of the prompts, or take its published answers from the file."""
     input:
         prompts="results/{study}/prompts.parquet",
-        model=FILES.model(STUDY.rollouts.generator),
+        model=FILES.generator,
     output:
         rollouts="results/{study}/rollouts/{shard}.parquet",
     log:
@@ -52,7 +53,7 @@ rule sample_rollouts:
     threads: cpu_threads(JOBS.sampling_gpus)
     resources:
         mem_mb=growing(JOBS.sampling_memory),
-        runtime=growing(JOBS.minutes),
+        runtime=growing(JOBS.sampling_minutes),
         gpu=JOBS.sampling_gpus,
     params:
         settings=settings_of("rollouts.sampling", "shard"),
@@ -77,6 +78,8 @@ rule split_sentences:
         sentences="results/{study}/sentences/{shard}.parquet",
     log:
         "results/{study}/logs/sentences/{shard}.log",
+    wildcard_constraints:
+        study=one_of(FILES.units("sentence")),
     conda:
         "../../envs/main.yaml"
     threads: 1

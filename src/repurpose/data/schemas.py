@@ -23,15 +23,17 @@ ROLLOUTS = _schema("""
     prompt_id text, sample integer, split text, category text, answer text, model text, engine text, seed integer,
     prompt_token_ids integers, token_ids integers, token_ends integers, text text, finish_reason text
 """)
-"""One sampled answer; the ids are authoritative, `text` decodes `token_ids`. `token_ends` says at which character of
-`text` each of them ends; one that ends inside a character ends with it."""
+"""One answer, sampled or published; the ids are authoritative, `text` decodes `token_ids`. `token_ends` says at which
+character of `text` each of them ends; one that ends inside a character ends with it. A published answer has no
+`seed`."""
 
 SENTENCES = _schema("""
     prompt_id text, sample integer, split text, sentence integer, char_start integer, char_end integer,
     token_start integer, token_end integer, text text, labelled boolean
 """)
-"""One sentence; characters count in the rollout's text, tokens in its generated ids (0 = first generated). `labelled`
-says whether annotators are asked for it: tags alone and what follows the thinking are not."""
+"""One sentence or, where these are the study's units, one span of a published annotation; characters count in the
+rollout's text, tokens in its generated ids (0 = first generated). `labelled` says whether annotators are asked for it:
+tags alone and what follows the thinking are not."""
 
 JUDGEMENT = _schema("annotator text, label text, status text, reply text")
 LABELS = pa.schema([*(f for f in SENTENCES if f.name != "labelled"), *JUDGEMENT])

@@ -7,9 +7,9 @@ for missing files, where an `ancient` input lies between the two.
 from collections.abc import Mapping
 
 from repurpose.data.command import run_step
-from repurpose.data.files import TableError
 from repurpose.labels.published.chains import read_chains
 from repurpose.model.endpoint import EndpointError, check_endpoint
+from repurpose.study.published import PublishedError
 from repurpose.study.settings import Annotator, SettingsError, locate
 
 
@@ -21,7 +21,7 @@ def check_annotators(annotators: Mapping[str, Annotator]) -> None:
                 check_endpoint(annotator.llm.endpoint)
             if annotator.file is not None:
                 read_chains(locate(annotator.file))
-        except (EndpointError, TableError) as problem:
+        except (EndpointError, PublishedError) as problem:
             raise SettingsError(f"labels.annotators.{name}: {problem}") from None
 
 

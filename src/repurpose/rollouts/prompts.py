@@ -1,11 +1,13 @@
 """Prompts by category, split into train and held-out before anything else is made.
 
-The split is stratified: both halves hold every category in the same proportion, as near as counts allow, and the
-order is fixed by the study's seed.
+They come from a program of our own or from a file: a prompt on each line, or published chains, of which each problem is
+a prompt. The split is stratified: both halves hold every category in the same proportion, as near as counts allow, and
+the order is fixed by the study's seed.
 """
 
 import json
 import random
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +17,7 @@ from repurpose.data.schemas import PROMPTS
 from repurpose.organism import language as organism_language
 from repurpose.organism import word_problems
 from repurpose.study.prompt_counts import OWN_PROMPTS, PROMPT_SOURCES, check_enough
+from repurpose.study.published import PublishedError, is_published, read_prompts, tell_left_out
 from repurpose.study.settings import Prompts, SettingsError
 
 
@@ -44,11 +47,15 @@ def _from_program(source: str, count: int, seed: int) -> list[dict[str, Any]]:
         problem = language.make_problem(rng, categories[len(found) % len(categories)], heldout=True)
         found.setdefault(problem.text, problem)
     problems = enumerate(found.values())
-    return [_row(f"{one.category}-{number:04d}", one.category, one.text, one.answer) for number, one in problems]
+    return [_row(f"{p.category}-{number:04d}", p.category, _ask(p.text), p.answer) for number, p in problems]
 
 
-def _row(prompt_id: str, category: str, content: str, answer: object | None) -> dict[str, Any]:
-    messages = json.dumps([{"role": "user", "content": content}], ensure_ascii=False)
+def _ask(content: str) -> dict[str, str]:
+    return {"role": "user", "content": content}
+
+
+def _row(prompt_id: str, category: str, message: dict[str, str], answer: object | None) -> dict[str, Any]:
+    messages = json.dumps([message], ensure_ascii=False)
     known = None if answer is None else str(answer)
     return {"prompt_id": prompt_id, "category": category, "messages": messages, "answer": known}
 
@@ -57,6 +64,19 @@ def _from_file(source: str) -> list[dict[str, Any]]:
     path = Path(source)
     if not path.is_file():
         raise SettingsError(f"prompts.source: no file {source}; give {PROMPT_SOURCES}")
+    return _from_published(source) if is_published(path) else _from_lines(path)
+
+
+def _from_published(source: str) -> list[dict[str, Any]]:
+    try:
+        tasks = read_prompts(source).tasks
+    except PublishedError as problem:
+        raise SettingsError(f"prompts.source: {problem}") from None
+    firsts = {prompt_id: records[0] for prompt_id, records in tasks.items()}
+    return [_row(prompt_id, task.category, task.message, task.answer) for prompt_id, task in firsts.items()]
+
+
+def _from_lines(path: Path) -> list[dict[str, Any]]:
     needed = "each line is a JSON object with the texts category and prompt, and where known answer and id"
     rows: dict[str, dict[str, Any]] = {}
     for number, line in enumerate(path.read_bytes().split(b"\n"), start=1):  # other line ends may stand in a text
@@ -78,12 +98,17 @@ def _read_line(line: bytes, number: int) -> dict[str, Any]:
     for value in (category, content):
         if not isinstance(value, str):
             raise TypeError(f"{value!r} is no text")
-    return _row(str(record.get("id", f"{category}-{number:04d}")), category, content, record.get("answer"))
+    return _row(str(record.get("id", f"{category}-{number:04d}")), category, _ask(content), record.get("answer"))
 
 
 def main() -> None:
     with run_step("rollouts.prompts", __doc__) as step:
-        step.write(make_prompts(step.settings.prompts, step.settings.seed), PROMPTS)
+        prompts = step.settings.prompts
+        rows, notes = make_prompts(prompts, step.settings.seed), dict[str, Any]()
+        if prompts.source not in OWN_PROMPTS and is_published(prompts.source):
+            notes["left_out"] = read_prompts(prompts.source).left_out
+            sys.stderr.write("".join(f"{line}\n" for line in tell_left_out(prompts.source, notes["left_out"])))
+        step.write(rows, PROMPTS, **notes)
 
 
 if __name__ == "__main__":

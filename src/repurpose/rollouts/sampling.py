@@ -1,4 +1,4 @@
-"""Rollouts: the generator's sampled answers, one shard a job; the exact ids are stored.
+"""Rollouts: the generator's answers, sampled or published, one shard a job; the exact ids are stored.
 
 The chat template is applied once, to ids; no text is tokenised again, so no second BOS can shift an index.
 """
@@ -55,10 +55,24 @@ def sample_rollouts(settings: StepSettings, prompts: Sequence[Row], output: Path
     ]
 
 
+def take_published(settings: StepSettings, prompts: Sequence[Row]) -> tuple[list[Row], Row]:
+    """The ROLLOUTS rows of published chains, and notes on what became of the file; no model is loaded."""
+    from repurpose.rollouts.published import read_published
+
+    chosen, tokenizer = settings.rollouts, load_tokenizer(settings.pair, settings.rollouts.generator)
+    assert chosen.file is not None
+    found, notes = read_published(chosen.file, prompts, tokenizer, chosen.max_new_tokens)
+    shared = {"model": settings.values["pair"][chosen.generator], "engine": chosen.engine, "seed": None}
+    return [
+        rollout_row(one.row, Request(one.prompt_ids, 0), one.generated, tokenizer, sample=one.sample, **shared)
+        for one in found
+    ], notes
+
+
 def rollout_row(
     row: Row, request: Request, generated: Generated, tokenizer: PreTrainedTokenizerBase, **columns: Any
 ) -> Row:
-    """Join a prompt's columns with what was generated for it."""
+    """Join a prompt's columns with what was generated for it, and with others, which go before."""
     return {
         **{name: row[name] for name in ("prompt_id", "category", "split", "answer")},
         "seed": request.seed,
@@ -92,8 +106,12 @@ def main() -> None:
     with run_step("rollouts.sampling", __doc__, one=["prompts"]) as step:
         settings, output = step.settings, Path(step.given.output)
         prompts = shard_of(step.read("prompts").to_dicts(), settings.shard, settings.rollouts.shards)
-        rows = sample_rollouts(settings, prompts, output)
-        step.write(rows, ROLLOUTS, **made_with(settings.pair, settings.rollouts.generator))
+        if settings.rollouts.engine == "published":
+            rows, notes = take_published(settings, prompts)
+        else:
+            rows = sample_rollouts(settings, prompts, output)
+            notes = made_with(settings.pair, settings.rollouts.generator)
+        step.write(rows, ROLLOUTS, **notes)
         journal_path(output).unlink(missing_ok=True)
 
 

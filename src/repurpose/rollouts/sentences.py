@@ -6,7 +6,7 @@ an annotator only names them. Tokens are aligned by where they end in the text, 
 
 import bisect
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, NamedTuple
 
 from repurpose.data.command import run_step
@@ -57,7 +57,12 @@ def align(span: Span, text: str, ends: Sequence[int]) -> tuple[int, int]:
 
 def cut_rollout(rollout: dict[str, Any]) -> Iterator[dict[str, Any]]:
     """Yield the SENTENCES rows of one rollout."""
-    for span, sentence in cut_text(rollout["text"]):
+    yield from unit_rows(rollout, cut_text(rollout["text"]))
+
+
+def unit_rows(rollout: dict[str, Any], units: Iterable[tuple[Span, dict[str, Any]]]) -> Iterator[dict[str, Any]]:
+    """Yield the SENTENCES rows of what stands at some places of a rollout's text, each with columns of its own."""
+    for span, unit in units:
         token_start, token_end = align(span, rollout["text"], rollout["token_ends"])
         yield {
             **{name: rollout[name] for name in ("prompt_id", "sample", "split")},
@@ -65,7 +70,7 @@ def cut_rollout(rollout: dict[str, Any]) -> Iterator[dict[str, Any]]:
             "char_end": span.end,
             "token_start": token_start,
             "token_end": token_end,
-            **sentence,
+            **unit,
         }
 
 

@@ -28,6 +28,7 @@ SUPPORT = ("study", "data")
 COMPUTING = {
     "study/conditions.py": "the grid of a sweep: which rows there are, and how strongly each is steered",
     "study/chunks.py": "which sentences a language model sees together",
+    "study/published.py": "what a record of a published file says",
     "data/categories.py": "in which order prompts are taken",
     "data/statistics.py": "estimates and intervals",
     "data/selected.py": "what is said of the selected site",
@@ -46,6 +47,7 @@ ONLY_FOR = {
     "labels/llm": ("annotator", "llm"),
     "labels/published": ("annotator", "published"),
     "model/engines/api.py": ("engine", "openai"),
+    "rollouts/published.py": ("engine", "published"),
     "model/engines/pool.py": ("engine", "transformers"),
     "model/engines/transformers.py": ("engine", "transformers"),
     "model/engines/vllm.py": ("engine", "vllm"),

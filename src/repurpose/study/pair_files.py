@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from repurpose.study.prompt_counts import OWN_PROMPTS, PROMPT_SOURCES, check_enough, count_prompts
+from repurpose.study.published import is_published
 from repurpose.study.settings import Activations, Role, SettingsError, Study, Sweep, locate
 
 ROLES: tuple[Role, Role] = ("base", "reasoning")
@@ -43,6 +44,8 @@ def check_models(study: Study) -> None:
     if prompts.source not in OWN_PROMPTS:
         there = count_prompts(prompts.source, locate(prompts.source))
         check_enough(prompts.source, prompts.train, prompts.heldout, there)
+    if (chains := study.rollouts.file) is not None and not is_published(locate(chains)):
+        raise SettingsError(f"rollouts.file: {chains} is no JSON list; give a file of published chains")
     folders = local_folders(study)
     configs = {role: read_config(role, folder) for role, folder in folders.items()}
     for role, folder in folders.items():

@@ -7,6 +7,7 @@ as it may be. What follows from sentences rests on the averages below and is an 
 """
 
 import argparse
+import math
 import os
 import sys
 from collections.abc import Iterator, Sequence
@@ -17,6 +18,7 @@ from repurpose.study.catalogue import AGREEMENT_FIGURES, FIGURES
 from repurpose.study.chunks import cut
 from repurpose.study.errors import one_line_errors
 from repurpose.study.pair_files import ROLES, check_models, local_folders, read_config
+from repurpose.study.published import read_prompts
 from repurpose.study.resources import asked_of, list_conditions
 from repurpose.study.settings import Llm, Role, SettingsError, Study, locate
 from repurpose.study.study_file import load_study
@@ -70,7 +72,7 @@ def plan_study(study: Study, shape: Shape) -> list[Item]:
 
 def count(study: Study, shape: Shape) -> Counts:
     """Rollouts and sentences of a study."""
-    rollouts = (study.prompts.train + study.prompts.heldout) * study.rollouts.samples
+    rollouts = math.ceil((study.prompts.train + study.prompts.heldout) * _samples(study))
     steered = {
         (name, target): (1 + len(list_conditions(study, sweep, target, shape.layers))) * sweep.prompts * sweep.samples
         for name, sweep in study.sweeps.items()
@@ -78,6 +80,14 @@ def count(study: Study, shape: Shape) -> Counts:
     }
     tokens = sum(rows * study.sweeps[name].max_new_tokens for (name, _), rows in steered.items())
     return Counts(rollouts, rollouts * _sentences(study.rollouts.max_new_tokens), steered, tokens)
+
+
+def _samples(study: Study) -> float:
+    """Rollouts of a prompt; of published ones the mean over the file's."""
+    if study.rollouts.file is None:
+        return study.rollouts.samples
+    tasks = read_prompts(locate(study.rollouts.file)).tasks
+    return sum(map(len, tasks.values())) / len(tasks)
 
 
 def count_labelled(study: Study, shape: Shape) -> int:
@@ -99,7 +109,9 @@ def plan_jobs(study: Study) -> Item:
     shards, sweeps, annotators = study.rollouts.shards, study.sweeps.values(), study.labels.annotators.values()
     by_rule = {
         "prompts": 1,
-        "rollouts, sentences": 2 * shards,
+        "rollouts": shards,
+        "sentences": shards if study.labels.unit == "sentence" else 0,
+        "annotated spans": int(study.labels.unit == "span"),
         "labels": len(annotators),
         "steered labels by models": sum(annotator.llm is not None for annotator in annotators),
         "comparison of annotators": int(len(annotators) > 1),
@@ -120,8 +132,14 @@ def plan_generation(study: Study, counts: Counts) -> Iterator[Item]:
     """Rollouts and the tokens that are generated for them, at most."""
     prompts, longest = study.prompts.train + study.prompts.heldout, study.rollouts.max_new_tokens
     tokens = counts.rollouts * longest
-    yield Item("rollouts", f"{counts.rollouts:,}", f"{prompts} prompts x {study.rollouts.samples} samples")
-    yield Item("tokens, at most", f"{tokens:,}", f"{counts.rollouts} rollouts x {longest} new tokens")
+    made, written = f"{study.rollouts.samples} samples", "new tokens"
+    if study.rollouts.file is not None:
+        made, written = (
+            f"{_samples(study):.3g} published chains of each",
+            "tokens, where a chain is cut; none is generated",
+        )
+    yield Item("rollouts", f"{counts.rollouts:,}", f"{prompts} prompts x {made}")
+    yield Item("tokens, at most", f"{tokens:,}", f"{counts.rollouts} rollouts x {longest} {written}")
     each = {name: sweep.prompts * sweep.samples for name, sweep in study.sweeps.items()}
     terms = (f"{n}/{target} {rows // each[n]} conditions x {each[n]}" for (n, target), rows in counts.steered.items())
     yield Item("steered rollouts", f"{sum(counts.steered.values()):,}", " + ".join(terms))

@@ -9,10 +9,11 @@ from pathlib import Path
 from typing import Any, TypeGuard
 
 from repurpose.study.messages import SettingsError
+from repurpose.study.published import PublishedError, is_published, read_prompts
 
 OWN_PROMPTS = ("organism", "word-problems")
 """Sources of prompts that a program writes: in the embedded pair's language, and word problems in English."""
-PROMPT_SOURCES = f"{', '.join(map(repr, OWN_PROMPTS))} or a JSON-lines file"
+PROMPT_SOURCES = f"{', '.join(map(repr, OWN_PROMPTS))}, a JSON-lines file or a JSON file of published chains"
 SPLITS = ("train", "heldout")
 ALL = "all"
 Locate = Callable[[str], str]
@@ -73,9 +74,14 @@ def _total(source: str, shares: Mapping[str, float], locate: Locate) -> int:
 
 
 def count_prompts(source: str, file: str) -> int:
-    """The prompts in a JSON-lines file, one a line; SettingsError where there is no file."""
+    """The prompts in a file, one a line or one a published problem; SettingsError where there are none to be had."""
     if not Path(file).is_file():
         raise SettingsError(f"prompts.source: no file at {source}; give {PROMPT_SOURCES}")
+    if is_published(file):
+        try:
+            return len(read_prompts(file).tasks)
+        except PublishedError as problem:
+            raise SettingsError(f"prompts.source: {problem}") from None
     return sum(bool(line.strip()) for line in Path(file).read_bytes().split(b"\n"))
 
 

@@ -9,8 +9,8 @@ With P parameters, w bytes each (4 in float32, 2 in half precision) and t GPUs t
 
 The rate of 3e13 parameter tokens a second is a cautious one for one A100 with full batches (3,750 tokens a second of an
 8 B model). Half as much again, because a cluster kills a job that asked for too little. Models of at most 1 GiB ask
-for an hour and no GPU. A job that was killed for want of memory or time is tried once more, where a cluster may kill
-it, with twice as much of both.
+for an hour and no GPU, and so do published rollouts, for which none is loaded. A job that was killed for want of memory
+or time is tried once more, where a cluster may kill it, with twice as much of both.
 """
 
 import math
@@ -25,6 +25,8 @@ from repurpose.study.settings import BEHAVIOURS, Role, Study, Sweep
 GB = 1e9
 SMALL_BYTES = 1 << 30
 """Models up to this size need no GPU."""
+SMALL_MINUTES = 60
+"""Of a job with one of them, or with none."""
 HUB_PARAMETERS = 8.0
 """Billions, of a hub name whose size the study does not give."""
 HUB_LAYERS = 32
@@ -59,7 +61,7 @@ def gpus(weights: float, shared_by: int = 1) -> int:
 def minutes(weights: float, parameters: float, tokens: int) -> int:
     """Minutes of a job that generates or reads so many tokens."""
     if weights <= SMALL_BYTES:
-        return 60
+        return SMALL_MINUTES
     return math.ceil(15 + 1.5 * (weights / DISK_RATE + tokens * parameters * GB / TOKEN_RATE) / 60)
 
 
@@ -107,6 +109,8 @@ class Demands(NamedTuple):
     """Where rollouts are sampled, perhaps from a server."""
     minutes: int
     """Where one shard of rollouts is sampled or read."""
+    sampling_minutes: int
+    """Where one is sampled, or taken from a file."""
     sweep_minutes: dict[str, int]
     retries: int | None
     """Further attempts of a job that may run out of memory or time; for small models null: as the profile says."""
@@ -121,6 +125,7 @@ def study_demands(study: Study) -> Demands:
         sizes = [sum(file.stat().st_size for file in folder.glob("*.safetensors")) for folder in folders.values()]
         parameters = max(sizes) / BYTES[study.pair.dtype] / GB
     weights, served = weight_bytes(parameters, study.pair.dtype), study.rollouts.engine is not None
+    asked_minutes = minutes(weights, parameters, rollout_tokens(study))
     engine_gpus = gpus(weights, study.vllm.tensor_parallel if study.vllm else 1)
     tokens = {name: sweep_tokens(study, sweep, layers) for name, sweep in study.sweeps.items()}
     return Demands(
@@ -129,7 +134,8 @@ def study_demands(study: Study) -> Demands:
         engine_gpus=engine_gpus,
         sampling_memory=host_megabytes(0 if served else weights),
         sampling_gpus=0 if served else engine_gpus,
-        minutes=minutes(weights, parameters, rollout_tokens(study)),
+        minutes=asked_minutes,
+        sampling_minutes=SMALL_MINUTES if study.rollouts.file else asked_minutes,
         sweep_minutes={name: minutes(weights, parameters, number) for name, number in tokens.items()},
         retries=1 if gpus(weights) else None,
     )

@@ -131,8 +131,8 @@ class Prompts:
     """Where prompts come from and how they are split."""
 
     source: str
-    """`organism` or `word-problems` (those of our own pairs), or a JSON-lines file with category, prompt and, where
-    known, answer."""
+    """`organism` or `word-problems` (those of our own pairs), a JSON-lines file with category, prompt and, where known,
+    answer, or a JSON file of published chains, whose problems are the prompts."""
     train: CountOrShare
     """A number or, of a file's prompts, a share such as 0.8."""
     heldout: CountOrShare
@@ -168,8 +168,12 @@ class Rollouts:
     """How the generator writes the rollouts that are read."""
 
     generator: Role = "reasoning"
-    engine: Literal["openai"] | None = None
-    """Null: the study's `engine`. `openai`: any OpenAI-compatible server, at `endpoint`."""
+    engine: Literal["openai", "published"] | None = None
+    """Null: the study's `engine`. `openai`: any OpenAI-compatible server, at `endpoint`. `published`: none, the chains
+    of `file` are the rollouts."""
+    file: str | None = None
+    """Engine `published`: a JSON file of chains, the one that `prompts.source` names: prompt and chain are of one
+    record."""
     endpoint: Endpoint | None = None
     ids: Literal["tokenizer", "server"] = "tokenizer"
     """Engine `openai`: token ids by tokenising the answer's text, or from a server that returns them (vLLM does)."""
@@ -180,15 +184,20 @@ class Rollouts:
     top_k: Count | None = None
     """Draw from so many of the likeliest tokens, before `top_p`; null: from all."""
     max_new_tokens: Count = 320
+    """Published chains that are longer are cut there."""
     samples: Count = 1
+    """Of published chains there are as many as the file has of a problem."""
     shards: Count = 2
     """Files, and jobs that may run side by side."""
     batch_size: Count = 64
 
     def __post_init__(self) -> None:
-        if (self.engine == "openai") != (self.endpoint is not None):
-            needs = "missing setting; engine openai needs it" if self.engine else "only engine openai has it"
-            raise SettingsError(f"endpoint: {needs}")
+        for key, engine, given in (("endpoint", "openai", self.endpoint), ("file", "published", self.file)):
+            if (self.engine == engine) != (given is not None):
+                needs = f"only engine {engine} has it" if given else f"missing setting; engine {engine} needs it"
+                raise SettingsError(f"{key}: {needs}")
+        if self.engine == "published" and self.samples != 1:
+            raise SettingsError("samples: engine published takes the chains that the file has; leave it out")
         if self.ids == "server" and self.engine != "openai":
             raise SettingsError("ids: 'server' is for engine openai; the others have the ids themselves")
         if self.endpoint is not None:
@@ -256,7 +265,11 @@ class Annotator:
 
 @dataclass(frozen=True, config=RULES)
 class Labels:
-    """Who labels the sentences."""
+    """Who labels what."""
+
+    unit: Literal["sentence", "span"] = "sentence"
+    """What is labelled, and read before: our sentences, or each span as the file of the study's own annotator, which
+    must be a published one, has it. Other annotators label the same."""
 
     annotator: str = "lexicon"
     """Whose labels the vectors and tables stand on."""
@@ -392,6 +405,7 @@ STEP_SECTIONS: dict[str, tuple[str, ...]] = {
     "steering.check_parity": ("seed", "pair", "engine", "vllm", "vectors", "activations"),
     "rollouts.sampling": ("seed", "pair", "engine", "vllm", "rollouts"),
     "rollouts.sentences": (),
+    "labels.spans": ("labels",),
     "labels.labelling": ("study", "labels"),
     "labels.check_annotators": ("labels",),
     "rollouts.check_models": ("pair", "engine", "vllm", "rollouts", "sweeps", "activations"),
@@ -448,10 +462,10 @@ def step_settings(study: Study, step: str, **extra: Any) -> dict[str, Any]:
         del values["pair"]["parameters"]  # decides what jobs ask for, and no result
     if "sweep" in extra:
         values["sweeps"] = {extra["sweep"]: values["sweeps"][extra["sweep"]]}
-    if "annotator" in extra:
-        name = extra["annotator"]
+    if "annotator" in extra or step == "labels.spans":
+        name = extra.get("annotator", values["labels"]["annotator"])
         own = values["labels"]["annotators"][name]
-        shared = values["labels"] if step == "labels.steered_labels" else {}
+        shared = values["labels"] if step == "labels.steered_labels" else {"unit": values["labels"]["unit"]}
         values["labels"] = {**shared, "annotator": name, "annotators": {name: own}}
     return {**{name: values[name] for name in STEP_SECTIONS[step]}, **extra}
 
@@ -508,6 +522,8 @@ def _located(section: Any) -> Any:
         return replace(section, base=locate(section.base), reasoning=locate(section.reasoning))
     if isinstance(section, Prompts) and section.source not in OWN_PROMPTS:
         return replace(section, source=locate(section.source))
+    if isinstance(section, Rollouts) and section.file is not None:
+        return replace(section, file=locate(section.file))
     return section
 
 
@@ -516,6 +532,13 @@ def _faults(study: Study) -> Iterator[str]:
     prompts = study.prompts.train + study.prompts.heldout
     if study.rollouts.shards > prompts:
         yield f"rollouts.shards: {study.rollouts.shards} is more than there are prompts ({prompts})"
+    if study.rollouts.file not in (None, study.prompts.source):
+        yield f"rollouts.file: must be what prompts.source names, {study.prompts.source}: chains answer its prompts"
+    if study.labels.unit == "span" and (kind := study.labels.annotators[study.labels.annotator].kind) != "published":
+        yield (
+            f"labels.unit: span is for published annotations, and labels.annotator {study.labels.annotator} is of kind "
+            f"{kind}; take one of kind published, or unit sentence"
+        )
     if study.selection.sweep not in study.sweeps:
         yield f"selection.sweep: no such sweep; choose from {', '.join(study.sweeps)}"
     if study.vllm is not None:

@@ -14,17 +14,17 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from repurpose.data.files import TableError
 from repurpose.labels.annotation import Outcome
 from repurpose.labels.published.alignment import fold, place_pieces
-from repurpose.labels.published.annotator import Report, label_rollout, label_sentences, match_rollouts
+from repurpose.labels.published.annotator import Report, label_rollout, label_sentences, match_rollouts, place_sections
 from repurpose.labels.published.chains import Chain, Section, read_chains, read_sections
 from repurpose.rollouts.sentences import Span, split_sentences
+from repurpose.study.published import PublishedError, tell_left_out
 
 FILES = Path(__file__).parent
 TASKS = [record["task_id"] for record in json.loads((FILES / "ward.json").read_text())]
-WARD = dict(zip(TASKS, read_chains(FILES / "ward.json"), strict=True))
-VENHOFF = read_chains(FILES / "venhoff.json")
+WARD = dict(zip(TASKS, read_chains(FILES / "ward.json").chains, strict=True))
+VENHOFF = read_chains(FILES / "venhoff.json").chains
 
 
 def align_sections(text: str, sections: list[Section]) -> list[Span | None]:
@@ -286,21 +286,16 @@ GOOD = {
 @pytest.mark.parametrize(
     ("content", "said"),
     [
-        ([GOOD, {**GOOD, "annotated_chain": 3}], r"record 2 \(task_id 't1'\): field annotated_chain is a JSON number"),
+        ([{**GOOD, "annotated_chain": 3}], r"record 1 \(task_id 't1'\): field annotated_chain is a JSON number"),
         ([{k: v for k, v in GOOD.items() if k != "reasoning_chain"}], "record 1.*field reasoning_chain is missing"),
         ([{k: v for k, v in GOOD.items() if k != "annotated_chain"}], "record 1.*field annotated_chain is missing"),
         ([{**GOOD, "annotated_chain": "So 7."}], "record 1.*no section"),
         ([{**GOOD, "annotated_chain": None}], "no record is annotated"),
-        ([{**GOOD, "problem": 7}], "record 1.*problem is a JSON number"),
         ([{**GOOD, "reasoning_chain": " "}], "record 1.*the chain is empty"),
-        ([GOOD, "So 7."], "record 2: is a JSON text, not an object"),
+        (["So 7.", "So 8."], "none of 2 records can be read; record 1: is a JSON text, not an object"),
         ([{"text": "So 7."}], "record 1: has neither .*; its fields are text"),
         ([{"annotated_thinking": "x", "full_response": "So 7."}], "record 1: .*full_response has no <think>"),
         ([{"annotated_thinking": "x"}], "record 1: field thinking_process is missing"),
-        (
-            [{"thinking_process": "x", "annotated_thinking": "x", "original_message": "q"}],
-            "original_message is a JSON text",
-        ),
         ([], "list of records is empty"),
         (GOOD, "is a JSON object; a list"),
         (None, "is a JSON null; a list"),
@@ -308,7 +303,7 @@ GOOD = {
 )
 def test_bad_files_are_named(tmp_path: Path, content: Any, said: str) -> None:
     (tmp_path / "labels.json").write_text(json.dumps(content))
-    with pytest.raises(TableError, match=rf"^labels.json: .*{said}|^labels.json: {said}") as caught:
+    with pytest.raises(PublishedError, match=rf"^labels.json: .*{said}|^labels.json: {said}") as caught:
         read_chains(tmp_path / "labels.json")
     assert "\n" not in str(caught.value)
 
@@ -316,13 +311,107 @@ def test_bad_files_are_named(tmp_path: Path, content: Any, said: str) -> None:
 @pytest.mark.parametrize("content", [b"", b"{}\n{}\n", b"\xff\xfe\x00", b"[" * 100_000])
 def test_what_is_not_json_is_named(tmp_path: Path, content: bytes) -> None:
     (tmp_path / "labels.json").write_bytes(content)
-    with pytest.raises(TableError, match=r"^labels.json: is not JSON") as caught:
+    with pytest.raises(PublishedError, match=r"^labels.json: is not JSON") as caught:
         read_chains(tmp_path / "labels.json")
     assert "\n" not in str(caught.value)
 
 
+def test_what_cannot_be_read_is_named_and_left_out(tmp_path: Path) -> None:
+    bad = [{**GOOD, "task_id": "t2", "annotated_chain": "So 7."}, "So 7."]
+    (tmp_path / "labels.json").write_text(json.dumps([bad[0], GOOD, bad[1], {**GOOD, "annotated_chain": None}]))
+    chains, left_out = read_chains(tmp_path / "labels.json")
+    assert [chain.annotated for chain in chains] == [GOOD["annotated_chain"], None]
+    expected = "record 1 (task_id 't2'): the annotated copy has no section", "record 3: is a JSON text, not an object"
+    assert [said.startswith(start) for said, start in zip(left_out, expected, strict=True)] == [True, True]
+    told = tell_left_out("/some/where/labels.json", left_out * 6)
+    assert told[0] == "labels.json: records that cannot be read and are left out: 12"
+    assert told[1:3] == left_out and len(told) == 12 and told[-1] == "and 2 more"
+    assert tell_left_out("labels.json", []) == []
+
+
+def sections(copy: str, text: str = "") -> list[tuple[str | None, str]]:
+    return [(section.label, section.text) for section in read_sections(copy, text)]
+
+
+TWO = [("deduction", "So 7."), ("adding-knowledge", "Plums are fruit.")]
+
+
+@pytest.mark.parametrize(
+    "tags",
+    [
+        ('["deduction"]', '["adding-knowledge"]', '["end-section"]'),
+        ("[deduction]", "[adding-knowledge]", "[end-section]"),
+        ("[1. deduction]", "[2. adding-knowledge]", "[end-section]"),
+        ('["1. deduction"]', '["2) Adding_Knowledge"]', '["end-section"]'),
+        ("[1.deduction]", "[12: Adding knowledge]", '[ "end-section" ]'),
+        ("[deduction]", '["adding-knowledge"]', "[end section]"),
+        ('["deduction]', '[adding-knowledge"]', "[“end-section”]"),
+    ],
+)
+def test_tags_without_quotes_and_with_numbers_are_tags(tags: tuple[str, str, str]) -> None:
+    one, other, end = tags
+    assert sections(f"{one} So 7. {end}\n{other} Plums are fruit. {end}") == TWO
+
+
+def test_only_known_labels_are_tags_without_quotes() -> None:
+    said = "Take x in [0, 1] and [1. case] or a[i], see [note]; [12] too."
+    assert sections(f"[deduction] {said} [end-section]") == [("deduction", said)]
+    assert sections('["56.86:botany"] So. ["end-section"]') == [("56.86:botany", "So.")]
+    own = "The list has [deduction] in it."
+    assert sections(f"[initializing]{own}[end-section]", own) == [("initializing", own)]
+    assert sections('["deduction"] So. ["end-section"]', 'x = ["deduction"]') == [("deduction", "So.")]
+
+
+@pytest.mark.parametrize("end", ["[", "[de", "[2. adding", '["1. ded', "[end-sec", '["whatever'])
+def test_a_tag_that_was_cut_off_is_no_text(end: str) -> None:
+    assert read_sections(f"[1. deduction] So 7. {end}") == [Section("deduction", "So 7.", "cut-off")]
+
+
+def test_a_bracket_at_the_end_of_a_cut_copy_is_text() -> None:
+    assert read_sections("[deduction] So 7 [see a")[0].text == "So 7 [see a"
+
+
+LOOP = "Start here. Wait, no. One thing. Wait, no. Two things. Wait, no. Three things."
+LOOP_COPY = "".join(
+    f'["{label}"]{text}["end-section"]'
+    for label, text in (
+        ("initializing", "Start here."),
+        *(("backtracking", "Wait, no."), ("deduction", "One thing.")),
+        *(("uncertainty-estimation", "Wait, no."), ("deduction", "Two things.")),
+        *(("backtracking", "Wait, no."), ("example-testing", "Three things.")),
+    )
+)
+
+
+def test_a_rollout_that_is_cut_short_has_the_labels_in_front_of_the_cut() -> None:
+    """Aligned to the whole chain: what is said again and again would fit in several places of its beginning."""
+    chain = Chain(LOOP, LOOP_COPY)
+    for end in range(20, len(LOOP)):
+        text = f"<think>\n\n{LOOP[:end].replace('. ', '.  ', 1)}"
+        (matched,) = match_rollouts([chain, Chain("No such text.", "x")], [text])
+        assert matched == chain, text
+        spans, report = split_sentences(text), Report()
+        found = [o.label for o in label_rollout(text, spans, matched, report) if o.status == "ok"]
+        sentences = [text[slice(*span)].strip() for span in spans]
+        expected = [section.label for section in read_sections(LOOP_COPY)][: len(found)]
+        assert found == expected and len(sentences) - len(found) in (0, 1)  # the tag
+        assert report.sections + report.behind == 7 and report.exact == report.sections and not report.unmatched
+
+
+def test_of_a_cut_rollout_the_last_span_ends_at_the_cut() -> None:
+    chain, text = Chain(LOOP, LOOP_COPY), LOOP[:27] + "\ufffd"
+    places = [one.place for one in place_sections(text, chain, Report())]
+    assert places == [(0, 11), (12, 21), (22, 27)]
+
+
+def test_a_beginning_that_several_chains_share_is_none() -> None:
+    chains = [Chain("Okay. So 7.", "a"), Chain("Okay. So 8.", "b"), Chain("Okay. So 9. No.", None)]
+    matched = match_rollouts(chains, ["Okay. So", "Okay. So 8", "\ufffd", "Okay. So 9. N"])
+    assert matched == [None, chains[1], None, chains[2]]
+
+
 def test_a_missing_file_is_named(tmp_path: Path) -> None:
-    with pytest.raises(TableError, match=r"^labels.json: no such file"):
+    with pytest.raises(PublishedError, match=r"^labels.json: no such file"):
         read_chains(tmp_path / "labels.json")
 
 

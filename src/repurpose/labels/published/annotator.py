@@ -1,20 +1,37 @@
 """Labels that others have published, brought to the rollouts whose text they are of.
 
-The annotated copies are not faithful. Sections are aligned to the chain (`alignment.py`), our sentences take the label
-that covers more than half of them, and what cannot be placed is reported: nothing is guessed.
+The annotated copies are not faithful. Sections are aligned to the chain (`alignment.py`), the study's units take the
+label that covers more than half of them, and what cannot be placed is reported: nothing is guessed. Of a rollout that
+is a chain cut short, the sections are aligned to the whole chain, and those behind the cut left out.
 """
 
+import bisect
 import sys
 from collections import Counter
-from collections.abc import Mapping, Sequence, Set
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 from repurpose.data.files import TableError
 from repurpose.labels.annotation import Annotation, Outcome, RolloutKey, Row, by_rollout
-from repurpose.labels.published.alignment import fold, place_pieces
+from repurpose.labels.published.alignment import Folded, fold, place_pieces
 from repurpose.labels.published.chains import NO_LABEL, UNKNOWN, Chain, Section, read_chains, read_sections
 from repurpose.rollouts.sentences import Span
+from repurpose.study.published import tell_left_out
 from repurpose.study.settings import BEHAVIOURS, locate
+
+SPLIT = "\ufffd"
+"""What the beginning of a character that was cut in two is decoded to."""
+
+
+class Placed(NamedTuple):
+    """A section of an annotated copy, and where it stands."""
+
+    section: Section
+    place: Span | None
+    """In the rollout's text; None where it was not found."""
+    original: str
+    """What stands at the place in the chain, which may go on behind the rollout's end."""
 
 
 @dataclass
@@ -30,22 +47,27 @@ class Report:
     unmatched: list[str] = field(default_factory=list)
     between: int = 0
     """Pieces of the copies that stand between sections and have no label."""
+    behind: int = 0
+    """Pieces that stand behind the token at which their rollout was cut; they count nowhere else."""
     unknown_labels: Counter[str] = field(default_factory=Counter)
     faults: Counter[str] = field(default_factory=Counter)
     statuses: Counter[str] = field(default_factory=Counter)
-    """Sentences by status; `ok` are the labelled ones."""
+    """Units by status; `ok` are the labelled ones."""
+    left_out: list[str] = field(default_factory=list)
+    """Records of the file that could not be read."""
 
-    def count(self, text: str, section: Section, place: Span | None) -> None:
-        """Count a section, and where it stands in the text that it copies."""
+    def count(self, placed: Placed) -> None:
+        """Count a section, and whether its copy is faithful."""
+        section = placed.section
         if section.fault == NO_LABEL:
             self.between += 1
             return
         self.sections += 1
         self.faults.update([section.fault] if section.fault else [])
         self.unknown_labels.update([str(section.label)] if section.fault == UNKNOWN else [])
-        if place is None:
+        if placed.place is None:
             self.unmatched.append(section.text)
-        elif fold(text[slice(*place)]).text == fold(section.text).text:
+        elif fold(placed.original).text == fold(section.text).text:
             self.exact += 1
         else:
             self.near += 1
@@ -55,11 +77,11 @@ class Report:
         shown = [
             f"{self.chains} chains, {self.unannotated} of them not annotated",
             f"{self.sections} sections: {self.exact} matched exactly, {self.near} nearly, "
-            f"{len(self.unmatched)} not; {self.between} pieces between sections",
+            f"{len(self.unmatched)} not; {self.between} pieces between sections, {self.behind} behind a cut",
             f"sections with faults: {_list_counts(self.faults)}",
             f"unknown labels: {_list_counts(self.unknown_labels)}",
-            f"{self.statuses.total()} sentences: {_list_counts(self.statuses)}",
         ]
+        shown += [f"{self.statuses.total()} units: {_list_counts(self.statuses)}"] if self.statuses else []
         shown += [f"unmatched: {' '.join(text.split())[:100]}" for text in self.unmatched[:most]]
         left = len(self.unmatched) - most
         return [*shown, f"and {left} more unmatched"] if left > 0 else shown
@@ -67,32 +89,63 @@ class Report:
 
 def annotate_from_file(rows: Sequence[Row], texts: Mapping[RolloutKey, str], file: str) -> Annotation:
     """Label SENTENCES rows, saying on stderr what found no place; a TableError where no rollout is among the chains."""
-    groups = by_rollout(rows)
+    groups, report = by_rollout(rows), Report()
     wanted = [texts[key] for key, _ in groups]
-    chains = match_rollouts(read_chains(locate(file)), wanted)
-    if not any(chains):
-        raise TableError(f"{file}: none of its chains is the text of one of {len(wanted)} rollouts")
-    report, outcomes = Report(), list[Outcome]()
-    for text, (_, group), chain in zip(wanted, groups, chains, strict=True):
+    outcomes = list[Outcome]()
+    for text, (_, group), chain in zip(wanted, groups, find_chains(file, wanted, report), strict=True):
         spans = [Span(row["char_start"], row["char_end"]) for row in group]
         outcomes += label_rollout(text, spans, chain, report) if chain else [Outcome(None, "no-chain")] * len(spans)
-    sys.stderr.write("\n".join(report.lines()) + "\n")
+    sys.stderr.write("\n".join([*tell_left_out(file, report.left_out), *report.lines()]) + "\n")
     return Annotation(outcomes, {"published": vars(report)})
+
+
+def find_chains(file: str, texts: Sequence[str], report: Report) -> list[Chain | None]:
+    """The chain of a file that each rollout's text is of; a TableError where none is of any."""
+    read = read_chains(locate(file))
+    report.left_out += read.left_out
+    chains = match_rollouts(read.chains, texts)
+    if not any(chains):
+        raise TableError(f"{file}: none of its chains is the text of one of {len(texts)} rollouts")
+    return chains
 
 
 def label_rollout(text: str, spans: Sequence[Span], chain: Chain, report: Report) -> list[Outcome]:
     """Label the sentences of a rollout from its chain, and count what became of the chain."""
-    report.chains += 1
+    placed = place_sections(text, chain, report)
     if chain.annotated is None:
-        report.unannotated += 1
         return [Outcome(None, "no-annotation")] * len(spans)
-    sections = read_sections(chain.annotated, chain.text)
-    aligned = place_pieces(text, [section.text for section in sections])
-    outcomes = label_sentences(text, spans, sections, aligned)
-    for section, place in zip(sections, aligned, strict=True):
-        report.count(text, section, place)
+    outcomes = label_sentences(text, spans, [one.section for one in placed], [one.place for one in placed])
     report.statuses.update(outcome.status for outcome in outcomes)
     return outcomes
+
+
+def place_sections(text: str, chain: Chain, report: Report) -> list[Placed]:
+    """Find the sections of a rollout's chain in its text, and count them; those behind its end are left out."""
+    report.chains += 1
+    report.unannotated += chain.annotated is None
+    sections = read_sections(chain.annotated, chain.text)
+    hay, source = fold(text), fold(chain.text)
+    is_cut = len(hay.text) < len(source.text)
+    whole = chain.text if is_cut else text
+    places = place_pieces(whole, [section.text for section in sections])
+    found = [
+        Placed(section, place, whole[slice(*place)] if place else "")
+        for section, place in zip(sections, places, strict=True)
+    ]
+    if is_cut:
+        end = len(hay.text.rstrip(SPLIT))
+        found = [one for one in found if one.place is None or bisect.bisect_left(source.origin, one.place.start) < end]
+        report.behind += len(sections) - len(found)
+        found = [one._replace(place=one.place and _move(one.place, source, hay, end)) for one in found]
+    for one in found:
+        report.count(one)
+    return found
+
+
+def _move(place: Span, source: Folded, hay: Folded, end: int) -> Span:
+    """Where a place in the whole chain is in a text that begins as it does, up to some folded character."""
+    start, stop = (bisect.bisect_left(source.origin, border) for border in place)
+    return hay.unfold((start, min(stop, end)))
 
 
 def label_sentences(
@@ -119,27 +172,38 @@ def _decide(covered: Counter[str | None], size: int) -> Outcome:
 
 
 def match_rollouts(chains: Sequence[Chain], texts: Sequence[str]) -> list[Chain | None]:
-    """Find the chain that each rollout is, or goes on from; white space and think tags do not count.
+    """Find the chain that each rollout is, goes on from, or is cut short; white space and think tags do not count.
 
-    Of several the longest is taken; where two records of one text are annotated differently, none is. Its `text` is now
-    the beginning of the rollout's text that holds it, so that places in it are places in the rollout.
+    Of several that a rollout holds the longest is taken; where two records of one text are annotated differently, or
+    those that a cut rollout may be of, none is. The `text` of a chain that a rollout holds is now the beginning of the
+    rollout's text, so that places in it are places in the rollout.
     """
-    copies: dict[str, set[str | None]] = {}
+    copies: dict[str, dict[str | None, Chain]] = {}
     for chain in chains:
-        copies.setdefault(fold(chain.text).text, set()).add(chain.annotated)
+        copies.setdefault(fold(chain.text).text, {}).setdefault(chain.annotated, chain)
     copies.pop("", None)
-    longest_first = {text: copies[text] - {None} for text in sorted(copies, key=len, reverse=True)}
+    longest_first = {text: copies[text] for text in sorted(copies, key=len, reverse=True)}
     return [_match(text, longest_first) for text in texts]
 
 
-def _match(text: str, copies: Mapping[str, Set[str | None]]) -> Chain | None:
+def _match(text: str, copies: Mapping[str, Mapping[str | None, Chain]]) -> Chain | None:
     folded = fold(text)
-    for beginning, annotated in copies.items():
+    for beginning, records in copies.items():
         size = len(beginning)
         if folded.text.startswith(beginning) and folded.is_word_border(size) and folded.is_whole(size):
-            whole = text[: folded.unfold((0, size)).end]
-            return Chain(whole, next(iter(annotated), None)) if len(annotated) < 2 else None
-    return None
+            chosen = _only(records.values())
+            return chosen and chosen._replace(text=text[: folded.unfold((0, size)).end])
+    beginning = folded.text.rstrip(SPLIT)
+    longer = [records for whole, records in copies.items() if beginning and whole.startswith(beginning)]
+    return _only([chain for records in longer for chain in records.values()])
+
+
+def _only(chains: Iterable[Chain]) -> Chain | None:
+    """The chain whose annotation is the only one; of chains without one any."""
+    annotated = {chain.annotated: chain for chain in chains}
+    if len(annotated) > 1:
+        annotated.pop(None, None)
+    return next(iter(annotated.values())) if len(annotated) == 1 else None
 
 
 def _list_counts(counts: Counter[str]) -> str:

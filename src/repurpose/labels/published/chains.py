@@ -1,29 +1,25 @@
-"""Files of annotated chains of thought, as the field publishes them.
+"""The annotations of published chains: the sections that a language model has put into a copy of each.
 
-A file is a JSON list of records, each a chain and a copy of it in which a language model has put sections,
-`["deduction"] ... ["end-section"]`:
-
-* Ward et al.: task_id, problem, reasoning_chain, annotated_chain;
-* Venhoff et al.: original_message, full_response, thinking_process, annotated_thinking (or annotated_response).
+`["deduction"] ... ["end-section"]` is what was asked for; some copies leave the quotes out, `[deduction]`, or number
+their sections, `[1. deduction]`. What files and records are is said in `repurpose.study.published`.
 """
 
-import json
 import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from repurpose.data.files import TableError
+from repurpose.study.published import VENHOFF, WARD, PublishedError, read_each, read_text, read_thinking
 from repurpose.study.settings import BEHAVIOURS
 
-THINKING = re.compile(r"<think>(.*?)(?:</think>|\Z)", re.DOTALL)
-WARD, VENHOFF = ("reasoning_chain", "annotated_chain"), ("annotated_thinking", "annotated_response")
-KINDS = {dict: "object", list: "list", str: "text", bool: "truth value", type(None): "null"}
-QUOTE = "[\"'“”‘’]"
-TAG = re.compile(rf"\[\s*{QUOTE}([^\"“”\[\]\n]{{1,60}}?){QUOTE}\s*\]")
-CUT_TAG = re.compile(rf"\[\s*(?:{QUOTE}[\w\s-]{{0,40}}{QUOTE}?)?\s*$")
-"""The beginning of a tag at the end of a copy that was cut off."""
 ENDS = ("end-section", "endsection", "/section")
+KNOWN = (*BEHAVIOURS, *ENDS)
+QUOTE = "[\"'“”‘’]"
+NUMBER = r"\d{1,4}\s*[.):]?\s*"
+TAG = re.compile(rf"\[\s*(?:{QUOTE}([^\"“”\[\]\n]{{1,60}}?){QUOTE}|{QUOTE}?([\w.:)/ -]{{1,40}}?){QUOTE}?)\s*\]")
+"""A tag as it was asked for, or with another beginning or end: of the second kind only known labels are tags."""
+CUT_TAG = re.compile(rf"\[\s*(?:({QUOTE}?)(?:{NUMBER})?([\w\s/-]{{0,40}}){QUOTE}?)?\s*$")
+"""Perhaps the beginning of a tag, at the end of a copy that was cut off."""
 NO_LABEL, SEVERAL, UNKNOWN = "no-label", "several-labels", "unknown-label"
 CUT_OFF, NO_END, EMPTY = "cut-off", "no-end", "empty"
 
@@ -48,14 +44,26 @@ class Section(NamedTuple):
     fault: str | None = None
 
 
+class Chains(NamedTuple):
+    """What was read of a file."""
+
+    chains: list[Chain]
+    left_out: list[str]
+    """Records that cannot be read, each with its name and what is wrong with it."""
+
+
 def read_sections(copy: str | None, text: str = "") -> list[Section]:
-    """Cut a copy into its sections and what stands between; an unknown tag that the text itself holds is text."""
+    """Cut a copy into its sections and what stands between; what the text itself holds is text.
+
+    But for a known label in quotes: no chain says that of its own.
+    """
     copy = copy or ""
     found, labels, cursor = list[Section](), list[str](), 0
     own = {tag[0] for tag in TAG.finditer(text)}
     for tag in TAG.finditer(copy):
-        label = re.sub(r"[\s_]+", "-", tag[1].strip().lower())
-        if label not in (*BEHAVIOURS, *ENDS) and tag[0] in own:
+        label = _read_label(tag[1] or tag[2])
+        quoted, is_own = tag[1] is not None, tag[0] in own
+        if not ((quoted or not is_own) if label in KNOWN else (quoted and not is_own)):
             continue
         body, cursor = copy[cursor : tag.start()], tag.end()
         if labels and label not in ENDS and not body.strip():
@@ -63,7 +71,23 @@ def read_sections(copy: str | None, text: str = "") -> list[Section]:
             continue
         found += _close(labels, body, None if label in ENDS else NO_END)
         labels = [] if label in ENDS else [label]
-    return [*found, *_close(labels, CUT_TAG.sub("", copy[cursor:]), CUT_OFF)]
+    return [*found, *_close(labels, _without_cut_tag(copy[cursor:]), CUT_OFF)]
+
+
+def _read_label(inner: str) -> str:
+    """A label as a study spells it; a number before it is left out where a known one follows."""
+    label = re.sub(r"[\s_]+", "-", inner.strip().lower())
+    plain = re.sub(rf"^{NUMBER}-?", "", label)
+    return plain if plain in KNOWN else label
+
+
+def _without_cut_tag(copy: str) -> str:
+    found = CUT_TAG.search(copy)
+    if found is None:
+        return copy
+    begun = _read_label(found[2] or "")
+    is_tag = found[1] or any(name.startswith(begun) for name in KNOWN)
+    return copy[: found.start()] if is_tag else copy
 
 
 def _close(labels: list[str], body: str, fault: str | None) -> Iterator[Section]:
@@ -76,86 +100,22 @@ def _close(labels: list[str], body: str, fault: str | None) -> Iterator[Section]
         yield Section(label, body, fault)
 
 
-def read_chains(path: Path | str) -> list[Chain]:
-    """Read a file of annotated chains; a one-line TableError has file, record and fault where the format is unknown."""
-    name, chains = Path(path).name, []
-    for number, record in enumerate(_read_records(Path(path)), start=1):
-        try:
-            chains.append(_read_chain(record))
-        except ValueError as problem:
-            task = record.get("task_id") if isinstance(record, dict) else None
-            named = "" if task is None else f" (task_id {str(task)[:60]!r})"
-            raise TableError(f"{name}: record {number}{named}: {problem}") from None
+def read_chains(path: Path | str) -> Chains:
+    """Read a file of annotated chains; a one-line PublishedError names a file of which nothing can be used."""
+    readable = read_each(path, _read_chain)
+    chains = [chain for _, chain in readable.found]
     if all(chain.annotated is None for chain in chains):
-        raise TableError(f"{name}: no record is annotated; each annotation is null")
-    return chains
+        raise PublishedError(f"{Path(path).name}: no record is annotated; each annotation is null")
+    return Chains(chains, readable.left_out)
 
 
-def _read_records(path: Path) -> list[Any]:
-    try:
-        records = json.loads(path.read_bytes().decode("utf-8-sig"))
-    except FileNotFoundError:
-        raise TableError(f"{path.name}: no such file ({path})") from None
-    except OSError as problem:
-        raise TableError(f"{path.name}: cannot be read: {problem.strerror}") from None
-    except (ValueError, RecursionError) as problem:
-        raise TableError(f"{path.name}: is not JSON in UTF-8: {problem}") from None
-    if not isinstance(records, list):
-        raise TableError(f"{path.name}: is a JSON {_kind(records)}; a list of records is needed")
-    if not records:
-        raise TableError(f"{path.name}: the list of records is empty")
-    return records
-
-
-def _kind(value: Any) -> str:
-    return KINDS.get(type(value), "number")
-
-
-def _read_chain(record: Any) -> Chain:
+def _read_chain(record: dict[str, Any]) -> Chain:
     """Read one record; a ValueError says what is wrong with it."""
-    if not isinstance(record, dict):
-        raise ValueError(f"is a JSON {_kind(record)}, not an object")
-    if not record.keys() & {*WARD, *VENHOFF}:
-        keys = ", ".join(list(record)[:8]) or "none"
-        raise ValueError(f"has neither {WARD[1]} nor {' nor '.join(VENHOFF)}; its fields are {keys}")
-    if record.keys() & {*WARD}:
-        _read_text({"problem": "", **record}, "problem")
-        chain = Chain(_read_text(record, WARD[0]), _read_annotation(record, WARD[1]))
-    else:
-        chain = _read_venhoff(record)
-    if not chain.text.strip():
-        raise ValueError("the chain is empty")
-    sections = read_sections(chain.annotated, chain.text)
-    if chain.annotated is not None and all(section.fault == NO_LABEL for section in sections):
+    text = read_thinking(record)
+    is_ward = bool(record.keys() & {*WARD})
+    key = WARD[1] if is_ward else VENHOFF[record.get(VENHOFF[0]) is None and VENHOFF[1] in record]
+    annotated = None if record.get(key, "") is None else read_text(record, key)
+    sections = read_sections(annotated, text)
+    if annotated is not None and all(section.fault == NO_LABEL for section in sections):
         raise ValueError('the annotated copy has no section (["label"] ... ["end-section"])')
-    return chain
-
-
-def _read_venhoff(record: dict[str, Any]) -> Chain:
-    message = record.get("original_message", {"content": ""})
-    if not isinstance(message, dict):
-        raise ValueError(f"original_message is a JSON {_kind(message)}, not an object with role and content")
-    _read_text(message, "content")
-    key = VENHOFF[0] if record.get(VENHOFF[0]) is not None or VENHOFF[1] not in record else VENHOFF[1]
-    annotated = _read_annotation(record, key)
-    if record.get("thinking_process") is not None:
-        return Chain(_read_text(record, "thinking_process"), annotated)
-    if "full_response" not in record:
-        raise ValueError("field thinking_process is missing, and there is no full_response to take it from")
-    if found := THINKING.search(_read_text(record, "full_response")):
-        return Chain(found[1], annotated)
-    raise ValueError("field thinking_process is missing, and full_response has no <think>")
-
-
-def _read_annotation(record: dict[str, Any], key: str) -> str | None:
-    return None if record.get(key, "") is None else _read_text(record, key)
-
-
-def _read_text(record: dict[str, Any], key: str) -> str:
-    if key not in record:
-        raise ValueError(f"field {key} is missing")
-    value = record[key]
-    if not isinstance(value, str):
-        raise ValueError(f"field {key} is a JSON {_kind(value)}, not a text")
-    # Half a surrogate pair is legal JSON and could be neither printed nor stored.
-    return value.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+    return Chain(text, annotated)

@@ -72,12 +72,14 @@ def count_rows(paths: Mapping[str, Any]) -> dict[str, int]:
     """Count what the study read, by split and label."""
     rollouts = read_table(paths["rollouts"], ["prompt_id", "split"])
     sentences = read_table(paths["labels"], ["label", "split"])
+    settings = read_provenance(paths["labels"][0]).get("settings", {})
+    units = f"{settings.get('labels', {}).get('unit', 'sentence')}s"
     by_split = rollouts.group_by("split").len().sort("split").iter_rows()
     labelled = sentences.drop_nulls("label").group_by("label").len().sort("len", descending=True).iter_rows()
     return {
         **{f"{split} rollouts": count for split, count in by_split},
-        **{f"{label} sentences": count for label, count in labelled},
-        "sentences without a label": sentences["label"].null_count(),
+        **{f"{label} {units}": count for label, count in labelled},
+        f"{units} without a label": sentences["label"].null_count(),
     }
 
 

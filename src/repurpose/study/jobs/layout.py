@@ -79,6 +79,14 @@ class Layout:
         return [file.as_posix() for name in MODEL_FILES for file in sorted(folder.glob(name))]
 
     @property
+    def generator(self) -> list[str]:
+        """What rollouts are made by: the generator's files or, of published chains, theirs and the tokenizer's."""
+        files, chains = self.model(self.study.rollouts.generator), self.study.rollouts.file
+        if chains is None:
+            return files
+        return [*(file for file in files if not file.endswith(".safetensors")), locate(chains)]
+
+    @property
     def prompt_source(self) -> list[str]:
         """The file that prompts are drawn from, where they are."""
         source = self.study.prompts.source
@@ -100,6 +108,16 @@ class Layout:
     def other_labels(self, wildcards: Wildcards) -> list[str]:
         """The labels of all annotators but the run's own."""
         return [path for path in self.all_labels if path not in self.run_labels(wildcards)]
+
+    @property
+    def span_file(self) -> list[str]:
+        """The published annotations whose spans are the labelled units, where they are."""
+        annotator = self.study.labels.annotators[self.study.labels.annotator]
+        return [locate(annotator.file)] if self.units("span") and annotator.file else []
+
+    def units(self, unit: str) -> list[str]:
+        """The study's name where it labels such units, as the constraint of the rule that makes them; else none."""
+        return [self.study.study] if self.study.labels.unit == unit else []
 
     def annotator_file(self, wildcards: Wildcards) -> list[str]:
         """A language model's instructions, or published annotations; none of the lexicon."""
