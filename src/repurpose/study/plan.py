@@ -193,7 +193,8 @@ def read_shape(study: Study) -> Shape:
     except (OSError, ValueError) as problem:
         said = str(problem).strip().splitlines()[0]
         raise SettingsError(f"pair.reasoning: the configuration of {name} cannot be read: {said}") from None
-    return Shape(config.num_hidden_layers, config.hidden_size)
+    text = config.get_text_config()
+    return Shape(text.num_hidden_layers, text.hidden_size)
 
 
 def format_plan(items: list[Item]) -> str:
