@@ -100,7 +100,7 @@ def plan_jobs(study: Study) -> Item:
     by_rule = {
         "prompts": 1,
         "rollouts, sentences": 2 * shards,
-        "labels": len(annotators),
+        "labels": len(annotators) + 1,
         "steered labels by models": sum(annotator.llm is not None for annotator in annotators),
         "comparison of annotators": int(len(annotators) > 1),
         "checks of parity": len({t for sweep in sweeps for t in sweep.targets}) if study.engine == "vllm" else 0,
