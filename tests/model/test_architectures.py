@@ -43,6 +43,27 @@ CONFIGS: dict[str, Callable[[], Any]] = {
     "gemma3": lambda: library.gemma3.Gemma3TextConfig(
         **LIKE_LLAMA, **SHARED, sliding_window=WINDOW, layer_types=MIXED, query_pre_attn_scalar=8
     ),
+    "gemma3 with images": lambda: library.gemma3.Gemma3Config(
+        text_config={
+            **LIKE_LLAMA,
+            **SHARED,
+            "sliding_window": WINDOW,
+            "layer_types": MIXED,
+            "query_pre_attn_scalar": 8,
+        },
+        vision_config={
+            "hidden_size": 16,
+            "intermediate_size": 16,
+            "num_hidden_layers": 1,
+            "num_attention_heads": 2,
+            "image_size": 28,
+            "patch_size": 14,
+        },
+        mm_tokens_per_image=4,
+        image_token_id=63,
+        initializer_range=0.3,
+        tie_word_embeddings=False,  # or it repeats its last token, steered or not
+    ),
     "qwen2": lambda: library.qwen2.Qwen2Config(
         **LIKE_LLAMA, **SHARED, use_sliding_window=True, sliding_window=WINDOW, max_window_layers=2
     ),

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 from tests.tiny import LAYERS, WIDTH, StepMaker
-from transformers import OPTConfig, PretrainedConfig, T5Config
+from transformers import Gemma3Config, GPT2Config, OPTConfig, PretrainedConfig, T5Config
 
 from repurpose.rollouts.check_models import check_models
 from repurpose.study.settings import canonical_json
@@ -51,6 +51,29 @@ def test_an_architecture_that_cannot_be_steered(
     config.save_pretrained(other)
     found = refused(pair={"base": other})
     assert found == f"pair.base: {said}; give a model like Llama, Qwen, Gemma, GPT-NeoX or GPT-2"
+
+
+TEXT = {**SHAPE, "head_dim": 8, "num_key_value_heads": 2, "intermediate_size": 64, "max_position_embeddings": 128}
+SEEING = {"hidden_size": 16, "intermediate_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2}
+NAMED_OTHERWISE: dict[str, PretrainedConfig] = {
+    "gpt2": GPT2Config(vocab_size=64, n_embd=WIDTH, n_layer=LAYERS, n_head=4, n_positions=128),
+    "gemma3 with images": Gemma3Config(text_config=TEXT, vision_config={**SEEING, "image_size": 28, "patch_size": 14}),
+}
+
+
+@pytest.mark.parametrize("kind", NAMED_OTHERWISE)
+def test_an_architecture_that_names_its_shape_otherwise(
+    make_step: StepMaker, refused: Refused, pair_folders: dict[str, str], tmp_path: Path, kind: str
+) -> None:
+    pair = {role: copy_model(pair_folders, role, tmp_path / role) for role in pair_folders}
+    for folder in pair.values():
+        NAMED_OTHERWISE[kind].save_pretrained(folder)
+    prompts = ['[{"role": "user", "content": "add one"}]']
+    check_models(make_step("rollouts.check_models", sections={"pair": pair}), prompts, engine=False, machine=False)
+    assert refused(prompts, pair=pair, activations={"layers": [3]}) == (
+        "activations.layers: layer 3 is not in the base model; 0 to 2 are"
+    )
+    assert "it reads at most 128 tokens" in refused(prompts, pair=pair, rollouts={"max_new_tokens": 128})
 
 
 @pytest.mark.parametrize("role", ["base", "reasoning"])

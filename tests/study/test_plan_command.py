@@ -12,6 +12,7 @@ import pytest
 import yaml
 from tests.tiny import from_source
 
+from repurpose.study.pair_files import check_layers
 from repurpose.study.plan import Shape, count_labelled, format_plan, plan_study, read_shape
 from repurpose.study.resources import list_conditions
 from repurpose.study.settings import read_study
@@ -72,8 +73,19 @@ def test_published_chains_are_counted_as_snakemake_plans_them(unit: str, tmp_pat
     assert tokens[1:] == ("600", "12 rollouts x 50 tokens, where a chain is cut; none is generated")
 
 
-SHIPPED = {"organism-vllm": 47, "paper": 63, "qwen-1.5b": 59}
+QWEN = dict.fromkeys(("qwen-1.5b", "qwen-7b", "qwen-14b", "qwq-32b"), 60)
+SHIPPED = {"organism-vllm": 48, "paper": 64, "paper-controlled": 64, **QWEN}
 """Jobs of each study in studies/."""
+SHAPES = {
+    "organism-vllm": SHAPE,
+    "paper": Shape(32, 4096),
+    "paper-controlled": Shape(32, 4096),
+    "qwen-1.5b": Shape(28, 1536),
+    "qwen-7b": Shape(28, 3584),
+    "qwen-14b": Shape(48, 5120),
+    "qwq-32b": Shape(64, 5120),
+}
+"""Layers and width of their models, which are on a hub."""
 
 
 @pytest.mark.workflow
@@ -86,8 +98,9 @@ def test_shipped_studies_plan_as_many_jobs_as_ever(name: str, tmp_path: Path) ->
     assert done.returncode == 0, done.stdout + done.stderr
     (total,) = {line.split()[1] for line in done.stdout.splitlines() if line.startswith("total ")}
     assert int(total) == SHIPPED[name] < 200
-    shape = Shape(32, 4096) if name == "paper" else Shape(28, 1536)
-    assert value(plan_study(load_study(file), shape), "jobs") == int(total)
+    study = load_study(file)
+    assert value(plan_study(study, SHAPES[name]), "jobs") == int(total)
+    check_layers(study.activations, study.sweeps, {"reasoning": {"num_hidden_layers": SHAPES[name].layers}})
 
 
 def test_conditions_are_those_of_the_sweep() -> None:

@@ -50,7 +50,16 @@ Minutes: 15 + 1.5 x (16.06 GB / 0.2 GB/s = 80.3 s, and 8.03e9 / 3e13 s for each 
 SMALL = {"sample_rollouts": 1, "read_activations": 1, "steer_to_select": 2, "steer": 1, "apply_lens": 1}
 SMALL |= dict.fromkeys(("check_parity", "measure_log_odds", "project_tokens"), 1)
 """Threads of the rules that run a model, where it is a small one on a CPU."""
-LOCAL = {"make_prompts", "split_sentences", "select_site", "judge_claims", "draw_figure", "write_report", "all"}
+LOCAL = {
+    "make_prompts",
+    "split_sentences",
+    "finish_labels",
+    "select_site",
+    "judge_claims",
+    "draw_figure",
+    "write_report",
+}
+LOCAL |= {"all"}
 """Rules too small to be jobs of a cluster."""
 READS = ("read_activations", "measure_log_odds", "apply_lens", "project_tokens")
 """Rules that read a model with transformers, on one GPU however many vLLM takes."""
@@ -178,7 +187,7 @@ def test_what_is_small_is_no_job_of_a_cluster(plans: dict[str, list[Job]]) -> No
     units = {key: set[str]() for key in plans} | {"spans": {"split_sentences"}}
     for name, jobs in plans.items():
         assert {job["rule"] for job in jobs if job["local"]} == LOCAL - units[name], name
-    assert len(plans["default"]) == 45
+    assert len(plans["default"]) == 46
     assert len([job for job in plans["default"] if not job["local"]]) == 26  # figures alone were twelve
 
 

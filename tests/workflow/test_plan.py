@@ -25,7 +25,8 @@ FOLLOWS = {
     "make_prompts": ("sample_rollouts", "steer_to_select", "steer"),
     "sample_rollouts": ("split_sentences", "write_report"),
     "split_sentences": ("label_sentences", "read_activations"),
-    "label_sentences": ("compute_vectors", "compare_readers", "write_report"),
+    "label_sentences": ("compute_vectors", "compare_readers", "write_report", "finish_labels"),
+    "finish_labels": (),
     "read_activations": ("compute_vectors", "compare_readers"),
     "compute_vectors": ("steer_to_select", "steer", "measure_log_odds", "apply_lens", "project_tokens"),
     "steer_to_select": ("measure_sweep selection",),
@@ -42,7 +43,7 @@ FOLLOWS = {
     "judge_claims": ("write_report",),
     "write_report": (),
 }
-"""The way of the data, written out by hand."""
+"""The way of the data, written out by hand. Activations wait for `finish_labels` and are not made anew after it."""
 
 FIRST = {
     "study": "make_prompts",

@@ -126,6 +126,40 @@ def test_why_jobs_failed_is_said_last_and_once_for_each(project: Project) -> Non
     ]
 
 
+NO_LABELS = """#!/usr/bin/env bash
+# Stands in for steps of which one finds no label of the study's behaviour.
+case "$*" in *labels.labelling*) echo "None of 7 labelled sentences is backtracking"; exit 1 ;; esac
+exec "$QUICK" "$@"
+"""
+
+
+def test_no_activation_is_read_before_there_are_labels(project: Project) -> None:
+    """Whatever cores there are; with rollouts of one shard done before those of another."""
+    project.environment["QUICK"] = project.environment["REPURPOSE_PYTHON_MAIN"]
+    project.environment["REPURPOSE_PYTHON_MAIN"] = str(stand_in := project.root / "no labels")
+    stand_in.write_text(NO_LABELS)
+    stand_in.chmod(0o755)
+    assert "is backtracking" in project.run("--cores", "4", "--keep-going", fails=True)
+    made = ["rollouts.prompts", *2 * ["rollouts.sampling"], *2 * ["rollouts.sentences"]]
+    assert sorted(project.calls()) == sorted(made)
+
+
+def test_labels_that_fail_later_make_no_activation_again(edited: Callable[[], Project]) -> None:
+    project = edited()
+    text = (project.root / "config.yaml").read_text()
+    (project.root / "config.yaml").write_text(with_annotators(project, ANNOTATORS).replace("lexicon\n", "ward\n", 1))
+    (project.root / "published.json").write_text(json.dumps([CHAIN]))
+    good = project.environment["REPURPOSE_PYTHON_MAIN"]
+    project.environment |= {"QUICK": good, "REPURPOSE_PYTHON_MAIN": str(project.root / "no labels")}
+    (project.root / "no labels").write_text(NO_LABELS)
+    (project.root / "no labels").chmod(0o755)
+    project.run("--cores", "2", "--keep-going", fails=True)
+    project.environment["REPURPOSE_PYTHON_MAIN"] = good
+    assert "read_activations" not in rules_of(project.plans({"as it is": {}})["as it is"])
+    (project.root / "config.yaml").write_text(text)
+    assert not rules_of(project.plans({"as it was": {}})["as it was"]) & {"read_activations", "sample_rollouts"}
+
+
 def test_a_run_that_succeeds_says_nothing_of_failures(project: Project) -> None:
     assert "failed" not in project.run("--cores", "1", "results/organism/prompts.parquet")
 

@@ -1,6 +1,6 @@
 # Directions: activations of both readers, the vectors from them, and what the vectors are like.
 #
-# Needs: rollouts, sentences and labels of all shards, both models; after the first two rules also selection.json.
+# Needs: rollouts, sentences and labels of all shards, labelled, both models; after the first two rules also selection.json.
 # Gives: activations/<reader>/<shard>.parquet; vectors/<reader>.parquet, with controls; cosines.parquet, how alike the
 # two readers' vectors are; lens.parquet (Fig. 5); projections/<reader>.parquet, one row a token (Fig. 6).
 
@@ -10,6 +10,9 @@ rule read_activations:
     input:
         rollouts="results/{study}/rollouts/{shard}.parquet",
         sentences="results/{study}/sentences/{shard}.parquet",
+        # Labels of which none is of the study's behaviour end a study: not before then is a model's time spent on
+        # reading. They change no activation, so the file bears no annotator's name and no new one counts.
+        labelled=ancient("results/{study}/labelled"),
         model=lambda wildcards: FILES.model(wildcards.reader),
     output:
         activations="results/{study}/activations/{reader}/{shard}.parquet",

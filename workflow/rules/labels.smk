@@ -2,8 +2,8 @@
 #
 # Needs: sentences and rollouts of all shards; of steered text a sweep.
 # Gives: where annotated spans are the units, sentences/<shard>.parquet, a row for each; labels/<annotator>/<shard>.parquet,
-# a label for each unit; of language models also what they cost, and steered_labels/<annotator>.parquet, labels of some
-# steered rollouts; with several annotators tables/agreement.csv and confusion.csv. Raw replies lie in results/replies/,
+# a label for each unit; labelled, an empty file, once those are there that the study stands on; of language models also
+# what they cost, and steered_labels/<annotator>.parquet, labels of some steered rollouts; with several annotators tables/agreement.csv and confusion.csv. Raw replies lie in results/replies/,
 # which all studies share and no rule declares, so that no failed job and no new plan can delete what was paid for.
 
 
@@ -49,7 +49,6 @@ rule label_sentences:
         "results/{study}/logs/labels/{annotator}.log",
     wildcard_constraints:
         annotator=one_of(FILES.rules_that_label),
-    priority: 1  # before activations are read: where no label is of the study's behaviour, they were read in vain
     conda:
         "../../envs/main.yaml"
     threads: 1
@@ -84,7 +83,6 @@ rule label_with_model:
         "results/{study}/logs/labels/{annotator}.log",
     wildcard_constraints:
         annotator=one_of(FILES.models_that_label),
-    priority: 1
     conda:
         "../../envs/main.yaml"
     threads: 1
@@ -105,6 +103,19 @@ rule label_with_model:
         " --usage {output.usage:q}"
         " --output {output.labels:q}"
         " 2>&1 | log_to {log:q}"
+
+
+rule finish_labels:
+    """Say that the labels on which the study stands are there, some of its behaviour among them."""
+    input:
+        labels=FILES.study_labels,
+    output:
+        labelled=touch("results/{study}/labelled"),
+    resources:
+        mem_mb=100,
+        runtime=1,
+    message:
+        "All sentences have labels"
 
 
 rule label_steered:

@@ -26,7 +26,7 @@ from repurpose.data.provenance import provenance
 from repurpose.directions.store import spool, write_activations
 from repurpose.model.batches import batches_by_tokens
 from repurpose.model.hooks import read_layers
-from repurpose.model.loading import ModelError, load_config, load_model, made_with
+from repurpose.model.loading import ModelError, load_model, load_shape, made_with
 from repurpose.model.tokens import check_ids_fit, check_same_ids, load_tokenizer
 from repurpose.study.settings import StepSettings
 
@@ -58,7 +58,7 @@ def read_shard(settings: StepSettings, rollouts: Sequence[Row], sentences: Seque
     """Read all windows of a shard and write its ACTIVATIONS file."""
     chosen, reader = settings.activations, settings.reader
     check_same_ids(load_tokenizer(settings.pair, "base"), load_tokenizer(settings.pair, "reasoning"))
-    layers = asked_layers(chosen.layers, load_config(settings.pair, reader).num_hidden_layers)
+    layers = asked_layers(chosen.layers, load_shape(settings.pair, reader)["num_hidden_layers"])
     sequences = [TokenSequence(r["prompt_token_ids"] + r["token_ids"], len(r["prompt_token_ids"])) for r in rollouts]
     check_ids_fit([max(s.ids) for s in sequences], settings.pair, reader)
     index = {(r["prompt_id"], r["sample"]): (i, sequences[i]) for i, r in enumerate(rollouts)}
@@ -67,7 +67,7 @@ def read_shard(settings: StepSettings, rollouts: Sequence[Row], sentences: Seque
             raise ModelError(f"sentence of {row['prompt_id']}, sample {row['sample']}: no such rollout in the shard")
     windows, keys, dropped = plan_windows(sentences, index, chosen.window_starts, chosen.window_length)
     model = load_model(settings.pair, reader)
-    shape = (len(layers), len(keys), model.config.hidden_size)
+    shape = (len(layers), len(keys), model.config.get_text_config().hidden_size)
     total = sum(len(s.ids) for s in sequences)
     with spool(output.parent, *shape, chosen.dtype) as vectors, tqdm(total=total, unit="token") as bar:
         norms = read_windows(model, sequences, windows, layers, chosen.batch_tokens, vectors, bar.update)

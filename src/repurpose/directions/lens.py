@@ -17,7 +17,7 @@ from repurpose.data.command import run_step
 from repurpose.data.schemas import LENS
 from repurpose.data.selected import read_selected
 from repurpose.directions.unit_directions import Directions, read_pair_directions
-from repurpose.model.loading import load_model, made_with
+from repurpose.model.loading import common_vocabulary, load_model, made_with
 from repurpose.model.tokens import decode, load_tokenizer
 from repurpose.study.pair_files import ROLES
 from repurpose.study.settings import BEHAVIOURS, Role, StepSettings
@@ -69,11 +69,10 @@ def apply_lens(
 def make_lens(settings: StepSettings, vectors: Sequence[str], start: int) -> list[Row]:
     """Return the LENS rows of a study at one window."""
     tokenizer = load_tokenizer(settings.pair, "reasoning")
-    unembeddings = {}
+    unembeddings, size = {}, common_vocabulary(settings.pair)
     for role in ROLES:
         weight: torch.Tensor = load_model(settings.pair, role).get_output_embeddings().weight
-        unembeddings[role] = weight.detach().to("cpu", torch.float32).numpy()
-    size = min(len(matrix) for matrix in unembeddings.values())
+        unembeddings[role] = weight.detach()[:size].to("cpu", torch.float32).numpy()
     asked = dict.fromkeys((*WORDS, *settings.keywords))
     words = {word: found for word in asked if (found := entries(tokenizer, word, size))}
     return list(apply_lens(read_pair_directions(vectors), start, unembeddings, tokenizer, words))

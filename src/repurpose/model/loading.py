@@ -9,7 +9,7 @@ from huggingface_hub import try_to_load_from_cache
 from transformers import AutoConfig, AutoModelForCausalLM, GenerationConfig, PretrainedConfig, PreTrainedModel
 
 from repurpose.model.gpus import lease_gpus
-from repurpose.study.pair_files import KNOWN_LAYERS
+from repurpose.study.pair_files import KNOWN_LAYERS, ROLES, SHAPE
 from repurpose.study.settings import Pair, Role
 
 HASHED_BYTES = 1 << 30
@@ -59,13 +59,33 @@ def load_config(pair: Pair, role: Role) -> PretrainedConfig:
     return config
 
 
+def load_text_config(pair: Pair, role: Role) -> PretrainedConfig:
+    """What a configuration says of the model that writes text: a part of it where the model also sees, or all of it."""
+    text: PretrainedConfig = load_config(pair, role).get_text_config()
+    return text
+
+
+def load_shape(pair: Pair, role: Role) -> dict[str, Any]:
+    """What must be equal in both models, from a model's configuration, whatever names its architecture gives it."""
+    config = load_text_config(pair, role)
+    return {key: getattr(config, key, None) for key in SHAPE}
+
+
+def common_vocabulary(pair: Pair) -> int:
+    """The ids that both models have a row of the embedding for: 0 up to this number.
+
+    What one of them has beyond is padding or tokens that the other lacks; what compares the two leaves it out.
+    """
+    return min(int(load_text_config(pair, role).vocab_size) for role in ROLES)
+
+
 def generation_stop_ids(pair: Pair, role: Role) -> list[int]:
     """Ids that end a text by the model's generation settings, or by its configuration where it has none."""
     name, revision = _source(pair, role)
     try:
         settings: Any = GenerationConfig.from_pretrained(name, revision=revision or "main")
     except OSError:
-        settings = load_config(pair, role)
+        settings = load_text_config(pair, role)
     ids = settings.eos_token_id
     return ids if isinstance(ids, list) else [] if ids is None else [ids]
 

@@ -1,7 +1,7 @@
 """What makes two models a pair."""
 
 from repurpose.model.hooks import HookError, decoder_layers
-from repurpose.model.loading import ModelError, empty_model, load_config
+from repurpose.model.loading import ModelError, empty_model, load_shape, load_text_config
 from repurpose.model.tokens import check_same_ids, load_tokenizer
 from repurpose.study.pair_files import KNOWN_LAYERS, ROLES, check_shapes
 from repurpose.study.settings import Pair, Role
@@ -16,9 +16,9 @@ def check_pair(pair: Pair) -> None:
     """
     for role in ROLES:
         check_layers_are_known(pair, role)
-    base, reasoning = (load_config(pair, role).to_dict() for role in ROLES)
-    check_shapes(base, reasoning)
+    check_shapes(load_shape(pair, "base"), load_shape(pair, "reasoning"))
     check_same_ids(load_tokenizer(pair, "reasoning"), load_tokenizer(pair, "base"))
+    check_rows(pair)
     check_template(pair, "reasoning")
 
 
@@ -28,6 +28,24 @@ def check_layers_are_known(pair: Pair, role: Role) -> None:
         decoder_layers(empty_model(pair, role))
     except HookError as problem:
         raise ModelError(f"pair.{role}: {problem}; {KNOWN_LAYERS}") from None
+
+
+def check_rows(pair: Pair) -> None:
+    """Refuse a pair of which one model has no embedding for what the other may write (ModelError).
+
+    Special tokens begin, end and fill texts; of these only what stands in prompts is read, see `check_ids_fit`.
+    """
+    added = load_tokenizer(pair, "reasoning").added_tokens_decoder
+    written = {
+        i: t for t, i in load_tokenizer(pair, "reasoning").get_vocab().items() if not (i in added and added[i].special)
+    }
+    for role in ROLES:
+        size = int(load_text_config(pair, role).vocab_size)
+        if (last := max(written, default=0)) >= size:
+            raise ModelError(
+                f"pair.{role}: it has embeddings for {size} tokens, and {written[last]!r} is token {last} of "
+                "pair.reasoning's tokenizer; give a pair that has all tokens of text in common"
+            )
 
 
 def check_template(pair: Pair, role: Role) -> None:
@@ -47,7 +65,7 @@ def check_context(pair: Pair, longest: int, setting: str = "max_new_tokens") -> 
         longest: tokens, prompt included. setting: which one decides that.
     """
     for role in ROLES:
-        most = getattr(load_config(pair, role), "max_position_embeddings", None)
+        most = getattr(load_text_config(pair, role), "max_position_embeddings", None)
         if most is not None and longest > most:
             raise ModelError(
                 f"pair.{role}: it reads at most {most} tokens and the longest text may have {longest}, prompt "

@@ -9,7 +9,7 @@ from jinja2 import TemplateError
 from tokenizers import Tokenizer
 from transformers import AutoTokenizer, PreTrainedTokenizerBase, PreTrainedTokenizerFast
 
-from repurpose.model.loading import ModelError, generation_stop_ids, load, load_config, loaded_file
+from repurpose.model.loading import ModelError, generation_stop_ids, load, load_text_config, loaded_file
 from repurpose.study.settings import Pair, Role, SettingsError
 
 
@@ -68,7 +68,7 @@ def check_same_ids(one: PreTrainedTokenizerBase, other: PreTrainedTokenizerBase)
 
 def check_ids_fit(ids: list[int], pair: Pair, role: Role) -> None:
     """Hold token ids against a model's vocabulary before it is loaded; a ModelError names an id that is too large."""
-    size: int = load_config(pair, role).vocab_size
+    size: int = load_text_config(pair, role).vocab_size
     if ids and max(ids) >= size:
         raise ModelError(f"pair.{role}: token id {max(ids)} is outside the model's {size} tokens; wrong tokenizer?")
 

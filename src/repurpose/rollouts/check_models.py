@@ -10,9 +10,9 @@ import torch
 
 from repurpose.data.command import run_step
 from repurpose.model.engines.vllm_requirements import check_gpu, check_memory, check_requirements
-from repurpose.model.loading import load_config, model_parameters
+from repurpose.model.loading import load_shape, model_parameters
 from repurpose.model.pair_checks import check_context, check_pair, check_template
-from repurpose.model.tokens import load_tokenizer, prompt_token_ids
+from repurpose.model.tokens import check_ids_fit, load_tokenizer, prompt_token_ids
 from repurpose.study.pair_files import ROLES, check_layers
 from repurpose.study.resources import weight_bytes
 from repurpose.study.settings import StepSettings, Vllm
@@ -32,7 +32,7 @@ def check_models(settings: StepSettings, messages: Sequence[str], engine: bool, 
     """
     pair = settings.pair
     check_pair(pair)
-    check_layers(settings.activations, settings.sweeps, {role: load_config(pair, role).to_dict() for role in ROLES})
+    check_layers(settings.activations, settings.sweeps, {role: load_shape(pair, role) for role in ROLES})
     check_template(pair, settings.rollouts.generator)
     longest = check_lengths(settings, messages)
     if settings.engine != "vllm":
@@ -49,7 +49,10 @@ def check_models(settings: StepSettings, messages: Sequence[str], engine: bool, 
 def check_lengths(settings: StepSettings, messages: Sequence[str]) -> int:
     """The most tokens that a text may have, prompt included; a ModelError where they are too many for either model."""
     tokenizers = [load_tokenizer(settings.pair, role) for role in {"reasoning", settings.rollouts.generator}]
-    prompt = max(len(prompt_token_ids(tokenizer, one)) for tokenizer in tokenizers for one in messages)
+    prompts = [prompt_token_ids(tokenizer, one) for tokenizer in tokenizers for one in messages]
+    for role in ROLES:
+        check_ids_fit([max(ids) for ids in prompts if ids], settings.pair, role)
+    prompt = max(map(len, prompts))
     written = {f"sweeps.{name}": sweep.max_new_tokens for name, sweep in settings.sweeps.items()}
     written["rollouts"] = settings.rollouts.max_new_tokens
     section = max(written, key=written.__getitem__)

@@ -23,7 +23,7 @@ from repurpose.data.command import run_step
 from repurpose.data.schemas import LOGODDS
 from repurpose.data.selected import Selected, read_selected
 from repurpose.directions.unit_directions import Directions, read_pair_directions
-from repurpose.model.loading import load_model, made_with
+from repurpose.model.loading import common_vocabulary, load_model, made_with
 from repurpose.model.teacher_forcing import ForcedRow, Read, read_logits
 from repurpose.model.tokens import keyword_ids, load_tokenizer, token_id
 from repurpose.organism.corpus import MARK_HAZARD, MARKS, write_homework
@@ -126,7 +126,8 @@ def make_log_odds(
     model, tokenizer = load_model(settings.pair, target), load_tokenizer(settings.pair, target)
     conditions = treatments(directions, settings.vectors.behaviour, selected, target)
     plan = [(condition, make_steer(condition, directions)) for condition in conditions]  # the unsteered one comes first
-    keyword = partial(log_odds, ids=keyword_ids(tokenizer, settings.keywords))
+    common = common_vocabulary(settings.pair)  # or a model with more rows would have more to choose from
+    keyword = partial(log_odds, ids=[i for i in keyword_ids(tokenizer, settings.keywords) if i < common])
     contexts = {"keyword": (list(rollout_passages(rollouts, sentences, ROLLOUTS)), keyword)}
     if target == "base" and settings.prompts.source == "organism":
         mistake, correct = mark_ids(tokenizer)
@@ -134,7 +135,7 @@ def make_log_odds(
         contexts["mark"] = (list(homework_passages(tokenizer, settings.seed)), mark)
     for context, (passages, score) in contexts.items():
         measured = (
-            (condition, passages[index], read, score(read.logits))
+            (condition, passages[index], read, score(read.logits[:, :common]))
             for condition, steer in tqdm(plan, desc=f"{context}, {target}", mininterval=2)
             for index, read in read_logits(model, [ForcedRow(p.token_ids, p.positions, steer) for p in passages])
         )

@@ -1,7 +1,7 @@
 """The command `repurpose`: `repurpose steps` lists the steps, `repurpose STEP ...` runs one of them.
 
 Standard library only, so that it starts at once: a step is found by its source, and what it imports is loaded when it
-runs. `repurpose plan` is such a step, too.
+runs. `repurpose plan` and `repurpose new-study` are such steps, too.
 """
 
 import ast
@@ -14,6 +14,7 @@ PACKAGE = Path(__file__).parents[1]
 USAGE = """\
 usage: repurpose steps           list the steps
        repurpose plan [STUDY]    what a study file (config.yaml) will take: jobs, rollouts, tokens, cost, disk
+       repurpose new-study BASE REASONING PROMPTS    write a study file that fits two models and a file of prompts
        repurpose STEP ...        run one step, as `python -m repurpose.STEP` does; `repurpose STEP --help` tells how
 """
 
@@ -54,7 +55,7 @@ def main() -> None:
             sys.stdout.write("\nCall one by `repurpose STEP ...`; `repurpose STEP --help` names its inputs.\n")
         case [asked, *arguments]:
             try:
-                name = choose_step(asked, find_steps())
+                name = choose_step(asked.replace("-", "_"), find_steps())
             except ValueError as problem:
                 sys.exit(f"repurpose: {problem}")
             # become the step, so that signals, exit status and child processes are its own

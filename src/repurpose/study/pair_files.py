@@ -21,8 +21,9 @@ MADE_MODELS = ("resources/smollm2/base", "resources/smollm2/reasoning")
 """Models that a rule makes of what can be fetched; until then they are as little known as a hub's."""
 MADE_FILES = ("config.json", "tokenizer.json", "model.safetensors")
 """What such a rule gives; the weights come last."""
-SHAPE = {"num_hidden_layers": "layers", "hidden_size": "numbers in the residual stream", "vocab_size": "tokens"}
-"""What must be equal in both models, or a direction of one could not be added to the other at the same layer."""
+SHAPE = {"num_hidden_layers": "layers", "hidden_size": "numbers in the residual stream"}
+"""What must be equal in both models, or a direction of one could not be added to the other at the same layer.
+The rows of their embeddings may be more in one: many models have some that stand for no token."""
 OLDER_NAMES = {"n_layer": "num_hidden_layers", "n_embd": "hidden_size"}
 """How GPT-2 names what others name otherwise."""
 KNOWN_LAYERS = "give a model like Llama, Qwen, Gemma, GPT-NeoX or GPT-2"

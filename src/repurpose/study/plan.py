@@ -112,7 +112,7 @@ def plan_jobs(study: Study) -> Item:
         "rollouts": shards,
         "sentences": shards if study.labels.unit == "sentence" else 0,
         "annotated spans": int(study.labels.unit == "span"),
-        "labels": len(annotators),
+        "labels": len(annotators) + 1,
         "steered labels by models": sum(annotator.llm is not None for annotator in annotators),
         "comparison of annotators": int(len(annotators) > 1),
         "checks of parity": len({t for sweep in sweeps for t in sweep.targets}) if study.engine == "vllm" else 0,
@@ -211,7 +211,8 @@ def read_shape(study: Study) -> Shape:
     except (OSError, ValueError) as problem:
         said = str(problem).strip().splitlines()[0]
         raise SettingsError(f"pair.reasoning: the configuration of {name} cannot be read: {said}") from None
-    return Shape(config.num_hidden_layers, config.hidden_size)
+    text = config.get_text_config()
+    return Shape(text.num_hidden_layers, text.hidden_size)
 
 
 def format_plan(items: list[Item]) -> str:

@@ -64,9 +64,10 @@ def check_architectures(pair: Pair, processes: int = 1) -> None:
     """Refuse what the steering is not known to serve, and heads that the processes cannot share evenly (ModelError)."""
     for role in ROLES:
         config = load_config(pair, role)
-        name, heads = (config.architectures or ["unknown"])[0], config.num_attention_heads
+        name = (config.architectures or ["unknown"])[0]
         if name not in ARCHITECTURES:
             raise ModelError(f"pair.{role}: {name} cannot be steered in vLLM; {', '.join(ARCHITECTURES)} can")
+        heads = config.num_attention_heads
         kinds = set(getattr(config, "layer_types", None) or ["full_attention"])
         if kinds != {"full_attention"} or getattr(config, "sliding_window", None):
             raise ModelError(f"pair.{role}: {name} with sliding-window attention cannot be steered in vLLM")

@@ -97,6 +97,11 @@ class Layout:
         return f"results/{self.study.study}/prompts.parquet"
 
     @property
+    def study_labels(self) -> list[str]:
+        """The labels that the study stands on."""
+        return self.parts(f"labels/{self.study.labels.annotator}")
+
+    @property
     def all_labels(self) -> list[str]:
         return [path for name in self.study.labels.annotators for path in self.parts(f"labels/{name}")]
 
