@@ -94,8 +94,8 @@ def draw_two_by_two(table: pl.DataFrame, context: Context) -> Figure:
     for panel, target in zip(axes, ("reasoning", "base"), strict=True):
         cells = shares.filter(pl.col("target") == target)
         labels: list[Label] = []
-        for reader, color, line in style.lines_by_reader(cells, context.behaviour):
-            labels += style.draw_cell_line(panel, line, "magnitude", color, f"{reader}-derived")
+        for label, color, line in style.lines_of_vectors(cells, context):
+            labels += style.draw_cell_line(panel, line, "magnitude", color, label)
             ring = line.filter("selected")
             panel.plot(ring["magnitude"], ring["share"], "o", markersize=9, fillstyle="none", color=style.INK)
         labels += style.draw_reference(panel, cells.filter(UNSTEERED_ROW)["share"], "unsteered")
@@ -132,7 +132,7 @@ def _draw_controls(axes: Axes, shares: pl.DataFrame, context: Context) -> None:
         axes.plot(kept["magnitude"], kept["share"], color=RANDOM, linewidth=0.6, zorder=1)
     for name, color, text in (
         (pl.col("best_random"), BEST_RANDOM, "best random"),
-        *((pl.col("direction") == control, color, control) for control, color in CONTROL.items()),
+        *((pl.col("direction") == name, color, name) for name, color in {**CONTROL, **context.colors}.items()),
         (pl.col("direction") == context.behaviour, BASE, context.behaviour),
     ):
         line = shares.filter(name)
@@ -179,9 +179,9 @@ def draw_coherence(table: pl.DataFrame, context: Context) -> Figure:
     for panel, (metric, title, scale) in zip(axes, METRICS, strict=True):
         cells = table.filter(pl.col("target") == "reasoning", pl.col("metric") == metric).drop_nulls("estimate")
         cells, labels = cells.with_columns(pl.col("estimate", "low", "high") * scale), list[Label]()
-        for reader, color, line in style.lines_by_reader(cells, context.behaviour):
+        for label, color, line in style.lines_of_vectors(cells, context):
             style.draw_band(panel, line, "magnitude", "estimate", color)
-            labels.append((line["estimate"][-1], f"{reader}-derived", color))
+            labels.append((line["estimate"][-1], label, color))
         style.draw_reference(panel, cells.filter(UNSTEERED_ROW)["estimate"], width=0.9, zorder=0)
         style.label_lines(panel, labels if metric == "compression_ratio" else [], size=7)  # beside one panel
         panel.set_title(title, fontsize=8.5)
