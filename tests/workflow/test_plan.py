@@ -383,12 +383,11 @@ def test_another_file_under_the_name_of_a_vector_from_outside_replans_them(edite
     assert "vectors.outside.theirs.file: no file at theirs.npy; give a .safetensors" in said
 
 
-def test_vectors_are_exported_where_they_are_asked_for(edited: Callable[[], Project]) -> None:
-    project = edited()
-    (project.root / "calls.txt").unlink()
-    project.run("export_vectors", "--cores", "1")
-    assert project.calls() == ["directions.export"]
-    assert (project.root / "results" / "organism" / "exported").exists()
+def test_vectors_are_exported_where_they_are_asked_for(finished: Project) -> None:
+    assert "Nothing to be done" in finished.run("-n", "--cores", "1")
+    said = finished.run("-n", "--cores", "1", "--printshellcmds", "export_vectors")
+    assert "-m repurpose.directions.export --vectors results/organism/vectors/base.parquet" in said
+    assert "--output results/organism/exported" in said and "Reading activations" not in said
 
 
 def test_the_interpreter_replans_nothing(finished: Project) -> None:

@@ -26,7 +26,7 @@ import numpy as np
 import polars as pl
 from gguf import GGUFWriter
 from numpy.typing import NDArray
-from safetensors.numpy import save_file
+from safetensors.numpy import save
 
 from repurpose import __version__
 from repurpose.data.files import TableError, atomic_write, read_provenance, read_table
@@ -115,7 +115,7 @@ def write_safetensors(path: Path, vectors: Mapping[str, NDArray[np.float32]], pa
     """Write vectors (d,) by name."""
     metadata = {"format": "pt", PASSPORT: json.dumps(passport, sort_keys=True)}
     with atomic_write(path) as temporary:
-        save_file({name: np.ascontiguousarray(vector) for name, vector in vectors.items()}, temporary, metadata)
+        temporary.write_bytes(save({name: np.ascontiguousarray(one) for name, one in vectors.items()}, metadata))
 
 
 def write_gguf(path: Path, layer: int, vector: NDArray[np.float32], model_type: str, passport: Row) -> None:

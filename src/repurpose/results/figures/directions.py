@@ -114,14 +114,14 @@ def _best_tokens(table: pl.DataFrame, name: str) -> str:
     return f"{name}, best tokens: " + ("\n   ".join(["", *map(str.strip, lines)]) if words else "not stored")
 
 
-def draw_log_odds(table: pl.DataFrame, _: Context) -> Figure:
+def draw_log_odds(table: pl.DataFrame, context: Context) -> Figure:
     """Draw changes of log-odds (keywords, marks) on the same text at the selected magnitude; keywords share a scale."""
     cells = style.with_names(table.filter("selected"))
     names = style.order_rows(cells)
     figure, axes = style.panels(3, 0.27 * len(names) + 1.5, sharey=True)
     for panel, (kind, target, title) in zip(axes, LOG_ODDS, strict=True):
         here = cells.filter(pl.col("context") == kind, pl.col("target") == target)
-        style.draw_forest(panel, here, names, ("change", "low", "high"))
+        style.draw_forest(panel, here, names, ("change", "low", "high"), context)
         panel.axvline(0, color="#BBBBBB", linewidth=0.8, zorder=0)
         panel.set(xlabel="change of log-odds (nats)", title=title)
         if here.is_empty():

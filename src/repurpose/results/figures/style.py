@@ -54,6 +54,11 @@ class Context:
         return {name: OUTSIDE[place % len(OUTSIDE)] for place, name in enumerate(sorted(self.outside))}
 
     @property
+    def named(self) -> dict[str, str]:
+        """The colour of each direction that has its own, beside the behaviour's."""
+        return {**CONTROL, **self.colors}
+
+    @property
     def share_label(self) -> str:
         """Axis label of the keyword share."""
         return f"share of words in {{{', '.join(self.keywords)}}} (%)"
@@ -134,15 +139,13 @@ def with_names(table: pl.DataFrame) -> pl.DataFrame:
     return table.with_columns(name=pl.coalesce(shared, own))
 
 
-def color_row(row: dict[str, Any]) -> str:
+def color_row(row: dict[str, Any], context: Context) -> str:
     """Return a row's colour."""
     if row["family"] == "behaviour":
         return READER.get(str(row["reader"]), UNSTEERED)
     if row["direction"] == "none":
         return UNSTEERED
-    if row["family"] == "outside":
-        return OUTSIDE[0]
-    return "#A5A5A5" if row["family"] == "random" else CONTROL.get(str(row["direction"]), "#7A7A7A")
+    return "#A5A5A5" if row["family"] == "random" else context.named.get(str(row["direction"]), "#7A7A7A")
 
 
 def order_rows(table: pl.DataFrame) -> list[str]:
@@ -152,12 +155,14 @@ def order_rows(table: pl.DataFrame) -> list[str]:
     return ordered["name"].unique(maintain_order=True).to_list()
 
 
-def draw_forest(axes: Axes, table: pl.DataFrame, names: Sequence[str], measure: tuple[str, str, str]) -> None:
+def draw_forest(
+    axes: Axes, table: pl.DataFrame, names: Sequence[str], measure: tuple[str, str, str], context: Context
+) -> None:
     """Draw each row's estimate and interval at its name's height; rows of one name are spread a little."""
     value, low, high = measure
     placed = table.sort(value).with_columns(at=pl.int_range(pl.len()).over("name"), last=pl.len().over("name") - 1)
     for row in placed.drop_nulls(value).iter_rows(named=True):
-        thin, color = row["last"] > 0, color_row(row)
+        thin, color = row["last"] > 0, color_row(row, context)
         place = names.index(row["name"]) + ((row["at"] / row["last"] - 0.5) * 0.7 if thin else 0.0)
         axes.plot([row[low], row[high]], [place] * 2, color=color, linewidth=0.7 if thin else 1.5)
         axes.plot(row[value], place, "o", color=color, markersize=2.2 if thin else 4.5)
