@@ -437,6 +437,7 @@ def projection_rows(effects: Effects, reader: str, prompt: str, tokens: list[dic
             {
                 "prompt_id": prompt,
                 "sample": 0,
+                "direction": "backtracking",
                 "reader": reader,
                 "layer": BEST_LAYER,
                 "position": position,

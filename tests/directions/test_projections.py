@@ -13,7 +13,9 @@ def test_token_activations_are_the_hidden_states(model: LlamaForCausalLM) -> Non
     rollout = {"prompt_token_ids": [3, 4, 5], "token_ids": [6, 7, 8, 9]}
     with torch.no_grad():
         hidden = model(input_ids=torch.tensor([[3, 4, 5, 6, 7, 8, 9]]), output_hidden_states=True).hidden_states
-    torch.testing.assert_close(token_activations(model, rollout, 1), hidden[2][0, 3:], atol=1e-5, rtol=1e-5)
+    found = token_activations(model, rollout, {2, 1})
+    assert list(found) == [1, 2]
+    torch.testing.assert_close(found[1], hidden[2][0, 3:], atol=1e-5, rtol=1e-5)
 
 
 def test_steps_are_followed_until_the_next_one() -> None:

@@ -9,6 +9,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import yaml
 
@@ -282,11 +283,80 @@ def mappings(values: dict[str, Any], path: str = "") -> Iterator[str]:
 
 
 @pytest.mark.parametrize(
-    "section", [path for path in mappings(DEFAULT) if path not in ("sweeps.", "labels.annotators.")]
+    "section",
+    [path for path in mappings(DEFAULT) if path not in ("sweeps.", "labels.annotators.", "vectors.outside.")],
 )
 def test_an_unknown_key_is_found_in_every_section(section: str) -> None:
     with pytest.raises(SettingsError, match=f"^{section}zzz: unknown setting"):
         read_study(changed(f"{section}zzz", 1))
+
+
+def outside_study(sweep: dict[str, Any], selection: dict[str, Any] | None = None, layer: int = 2) -> dict[str, Any]:
+    """The default study with a vector from outside, which a sweep names."""
+    values = changed("vectors.outside", {"theirs": {"file": "theirs.npy", "layer": layer}})
+    values["sweeps"]["baselines"] |= {"directions": ["backtracking", "theirs"], **sweep}
+    values["sweeps"]["selection"] |= selection or {}
+    return values
+
+
+@pytest.mark.parametrize("name", ["deduction", "random", "noise", "none", "random-00", "shuffle-x", "unsteered"])
+def test_a_vector_from_outside_takes_no_name_that_is_taken(name: str) -> None:
+    with pytest.raises(SettingsError, match=f"^vectors.outside.{name}: the name is taken; give one that no label or"):
+        read_study(changed("vectors.outside", {name: {"file": "x.npy", "layer": 1}}))
+
+
+@pytest.mark.parametrize(
+    ("sweep", "selection", "said"),
+    [
+        ({"layers": [2]}, {}, ""),
+        ({"layers": "selected"}, {}, ""),
+        ({"layers": "selected"}, {"layers": [1, 2]}, ""),
+        (
+            {"layers": [1]},
+            {},
+            "sweeps.baselines.layers: theirs is a vector of layer 2, the sweep steers at 1; give [2]",
+        ),
+        (
+            {"layers": [2, 3]},
+            {},
+            "sweeps.baselines.layers: theirs is a vector of layer 2, the sweep steers at 2, 3; give",
+        ),
+        (
+            {"layers": "all"},
+            {},
+            "sweeps.baselines.layers: theirs is a vector of layer 2, the sweep steers at every layer",
+        ),
+        (
+            {"layers": "selected"},
+            {"layers": [1, 3]},
+            "sweeps.baselines.layers: theirs is a vector of layer 2, the sweep",
+        ),
+        ({}, {"directions": ["backtracking", "theirs"]}, "sweeps.selection.layers: theirs is a vector of layer 2, the"),
+    ],
+)
+def test_a_vector_from_outside_is_steered_at_its_layer_alone(
+    sweep: dict[str, Any], selection: dict[str, Any], said: str
+) -> None:
+    values = outside_study(sweep, selection)
+    if said:
+        with pytest.raises(SettingsError) as problem:
+            read_study(values)
+        assert str(problem.value).startswith(said)
+    else:
+        assert read_study(values).sweeps["baselines"].directions == ("backtracking", "theirs")
+
+
+def test_a_vector_from_outside_is_of_a_layer_that_is_read() -> None:
+    values = outside_study({}, {"layers": [1, 2]}, layer=3)
+    values["activations"]["layers"] = [1, 2]
+    with pytest.raises(SettingsError, match=r"^vectors\.outside\.theirs\.layer: 3 is not read; choose from 1, 2$"):
+        read_study(values)
+
+
+def test_an_unknown_direction_is_told_with_those_from_outside() -> None:
+    values = outside_study({"directions": ["backtracking", "thiers"]})
+    with pytest.raises(SettingsError, match=r"baselines\.directions\[1\]: 'thiers' is not allowed; .*, self, theirs$"):
+        read_study(values)
 
 
 def test_a_keyword_is_what_the_metric_counts_as_a_word() -> None:
@@ -486,6 +556,37 @@ def test_a_file_of_published_chains(tmp_path: Path) -> None:
     )
     (tmp_path / "chains.json").write_text('[{"problem": "?"}')
     assert refused("chains.json", 2).startswith("prompts.source: chains.json: is not JSON in UTF-8: ")
+
+
+@pytest.mark.parametrize(
+    ("vector", "said"),
+    [
+        ({}, ""),
+        ({"layer": 4}, "vectors.outside.theirs.layer: layer 4 is not in the base model; 0 to 3 are"),
+        (
+            {"file": "none.npy"},
+            "vectors.outside.theirs.file: no file at none.npy; give a .safetensors, .gguf, .npy file",
+        ),
+        (
+            {"file": "wide.npy"},
+            "vectors.outside.theirs.file: wide.npy has 9 numbers there, the base model's residual str",
+        ),
+        ({"index": 1}, "vectors.outside.theirs.index: 1 is out of range; the shape is [8], give a row from 0 to 0"),
+        ({"tensor": "a"}, "vectors.outside.theirs.tensor: a .npy file holds one array; leave it out"),
+        (
+            {"file": "zeros.npy"},
+            "vectors.outside.theirs.file: zeros.npy holds zeros alone there, which have no direction",
+        ),
+    ],
+)
+def test_vectors_from_outside_are_read_before_any_job(tmp_path: Path, vector: dict[str, Any], said: str) -> None:
+    for name, array in {"theirs": np.ones(8), "wide": np.ones(9), "zeros": np.zeros(8)}.items():
+        np.save(tmp_path / f"{name}.npy", array)
+    values = {"theirs": {"file": "theirs.npy", "layer": 2, **vector}}
+    if said:
+        assert_models("vectors.outside", values, said)
+    else:
+        check_models(read_study(changed("vectors.outside", values)))
 
 
 @pytest.mark.usefixtures("models")

@@ -12,9 +12,11 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import yaml
 from copied_project import Project, write_model
+from safetensors.numpy import save_file
 
 from repurpose.study.pair_files import check_models
 from repurpose.study.settings import SettingsError, read_study
@@ -251,6 +253,8 @@ CODE = {
     "study/conditions.py:expand": ("steer_to_select", "steer"),
     "study/conditions.py:kind_of": ("compute_vectors",),
     "study/chunks.py:cut": (),
+    "study/vector_files.py": (),
+    "study/vector_files.py:read_vector": ("compute_vectors",),
     "data/command.py": (),
     "data/journal.py": (),
     "data/files.py": (),
@@ -279,6 +283,7 @@ CODE = {
     "labels/llm/annotator.py": (),
     "labels/published/alignment.py": (),
     "labels/spans.py": (),
+    "directions/export.py": (),
     "directions/lens.py": ("apply_lens",),
     "directions/unit_directions.py": ("steer_to_select", "steer", "measure_log_odds", "apply_lens", "project_tokens"),
     "steering/selection.py": ("select_site", "make_tables"),
@@ -340,6 +345,55 @@ def test_a_comment_replans_nothing(code_plans: dict[str, list[str]]) -> None:
 @pytest.mark.parametrize("changed", [*CODE, *SCHEMAS])
 def test_code_replans_what_it_computes_and_what_follows(code_plans: dict[str, list[str]], changed: str) -> None:
     assert rules_of(code_plans[changed]) == follow(*{**CODE, **SCHEMAS}[changed])
+
+
+@pytest.fixture(scope="module")
+def outside_plans(finished: Project) -> dict[str, list[str]]:
+    """The plan of the finished study with a vector from outside, and with each leaf of that changed alone."""
+    files = {name: np.random.default_rng(0).standard_normal((3, 4)) for name in ("theirs", "others")}
+    for name, rows in files.items():
+        np.save(finished.root / f"{name}.npy", rows)
+        save_file({"a": rows, "b": rows}, finished.root / f"{name}.safetensors")
+    vector = {"file": "theirs.safetensors", "tensor": "a", "index": 1, "layer": 2, "norm": 1.0}
+    leaves = {"file": "others.safetensors", "tensor": "b", "index": 2, "layer": 3, "norm": None}
+    studies = {"whole": vector, **{key: {**vector, key: value} for key, value in leaves.items()}}
+    changes: dict[str, dict[str, str]] = {}
+    for name, one in studies.items():
+        values = whole_study(finished)
+        values["vectors"]["outside"] = {"theirs": one}
+        changes[name] = {"config.yaml": write_study(values)}
+    return finished.plans(changes)
+
+
+@pytest.mark.parametrize("leaf", ["whole", "file", "tensor", "index", "layer", "norm"])
+def test_a_vector_from_outside_replans_the_vectors_and_what_follows(
+    outside_plans: dict[str, list[str]], leaf: str
+) -> None:
+    assert rules_of(outside_plans[leaf]) == follow("compute_vectors")
+
+
+def test_another_file_under_the_name_of_a_vector_from_outside_replans_them(edited: Callable[[], Project]) -> None:
+    project = edited()
+    file = project.root / "theirs.npy"
+    np.save(file, np.ones(4))
+    values = whole_study(project)
+    values["vectors"]["outside"] = {"theirs": {"file": "theirs.npy", "layer": 2}}
+    (project.root / "config.yaml").write_text(write_study(values))
+    project.run("--cores", "2")
+    assert project.plans({"finished": {}})["finished"] == []
+    np.save(file, np.arange(1.0, 5.0))
+    os.utime(file, (time.time() + 5, time.time() + 5))
+    assert rules_of(project.plans({"file": {}})["file"]) == follow("compute_vectors")
+    file.unlink()
+    said = project.run("-n", fails=True)
+    assert "vectors.outside.theirs.file: no file at theirs.npy; give a .safetensors" in said
+
+
+def test_vectors_are_exported_where_they_are_asked_for(finished: Project) -> None:
+    assert "Nothing to be done" in finished.run("-n", "--cores", "1")
+    said = finished.run("-n", "--cores", "1", "--printshellcmds", "export_vectors")
+    assert "-m repurpose.directions.export --vectors results/organism/vectors/base.parquet" in said
+    assert "--output results/organism/exported" in said and "Reading activations" not in said
 
 
 def test_the_interpreter_replans_nothing(finished: Project) -> None:

@@ -1,8 +1,10 @@
 # Directions: activations of both readers, the vectors from them, and what the vectors are like.
 #
-# Needs: rollouts, sentences and labels of all shards, labelled, both models; after the first two rules also selection.json.
+# Needs: rollouts, sentences and labels of all shards, labelled, both models, files of vectors from outside; after the
+# first two rules also selection.json.
 # Gives: activations/<reader>/<shard>.parquet; vectors/<reader>.parquet, with controls; cosines.parquet, how alike the
-# two readers' vectors are; lens.parquet (Fig. 5); projections/<reader>.parquet, one row a token (Fig. 6).
+# two readers' vectors are; lens.parquet (Fig. 5); projections/<reader>.parquet, one row a token (Fig. 6); on demand
+# exported/, vectors for others to use.
 
 
 rule read_activations:
@@ -43,10 +45,11 @@ rule read_activations:
 
 
 rule compute_vectors:
-    """Take the differences of means of one reader, and the control directions."""
+    """Take the differences of means of one reader, the control directions and the vectors from outside."""
     input:
         labels=FILES.run_labels,
         activations=lambda wildcards: FILES.parts(f"activations/{wildcards.reader}"),
+        outside=FILES.outside_vectors,
     output:
         vectors="results/{run}/vectors/{reader}.parquet",
     log:
@@ -69,6 +72,34 @@ rule compute_vectors:
         " --labels {input.labels:q}"
         " --activations {input.activations:q}"
         " --output {output.vectors:q}"
+        " 2>&1 | log_to {log:q}"
+
+
+rule export_vectors:
+    """Write the selected vectors out with a passport, as safetensors and GGUF; part of no report, made when asked for."""
+    input:
+        vectors=of_both(f"results/{STUDY.study}/vectors/{{reader}}.parquet"),
+        selection=f"results/{STUDY.study}/selection.json",
+    output:
+        exported=directory(f"results/{STUDY.study}/exported"),
+    log:
+        f"results/{STUDY.study}/logs/exported.log",
+    conda:
+        "../../envs/main.yaml"
+    threads: 1
+    resources:
+        mem_mb=2000,
+        runtime=10,
+    params:
+        code=settings_of("directions.export"),
+        python=derived(PYTHON.python("main")),
+    message:
+        "Exporting the selected vectors"
+    shell:
+        "{params.python:q} -m repurpose.directions.export"
+        " --vectors {input.vectors:q}"
+        " --selection {input.selection:q}"
+        " --output {output.exported:q}"
         " 2>&1 | log_to {log:q}"
 
 

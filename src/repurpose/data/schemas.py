@@ -58,8 +58,9 @@ VECTORS = _schema("""
     positives integer, total integer, norm real, residual_norm real, split_half_cosine real, split_half_low real,
     split_half_high real, vector bytes
 """)
-"""One vector (float32 bytes). `kind` is behaviour or control; controls are mean, same-offset, shuffle-00 ...,
-random-00 ...; `residual_norm` is the reader's median L2 norm of single-token activations at that site."""
+"""One vector (float32 bytes). `kind` is behaviour, control or outside; controls are mean, same-offset, shuffle-00 ...,
+random-00 ...; those from outside stand at their layer, the same for every window; `residual_norm` is the reader's
+median L2 norm of single-token activations at that site."""
 
 COSINES = _schema("""
     name text, layer integer, window_start integer, positives integer, prompts integer, cross_half real,
@@ -122,9 +123,10 @@ LENS = _schema("""
 The word `top` rows hold the ten best tokens in `word` as `top:<token>`."""
 
 PROJECTIONS = _schema("""
-    prompt_id text, sample integer, reader text, layer integer, position integer, token text, projection real,
-    keyword boolean, label text, sentence integer, correct_calculation boolean, since_calculation integer
+    prompt_id text, sample integer, direction text, reader text, layer integer, position integer, token text,
+    projection real, keyword boolean, label text, sentence integer, correct_calculation boolean,
+    since_calculation integer
 """)
-"""Centred activation dot unit direction for each generated token of held-out rollouts. `correct_calculation` says,
-where the truth is known, whether the last calculation before the token is right; `since_calculation` counts tokens
-since its end."""
+"""Centred activation dot unit direction for each generated token of held-out rollouts: the behaviour's direction at
+the selected site, and each from outside at its own layer. `correct_calculation` says, where the truth is known, whether
+the last calculation before the token is right; `since_calculation` counts tokens since its end."""

@@ -54,10 +54,15 @@ def apply_lens(
     tokenizer: PreTrainedTokenizerBase,
     words: Mapping[str, Sequence[int]],
 ) -> Iterator[Row]:
-    """Yield the LENS rows of the labels' directions at one window: unembeddings (v, d), `words` with their entries."""
+    """Yield the LENS rows of the labels' directions and of those from outside, these under the first reader.
+
+    At one window: unembeddings (v, d), `words` with their entries.
+    """
+    outside = directions.outside()
     for key, unit in sorted(directions.units.items(), key=lambda item: item[0]):
         name, reader, layer, window_start = key
-        if name not in (*BEHAVIOURS, "mean") or window_start != start:
+        shown = name in (*BEHAVIOURS, "mean") or (name in outside and reader == ROLES[0])
+        if not shown or window_start != start:
             continue
         where = {"direction": name, "reader": reader, "layer": layer, "window_start": start}
         for role, unembedding in unembeddings.items():

@@ -1,11 +1,14 @@
-"""Projections of single tokens on the behaviour's direction, on held-out rollouts (Fig. 6 of the paper).
+"""Projections of single tokens on directions, on held-out rollouts (Fig. 6 of the paper).
+
+The directions are the behaviour's at the selected site, and those from outside, each at its own layer.
 
 Where the language's truth is known, each token also carries whether the last calculation before it is right, so that
 the direction can be scored: does it find the mistakes?
 """
 
 from collections.abc import Collection, Iterator, Sequence
-from typing import Any
+from itertools import product
+from typing import Any, NamedTuple
 
 import polars as pl
 import torch
@@ -15,8 +18,8 @@ from transformers import PreTrainedModel
 
 from repurpose.data.command import run_step
 from repurpose.data.schemas import PROJECTIONS
-from repurpose.data.selected import read_selected
-from repurpose.directions.unit_directions import read_pair_directions
+from repurpose.data.selected import Selected, read_selected
+from repurpose.directions.unit_directions import Directions, read_pair_directions
 from repurpose.model.hooks import read_layers
 from repurpose.model.loading import load_model, made_with
 from repurpose.model.token_ends import token_texts
@@ -25,12 +28,33 @@ from repurpose.study.conditions import VectorKey
 from repurpose.study.settings import StepSettings
 
 
-def token_activations(model: PreTrainedModel, rollout: dict[str, Any], layer: int) -> Tensor:
-    """Residual stream (generated tokens, d) float32 of one rollout at one layer."""
-    found: list[Tensor] = []
+class Axis(NamedTuple):
+    """What tokens are projected on."""
+
+    direction: str
+    layer: int
+    unit: Tensor
+    """(d,)"""
+
+
+def choose_axes(directions: Directions, behaviour: str, reader: str, selected: Selected) -> list[Axis]:
+    """The behaviour's direction at the selected site, then those from outside."""
+    keys = [VectorKey(behaviour, reader, selected.layer, selected.window_start)]
+    outside = {key.name: key for key in directions.units if key.name in directions.outside() and key.reader == reader}
+    keys += [outside[name] for name in sorted(outside)]  # the same at every window
+    return [Axis(key.name, key.layer, torch.from_numpy(directions.unit(key))) for key in keys]
+
+
+def token_activations(model: PreTrainedModel, rollout: dict[str, Any], layers: Collection[int]) -> dict[int, Tensor]:
+    """Residual streams (generated tokens, d) float32 of one rollout by layer."""
+    found: dict[int, Tensor] = {}
     ids = torch.tensor([rollout["prompt_token_ids"] + rollout["token_ids"]], device=model.device)
-    read_layers(model, [layer], lambda _, hidden: found.append(hidden[0].float().clone()), input_ids=ids)
-    return found[0][len(rollout["prompt_token_ids"]) :].cpu()
+
+    def keep(layer: int, hidden: Tensor) -> None:
+        found[layer] = hidden[0].float().clone()
+
+    read_layers(model, sorted(layers), keep, input_ids=ids)
+    return {layer: stream[len(rollout["prompt_token_ids"]) :].cpu() for layer, stream in found.items()}
 
 
 def follow_calculations(sentences: Sequence[dict[str, Any]], length: int) -> list[tuple[bool | None, int | None]]:
@@ -62,7 +86,10 @@ def make_rows(
     projections: Sequence[float],
     keywords: Collection[str],
 ) -> Iterator[dict[str, Any]]:
-    """Yield the PROJECTIONS rows of one rollout, without reader and layer; a token is told by its text."""
+    """Yield the PROJECTIONS rows of one rollout and direction, without the latter, reader and layer.
+
+    A token is told by its text.
+    """
     tokens = token_texts(rollout["text"], rollout["token_ends"])
     calculations, labels = follow_calculations(sentences, len(tokens)), label_tokens(sentences, len(tokens))
     for position, (token, value) in enumerate(zip(tokens, projections, strict=True)):
@@ -80,28 +107,30 @@ def make_rows(
 
 
 def project_rollouts(
-    settings: StepSettings, rollouts: pl.DataFrame, sentences: pl.DataFrame, unit: Tensor, layer: int
+    settings: StepSettings, rollouts: pl.DataFrame, sentences: pl.DataFrame, axes: Sequence[Axis]
 ) -> Iterator[dict[str, Any]]:
-    """Yield the PROJECTIONS rows of one reader on all held-out rollouts.
+    """Yield the PROJECTIONS rows of one reader on all held-out rollouts, one direction after the other.
 
-    `unit` (d,) is the direction, read at `layer`; activations are centred on their mean over all tokens.
+    Activations are centred on their mean over all tokens.
     """
     model, keywords = load_model(settings.pair, settings.reader), {keyword.lower() for keyword in settings.keywords}
     heldout = rollouts.filter(split="heldout").sort("prompt_id", "sample").to_dicts()
-    streams = [token_activations(model, r, layer) for r in tqdm(heldout, desc="projections", mininterval=2)]
-    centre = torch.cat(streams).double().mean(0).float()
-    for rollout, stream in zip(heldout, streams, strict=True):
+    layers = {axis.layer for axis in axes}
+    streams = [token_activations(model, r, layers) for r in tqdm(heldout, desc="projections", mininterval=2)]
+    centres = {layer: torch.cat([s[layer] for s in streams]).double().mean(0).float() for layer in layers}
+    for axis, (rollout, stream) in product(axes, zip(heldout, streams, strict=True)):
+        values = ((stream[axis.layer] - centres[axis.layer]) @ axis.unit).tolist()
         own = sentences.filter(prompt_id=rollout["prompt_id"], sample=rollout["sample"]).sort("sentence").to_dicts()
-        for row in make_rows(rollout, own, ((stream - centre) @ unit).tolist(), keywords):
-            yield {**row, "reader": settings.reader, "layer": layer}
+        for row in make_rows(rollout, own, values, keywords):
+            yield {**row, "direction": axis.direction, "reader": settings.reader, "layer": axis.layer}
 
 
 def main() -> None:
     with run_step("directions.projections", __doc__, one=["selection"], many=["rollouts", "labels", "vectors"]) as step:
         settings, selected = step.settings, read_selected(step.given.selection)
-        key = VectorKey(settings.vectors.behaviour, settings.reader, selected.layer, selected.window_start)
-        unit = torch.from_numpy(read_pair_directions(step.given.vectors).unit(key))
-        rows = project_rollouts(settings, step.read("rollouts"), step.read("labels"), unit, selected.layer)
+        directions = read_pair_directions(step.given.vectors)
+        axes = choose_axes(directions, settings.vectors.behaviour, settings.reader, selected)
+        rows = project_rollouts(settings, step.read("rollouts"), step.read("labels"), axes)
         step.write(list(rows), PROJECTIONS, **made_with(settings.pair, settings.reader))
 
 

@@ -9,14 +9,18 @@ Controls should NOT work. `random`: fixed unit Gaussian directions, the same for
 `shuffle`: D+ of as many windows as the behaviour has, whatever their labels. `same-offset`: the same of windows that
 are not the behaviour's. `mean`: the overall mean. Noise and self-amplification are made at each token, in the hooks.
 
+Vectors from outside are read from their files; the same for every reader and window, they stand at their layer alone.
+
 Training prompts only. Everything is computed from sums by prompt in float64 (count, sum), so a half of the prompts
 costs no second pass over the activations. Sentences that could not be labelled are left out and counted.
 
 Legend: n windows, p prompts, d width, h random halvings.
 """
 
+import hashlib
+import math
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -33,7 +37,8 @@ from repurpose.data.statistics import UNDEFINED, Array, Estimate, spread
 from repurpose.directions.store import read_layer, stored_layers
 from repurpose.labels.annotation import check_behaviour
 from repurpose.study.conditions import kind_of
-from repurpose.study.settings import BEHAVIOURS, StepSettings, Vectors
+from repurpose.study.settings import BEHAVIOURS, SettingsError, StepSettings, Vectors, locate
+from repurpose.study.vector_files import read_vector
 
 Row = dict[str, Any]
 Mask = NDArray[np.bool_]
@@ -144,6 +149,38 @@ def compute_vectors(site: Site, settings: Vectors, seed: int, prompt_count: int)
         yield _row(f"random-{number:02d}", site, 0, direction, describe_halves(np.empty(0)))
 
 
+@dataclass(frozen=True)
+class Outside:
+    """A vector from outside, and the layer that it is of."""
+
+    layer: int
+    vector: NDArray[np.float32]
+    """(d,) with the norm that the study gives it, or its own."""
+
+
+def read_outside(settings: Vectors) -> dict[str, Outside]:
+    """Vectors from outside by name; raises SettingsError for one that cannot be read."""
+    found = {}
+    for name, asked in settings.outside.items():
+        try:
+            numbers = read_vector(locate(asked.file), asked.layer, asked.tensor, asked.index)
+        except SettingsError as problem:
+            raise SettingsError(f"vectors.outside.{name}.{problem}") from None
+        scale = 1.0 if asked.norm is None else asked.norm / math.hypot(*numbers)
+        found[name] = Outside(asked.layer, (scale * np.array(numbers)).astype(np.float32))
+    return found
+
+
+def outside_rows(site: Site, outside: Mapping[str, Outside]) -> Iterator[Row]:
+    """Yield the rows of the vectors from outside at a site of their layer; a SettingsError for another width."""
+    for name, one in outside.items():
+        if one.layer == site.layer:
+            width, hidden = len(one.vector), site.vectors.shape[1]
+            if width != hidden:
+                raise SettingsError(f"vectors.outside.{name}: it has {width} numbers, the residual stream {hidden}")
+            yield _row(name, site, 0, one.vector.astype(np.float64), describe_halves(np.empty(0)))
+
+
 def named_members(site: Site, settings: Vectors, seed: int) -> Iterator[tuple[str, Mask]]:
     """Names and membership (n,) of all vectors that are differences of means."""
     for name in BEHAVIOURS:
@@ -221,7 +258,7 @@ def make_vectors(settings: StepSettings, sentences: pl.DataFrame, paths: Sequenc
     chosen, reading = settings.vectors, settings.activations
     labels, left_out = training_labels(sentences, chosen.behaviour)
     notes = [read_provenance(path) for path in paths]
-    rows: list[Row] = []
+    outside, rows = read_outside(chosen), list[Row]()
     for layer in tqdm(stored_layers(paths), unit="layer"):
         shared = {
             "reader": settings.reader,
@@ -231,8 +268,14 @@ def make_vectors(settings: StepSettings, sentences: pl.DataFrame, paths: Sequenc
         }
         for site in read_sites(paths, layer, labels, reading.window_starts):
             found = compute_vectors(site, chosen, settings.seed, labels["prompt"].n_unique())
-            rows += [{**row, **shared} for row in found]
-    return rows, {"left_out_sentences": left_out, "dropped_windows": [note["dropped_windows"] for note in notes]}
+            rows += [{**row, **shared} for row in (*found, *outside_rows(site, outside))]
+    return rows, {
+        "left_out_sentences": left_out,
+        "dropped_windows": [note["dropped_windows"] for note in notes],
+        "outside": {name: hashlib.sha256(one.vector.tobytes()).hexdigest() for name, one in outside.items()},
+        "pair": notes[0].get("settings", {}).get("pair"),
+        "model_digest": notes[0].get("model_digest"),
+    }
 
 
 def read_sites(paths: Sequence[str], layer: int, labels: pl.DataFrame, window_starts: Sequence[int]) -> Iterator[Site]:

@@ -13,7 +13,7 @@ from repurpose.model.engines.vllm_requirements import check_gpu, check_memory, c
 from repurpose.model.loading import load_shape, model_parameters
 from repurpose.model.pair_checks import check_context, check_pair, check_template
 from repurpose.model.tokens import check_ids_fit, load_tokenizer, prompt_token_ids
-from repurpose.study.pair_files import ROLES, check_layers
+from repurpose.study.pair_files import ROLES, check_layers, check_vectors
 from repurpose.study.resources import weight_bytes
 from repurpose.study.settings import StepSettings, Vllm
 
@@ -32,7 +32,9 @@ def check_models(settings: StepSettings, messages: Sequence[str], engine: bool, 
     """
     pair = settings.pair
     check_pair(pair)
-    check_layers(settings.activations, settings.sweeps, {role: load_shape(pair, role) for role in ROLES})
+    shapes = {role: load_shape(pair, role) for role in ROLES}
+    check_layers(settings.activations, settings.sweeps, shapes)
+    check_vectors(settings.vectors, shapes)
     check_template(pair, settings.rollouts.generator)
     longest = check_lengths(settings, messages)
     if settings.engine != "vllm":

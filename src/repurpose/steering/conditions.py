@@ -57,6 +57,11 @@ def list_conditions(
     read = {layer for _, layer in directions.norms}
     if set(layers) - read:
         raise SettingsError(f"layers: {min(set(layers) - read)} was not read; choose from {sorted(read)}")
+    for name, vector in settings.vectors.outside.items():
+        if name in sweep.directions and set(layers) != {vector.layer}:
+            own, there = f"layers: [{vector.layer}]", ", ".join(map(str, layers))
+            where = f"{name} is a vector of layer {vector.layer}, the sweep steers at {there}"
+            raise SettingsError(f"sweeps.{settings.sweep}.directions: {where}; leave it out, or give {own}")
     starts = _asked(sweep.window_starts, {key.window_start for key in directions.units}, selected, "window_start")
     keys = list(grid(sweep, directions, layers, starts))
     magnitude = None if selected is None else selected.magnitude

@@ -87,6 +87,7 @@ def treatments(directions: Directions, behaviour: str, selected: Selected, targe
     layer, start = selected.layer, selected.window_start
     names = [name for name in BEHAVIOURS if name != behaviour]
     names += [n for control in ("mean", "same-offset", "shuffle", "random") for n in directions.names(control)]
+    names += directions.outside()  # those of the selected layer
     plan = [(behaviour, reader, multiple) for reader in ROLES for multiple in MULTIPLES]
     plan += [(n, "base", MULTIPLES[-1]) for n in names if directions.has(VectorKey(n, "base", layer, start))]
     made = [replace(UNSTEERED, layer=layer, window_start=start)]

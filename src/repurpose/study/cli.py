@@ -15,6 +15,7 @@ USAGE = """\
 usage: repurpose steps           list the steps
        repurpose plan [STUDY]    what a study file (config.yaml) will take: jobs, rollouts, tokens, cost, disk
        repurpose new-study BASE REASONING PROMPTS    write a study file that fits two models and a file of prompts
+       repurpose export ...      write vectors out, as safetensors and GGUF (docs/vectors.md)
        repurpose STEP ...        run one step, as `python -m repurpose.STEP` does; `repurpose STEP --help` tells how
 """
 

@@ -29,6 +29,7 @@ COMPUTING = {
     "study/conditions.py": "the grid of a sweep: which rows there are, and how strongly each is steered",
     "study/chunks.py": "which sentences a language model sees together",
     "study/published.py": "what a record of a published file says",
+    "study/vector_files.py": "the numbers of a vector from outside",
     "data/categories.py": "in which order prompts are taken",
     "data/statistics.py": "estimates and intervals",
     "data/selected.py": "what is said of the selected site",

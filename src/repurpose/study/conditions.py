@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from itertools import product
 from typing import NamedTuple
 
-from repurpose.study.settings import BEHAVIOURS, TOKEN_CONTROLS, Role, SettingsError, Sweep
+from repurpose.study.settings import BEHAVIOURS, CONTROLS, TOKEN_CONTROLS, Role, SettingsError, Sweep
 
 
 class VectorKey(NamedTuple):
@@ -31,14 +31,20 @@ class KnownVectors:
             return [direction]
         return sorted({name for name, *_ in self.units if name.startswith(f"{direction}-")})
 
+    def outside(self) -> list[str]:
+        """All vectors from outside."""
+        return sorted({name for name, *_ in self.units if kind_of(name) == "outside"})
+
     def has(self, key: VectorKey) -> bool:
         """Whether a direction can be steered: it is made at each token, or its vector was computed."""
         return key.name in TOKEN_CONTROLS or key in self.units
 
 
 def kind_of(name: str) -> str:
-    """Whether a vector is of a behaviour or a control."""
-    return "behaviour" if name in BEHAVIOURS else "control"
+    """Whether a vector is of a behaviour, a control, or from outside."""
+    if name in BEHAVIOURS:
+        return "behaviour"
+    return "control" if name in CONTROLS or name.startswith(("random-", "shuffle-")) else "outside"
 
 
 @dataclass(frozen=True)
@@ -76,11 +82,11 @@ def grid(
 ) -> Iterator[VectorKey]:
     """Yield what a sweep asks to steer with, in the order of its settings, whether there is such a vector or not.
 
-    Controls that no reader and no window changes (random directions, noise, self-amplification) appear under the
-    first reader and the first window.
+    What no reader and no window changes (random directions, noise, self-amplification, vectors from outside) appears
+    under the first reader and the first window.
     """
     for direction in sweep.directions:
-        free = direction in ("random", *TOKEN_CONTROLS)
+        free = direction in ("random", *TOKEN_CONTROLS) or kind_of(direction) == "outside"
         readers, starts = (sweep.readers[:1], window_starts[:1]) if free else (sweep.readers, window_starts)
         for reader, layer, start in product(readers, layers, starts):
             for name in directions.names(direction):

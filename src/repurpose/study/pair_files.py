@@ -1,7 +1,7 @@
-"""What the files of a study say before any job starts: prompts, annotations and, for local models, the pair.
+"""What the files of a study say before any job starts: prompts, annotations, vectors and, for local models, the pair.
 
-JSON files only, because the Snakefile calls it each time that it plans. A hub name is left to the first job that loads
-it.
+Of models JSON files only, because the Snakefile calls it each time that it plans. A hub name is left to the first job
+that loads it.
 """
 
 import json
@@ -14,7 +14,8 @@ from typing import Any
 
 from repurpose.study.prompt_counts import OWN_PROMPTS, PROMPT_SOURCES, check_enough, count_prompts
 from repurpose.study.published import is_published
-from repurpose.study.settings import Activations, Role, SettingsError, Study, Sweep, locate
+from repurpose.study.settings import Activations, Role, SettingsError, Study, Sweep, Vectors, locate
+from repurpose.study.vector_files import READERS, read_vector
 
 ROLES: tuple[Role, Role] = ("base", "reasoning")
 MADE_MODELS = ("resources/smollm2/base", "resources/smollm2/reasoning")
@@ -36,7 +37,7 @@ TOKENIZERS = ("tokenizer.json", "tokenizer.model", "vocab.json", "vocab.txt", "s
 def check_models(study: Study) -> None:
     """Raise a SettingsError, naming the setting and what is allowed, for what is wrong with files.
 
-    These are prompts, annotations, and local models' weights, shapes, layers, vocabularies.
+    These are prompts, annotations, vectors from outside, and local models' weights, shapes, layers, vocabularies.
     """
     for setting, file, allowed in _named_files(study):
         if not Path(locate(file)).is_file():
@@ -52,6 +53,7 @@ def check_models(study: Study) -> None:
     for role, folder in folders.items():
         _check_files(role, folder)
     check_layers(study.activations, study.sweeps, configs)
+    check_vectors(study.vectors, configs)
     if len(folders) == len(ROLES):
         check_shapes(configs["base"], configs["reasoning"])
         _check_tokenizers(folders["base"], folders["reasoning"])
@@ -66,6 +68,8 @@ def _named_files(study: Study) -> Iterator[tuple[str, str, str]]:
             yield f"labels.annotators.{name}.file", annotator.file, "a JSON file of annotated chains"
         if annotator.llm is not None:
             yield f"labels.annotators.{name}.llm.prompt", annotator.llm.prompt, "a text of instructions"
+    for name, vector in study.vectors.outside.items():
+        yield f"vectors.outside.{name}.file", vector.file, f"a {', '.join(READERS)} file"
 
 
 def local_folders(study: Study) -> dict[Role, Path]:
@@ -137,6 +141,23 @@ def check_layers(activations: Activations, sweeps: dict[str, Sweep], configs: di
         missing = [layer for layer in layers if not 0 <= layer < count] if isinstance(layers, tuple) else []
         if missing:
             raise SettingsError(f"{path}: layer {missing[0]} is not in the {role} model; 0 to {count - 1} are")
+
+
+def check_vectors(vectors: Vectors, configs: dict[Role, dict[str, Any]]) -> None:
+    """Refuse vectors from outside that cannot be read or do not fit the models that are known (SettingsError)."""
+    for name, vector in vectors.outside.items():
+        path = f"vectors.outside.{name}"
+        try:
+            width = len(read_vector(locate(vector.file), vector.layer, vector.tensor, vector.index))
+        except SettingsError as problem:
+            raise SettingsError(f"{path}.{problem}") from None
+        for role, config in configs.items():
+            if vector.layer >= (count := config["num_hidden_layers"]):
+                said = f"layer {vector.layer} is not in the {role} model; 0 to {count - 1} are"
+                raise SettingsError(f"{path}.layer: {said}")
+            if width != (hidden := config.get("hidden_size", width)):
+                said = f"{vector.file} has {width} numbers there, the {role} model's residual stream {hidden}"
+                raise SettingsError(f"{path}.file: {said}")
 
 
 def check_shapes(base: dict[str, Any], reasoning: dict[str, Any]) -> None:

@@ -83,7 +83,7 @@ def list_conditions(study: Study, sweep: Sweep, target: Role, layers: int) -> li
     starts = study.activations.window_starts
     numbered = [f"random-{n:02d}" for n in range(study.vectors.random_directions)]
     numbered += [f"shuffle-{n:02d}" for n in range(study.vectors.shuffles)]
-    names = (*BEHAVIOURS, "mean", "same-offset", *numbered)
+    names = (*BEHAVIOURS, "mean", "same-offset", *numbered, *study.vectors.outside)
     keys = set(starmap(VectorKey, product(names, ROLES, read, starts)))
     vectors = KnownVectors(keys, dict.fromkeys(product(ROLES, read), 1.0))
     grid_layers = read[:1] if sweep.layers == "selected" else asked_of(sweep.layers, read)

@@ -33,6 +33,9 @@ TokenControl = Literal["noise", "self"]
 Direction = Literal[Behaviour, VectorControl, TokenControl]
 BEHAVIOURS: tuple[str, ...] = get_args(Behaviour)
 TOKEN_CONTROLS: tuple[str, ...] = get_args(TokenControl)
+CONTROLS: tuple[str, ...] = (*get_args(VectorControl), *TOKEN_CONTROLS)
+OTHER_NAMES = ("none", "unsteered", "natural", "behaviour", "other", "outside")
+"""What tables and figures call something else, so that no vector from outside may bear it."""
 Role = Literal["base", "reasoning"]
 EngineName = Literal["transformers", "vllm"]
 KEYWORD = re.compile(r"[^\W\d_]+(?:['’][^\W\d_]+)*")
@@ -88,6 +91,8 @@ Variable = Annotated[
     str,
     matching(r"[A-Z_][A-Z0-9_]*", "give the NAME of an environment variable (capital letters, digits, '_'), not a key"),
 ]
+DirectionName = Annotated[Name, WithJsonSchema({"anyOf": [{"enum": [*BEHAVIOURS, *CONTROLS]}, {"type": "string"}]})]
+"""Whether it is a label, a control or a vector from outside, only the whole study tells."""
 Label = Annotated[str, matching("|".join(BEHAVIOURS), f"{{!r}} is no label; choose from {', '.join(BEHAVIOURS)}")]
 
 
@@ -300,8 +305,24 @@ class Activations:
 
 
 @dataclass(frozen=True, config=RULES)
+class OutsideVector:
+    """A vector from outside: of a file, or a row of a matrix in it, such as an SAE's decoder."""
+
+    file: str
+    """A .safetensors, .gguf or .npy file; other formats, and what would be unpickled, are not read."""
+    layer: Annotated[int, Field(ge=0)]
+    """The decoder block, counted from 0, whose output it is of; it is steered and projected on there alone."""
+    tensor: str | None = None
+    """Its name in the file; null: the only one or, in a GGUF file, `direction.<layer>`."""
+    index: Annotated[int, Field(ge=0)] | None = None
+    """The row of a matrix, counted from 0; null for a vector."""
+    norm: Positive | None = None
+    """The L2 norm that it is stored with; null: its own. Steering takes its direction and a sweep's magnitudes."""
+
+
+@dataclass(frozen=True, config=RULES)
 class Vectors:
-    """How directions are computed from activations."""
+    """How directions are computed from activations, and which come from outside."""
 
     behaviour: Behaviour = "backtracking"
     estimator: Literal["minus_all", "minus_rest"] = "minus_all"
@@ -309,6 +330,14 @@ class Vectors:
     random_directions: Count = 20
     shuffles: Count = 5
     split_halves: Count = 20
+    outside: dict[Name, OutsideVector] = Field(default_factory=dict)
+    """Vectors from files, by the names that sweeps call them: see docs/vectors.md."""
+
+    def __post_init__(self) -> None:
+        taken = (*BEHAVIOURS, *CONTROLS, *OTHER_NAMES)
+        for name in self.outside:
+            if name in taken or name.startswith(("random-", "shuffle-")):
+                raise SettingsError(f"outside.{name}: the name is taken; give one that no label or control has")
 
 
 @dataclass(frozen=True, config=RULES)
@@ -331,7 +360,8 @@ class Sweep:
     magnitudes: Magnitudes
     targets: Several[Role] = ("reasoning",)
     readers: Several[Role] = ("base",)
-    directions: Several[Direction] = ("backtracking",)
+    directions: Several[DirectionName] = ("backtracking",)
+    """Labels, controls, and names of `vectors.outside`; those at the layer of the vector alone."""
     layers: Several[int] | Literal["all", "selected"] = "selected"
     window_starts: Several[int] | Literal["all", "selected"] = "selected"
     operation: Literal["add", "ablate"] = "add"
@@ -408,7 +438,7 @@ STEP_SECTIONS: dict[str, tuple[str, ...]] = {
     "labels.spans": ("labels",),
     "labels.labelling": ("study", "labels"),
     "labels.check_annotators": ("labels",),
-    "rollouts.check_models": ("pair", "engine", "vllm", "rollouts", "sweeps", "activations"),
+    "rollouts.check_models": ("pair", "engine", "vllm", "rollouts", "sweeps", "activations", "vectors"),
     "labels.steered_labels": ("study", "vectors", "labels"),
     "labels.compare_annotators": ("seed", "statistics"),
     "directions.activations": ("pair", "activations"),
@@ -419,6 +449,7 @@ STEP_SECTIONS: dict[str, tuple[str, ...]] = {
     "steering.measurements": ("keywords", "pair", "vectors"),
     "steering.log_odds": ("seed", "pair", "prompts", "keywords", "vectors"),
     "directions.lens": ("pair", "keywords", "vectors"),
+    "directions.export": (),
     "directions.projections": ("pair", "prompts", "keywords", "vectors"),
     "results.tables": ("seed", "keywords", "vectors", "activations", "sweeps", "selection", "statistics"),
     "results.figures": ("keywords", "vectors", "activations"),
@@ -545,8 +576,14 @@ def _faults(study: Study) -> Iterator[str]:
         yield from _vllm_faults(study, study.vllm)
     if many := list(_too_many(study)):
         yield f"{'; '.join(many)}; give at most as many, or all"
+    for name, vector in study.vectors.outside.items():
+        read = study.activations.layers
+        if isinstance(read, tuple) and vector.layer not in read:
+            listed = ", ".join(map(str, read))
+            yield f"vectors.outside.{name}.layer: {vector.layer} is not read; choose from {listed}"
     for name, sweep in study.sweeps.items():
         yield from _sweep_faults(study, f"sweeps.{name}", sweep)
+        yield from _direction_faults(study, f"sweeps.{name}", sweep)
     if any(annotator.llm is not None for annotator in study.labels.annotators.values()):
         yield from _steered_faults(study.labels, study.sweeps.get(study.labels.steered_sweep))
     yield from _selection_faults(study, f"sweeps.{study.selection.sweep}", study.sweeps[study.selection.sweep])
@@ -576,6 +613,27 @@ def _sweep_faults(study: Study, path: str, sweep: Sweep) -> Iterator[str]:
         missing = set(wanted) - set(read) if isinstance(wanted, tuple) and isinstance(read, tuple) else set()
         if missing:
             yield f"{path}.{key}: {min(missing)} is not read; choose from {', '.join(map(str, read))}"
+
+
+def _direction_faults(study: Study, path: str, sweep: Sweep) -> Iterator[str]:
+    """Yield names that no direction bears, and vectors from outside at layers that are not theirs."""
+    known = (*BEHAVIOURS, *CONTROLS, *study.vectors.outside)
+    for place, name in enumerate(sweep.directions):
+        if name not in known:
+            yield f"{path}.directions[{place}]: {name!r} is not allowed; choose from {', '.join(known)}"
+        elif vector := study.vectors.outside.get(name):
+            yield from _layer_faults(study, path, sweep, name, vector.layer)
+
+
+def _layer_faults(study: Study, path: str, sweep: Sweep, name: str, layer: int) -> Iterator[str]:
+    """Yield what is wrong where a sweep steers, or can only steer, where a vector from outside is not from."""
+    selecting = study.sweeps.get(study.selection.sweep, sweep).layers
+    asked = selecting if sweep.layers == "selected" else sweep.layers
+    asked = study.activations.layers if isinstance(asked, str) else asked
+    may_be = sweep.layers == "selected" and (isinstance(asked, str) or layer in asked)
+    if not may_be and asked != (layer,):
+        has = "every layer that is read" if isinstance(asked, str) else ", ".join(map(str, asked))
+        yield f"{path}.layers: {name} is a vector of layer {layer}, the sweep steers at {has}; give [{layer}]"
 
 
 def _steered_faults(labels: Labels, sweep: Sweep | None) -> Iterator[str]:

@@ -43,7 +43,8 @@ def draw_figure(name: str, table: pl.DataFrame, context: Context) -> Figure:
 def main() -> None:
     with run_step("results.figures", __doc__, one=["table"], outputs=True) as step:
         settings = step.settings
-        context = Context(settings.keywords, settings.vectors.behaviour, settings.activations.window_length)
+        vectors, length = settings.vectors, settings.activations.window_length
+        context = Context(settings.keywords, vectors.behaviour, length, tuple(vectors.outside))
         save_figure(draw_figure(settings.figure, read_csv(step.given.table), context), *step.given.output)
 
 

@@ -34,7 +34,8 @@ def draw_cosines(table: pl.DataFrame, context: Context) -> Figure:
     _draw_between(left, ordered, context)
     for place, row in enumerate(ordered.iter_rows(named=True)):
         if row["cosine_with_behaviour"] is not None and row["name"] != context.behaviour:
-            right.plot(row["cosine_with_behaviour"], place, "o", color=UNSTEERED, markersize=5)
+            color = context.colors.get(row["name"], UNSTEERED)
+            right.plot(row["cosine_with_behaviour"], place, "o", color=color, markersize=5)
     label, title = f"cosine with {context.behaviour}", f"base-derived, with {context.behaviour}"
     right.set(xlim=(-1.03, 1.03), xlabel=label, title=title)
     style.name_rows(left, ordered["name"].to_list())
@@ -45,7 +46,8 @@ def draw_cosines(table: pl.DataFrame, context: Context) -> Figure:
 def _draw_between(axes: Axes, table: pl.DataFrame, context: Context) -> None:
     for place, row in enumerate(table.iter_rows(named=True)):
         color = BASE if row["name"] == context.behaviour else UNSTEERED
-        axes.plot(row["cosine"], place, "|", color=RANDOM, markersize=7, markeredgewidth=1.2)
+        if row["cosine"] is not None:  # a vector from outside has no two readers
+            axes.plot(row["cosine"], place, "|", color=RANDOM, markersize=7, markeredgewidth=1.2)
         if row["cross_half"] is not None:
             axes.plot(row["cross_half"], place, "o", color=color, markersize=5, markerfacecolor="white")
         if row["disattenuated"] is not None:
@@ -57,20 +59,27 @@ def _draw_between(axes: Axes, table: pl.DataFrame, context: Context) -> None:
     axes.set(xlabel="cosine: \u25cb halves, \u25cf noise taken out, | same text", title="base with reasoning")
 
 
-def draw_lens(table: pl.DataFrame, _: Context) -> Figure:
-    """Fig. 5: the mean logit of each keyword by layer, a panel per unembedding; below, the ten best tokens."""
+def draw_lens(table: pl.DataFrame, context: Context) -> Figure:
+    """Fig. 5: the mean logit of each keyword by layer, a panel per unembedding; below, the ten best tokens.
+
+    Vectors from outside are diamonds at their layer, one for each word.
+    """
+    is_own = pl.col("direction") == context.behaviour
     figure, axes = style.panels(2, 3.5, sharey=True)
     for panel, unembedding in zip(axes, ("base", "reasoning"), strict=True):
         here = table.filter(pl.col("unembedding") == unembedding)
-        words, best = here.filter(~IS_TOP), here.filter(IS_TOP, "selected")
+        words, best = here.filter(~IS_TOP, is_own), here.filter(IS_TOP, is_own, "selected")
         low, high = pl.col("other_score_low").min(), pl.col("other_score_high").max()  # one band for all words
         band = words.drop_nulls("other_score_low").group_by("layer").agg(low, high).sort("layer")
         panel.fill_between(
             band["layer"], band["other_score_low"], band["other_score_high"], color=RANDOM, alpha=0.4, linewidth=0
         )
-        labels = [*_draw_words(panel, words)]
+        outside = here.filter(pl.col("direction").is_in(list(context.colors)))
+        labels = [*_draw_words(panel, words), *_draw_outside(panel, outside.filter(~IS_TOP), context)]
         panel.axhline(0, color="#CCCCCC", linewidth=0.7, zorder=0)
-        lines = ["layer (resid_post)\n", *(_best_tokens(best, reader) for reader in READER)]
+        own = {f"{reader}-derived": best.filter(pl.col("reader") == reader) for reader in READER}
+        others = {name: outside.filter(IS_TOP, pl.col("direction") == name) for name in context.colors}
+        lines = ["layer (resid_post)\n", *(_best_tokens(tokens, name) for name, tokens in {**own, **others}.items())]
         panel.set_xlabel("\n".join(lines), loc="left")
         panel.set(xticks=sorted(words["layer"].unique()), title=f"unembedding of the {unembedding} model")
         style.label_lines(panel, labels, filled=0.5)
@@ -89,22 +98,30 @@ def _draw_words(axes: Axes, table: pl.DataFrame) -> Iterator[Label]:
                 yield line["score"][-1], f"{printable(word)}, {reader}-derived", color
 
 
-def _best_tokens(table: pl.DataFrame, reader: str) -> str:
-    best = table.filter(pl.col("reader") == reader).sort("score", descending=True)
+def _draw_outside(axes: Axes, table: pl.DataFrame, context: Context) -> Iterator[Label]:
+    for name, color in context.colors.items():
+        points = table.filter(pl.col("direction") == name).sort("score")
+        axes.plot(points["layer"], points["score"], "D", color=color, markersize=4)
+        if points.height:
+            yield points["score"][-1], name, color
+
+
+def _best_tokens(table: pl.DataFrame, name: str) -> str:
+    best = table.sort("score", descending=True)
     words = [printable(word.removeprefix("top:")).strip() or "␣" for word in best["word"][:TOP]]
     short = [word if len(word) <= LONGEST else f"{word[: LONGEST - 1]}…" for word in words]
     lines = textwrap.wrap("  ".join(short), 52, subsequent_indent="   ", break_on_hyphens=False)
-    return f"{reader}-derived, best tokens: " + ("\n   ".join(["", *map(str.strip, lines)]) if words else "not stored")
+    return f"{name}, best tokens: " + ("\n   ".join(["", *map(str.strip, lines)]) if words else "not stored")
 
 
-def draw_log_odds(table: pl.DataFrame, _: Context) -> Figure:
+def draw_log_odds(table: pl.DataFrame, context: Context) -> Figure:
     """Draw changes of log-odds (keywords, marks) on the same text at the selected magnitude; keywords share a scale."""
     cells = style.with_names(table.filter("selected"))
     names = style.order_rows(cells)
     figure, axes = style.panels(3, 0.27 * len(names) + 1.5, sharey=True)
     for panel, (kind, target, title) in zip(axes, LOG_ODDS, strict=True):
         here = cells.filter(pl.col("context") == kind, pl.col("target") == target)
-        style.draw_forest(panel, here, names, ("change", "low", "high"))
+        style.draw_forest(panel, here, names, ("change", "low", "high"), context)
         panel.axvline(0, color="#BBBBBB", linewidth=0.8, zorder=0)
         panel.set(xlabel="change of log-odds (nats)", title=title)
         if here.is_empty():

@@ -82,7 +82,8 @@ def draw_rollout(table: pl.DataFrame, context: Context) -> Figure:
 
 def draw_projections(table: pl.DataFrame, context: Context) -> Figure:
     """Fig. 6: one rollout shaded by each reader, and the mean projection around sentence starts."""
-    texts = [_shade(table, reader) for reader in READER]
+    own = table.filter(pl.col("direction") == context.behaviour)
+    texts = [_shade(own, reader) for reader in READER]
     lines = [count_lines(text) for text in texts]
     height = sum(lines) * LINE_INCHES + PROFILE_INCHES + 1.2
     figure = Figure(figsize=(WIDTH, height))
@@ -112,9 +113,11 @@ def _draw_profile(axes: Axes, table: pl.DataFrame, reader: str, context: Context
     axes.axhline(0, color="#CCCCCC", linewidth=0.7, zorder=0)
     axes.axvline(0, color="#888888", linewidth=0.8, zorder=0)
     labels: list[Label] = []
-    groups = (("other", UNSTEERED, "other\nsentences"), ("behaviour", READER[reader], context.behaviour))
-    for group, color, text in groups:
-        line = profile.filter(pl.col("group") == group).sort("position")
+    own = context.behaviour
+    groups = [(own, "other", UNSTEERED, "other\nsentences"), (own, "behaviour", READER[reader], own)]
+    groups += [(name, "behaviour", color, f"{own}\non {name}") for name, color in context.colors.items()]
+    for direction, group, color, text in groups:
+        line = profile.filter(direction=direction, group=group).sort("position")
         if line.height:
             style.draw_band(axes, line, "position", "value", color, markersize=2)
             labels.append((line["value"][-1], text, color))
@@ -123,28 +126,31 @@ def _draw_profile(axes: Axes, table: pl.DataFrame, reader: str, context: Context
     style.label_lines(axes, labels)
 
 
-def draw_detection(table: pl.DataFrame, _: Context) -> Figure:
+def draw_detection(table: pl.DataFrame, context: Context) -> Figure:
     """Draw AUROC of the projection for an open mistake by tokens since the last calculation, a panel per choice."""
     overall = (pl.col("since_low") == 0) & pl.col("since_high").is_null()
     figure, axes = style.panels(2, 2.9, sharey=True)
     for panel, (tokens, title) in zip(axes, TITLES.items(), strict=True):
-        _draw_bins(panel, table.filter(~overall, pl.col("tokens") == tokens))
+        _draw_bins(panel, table.filter(~overall, pl.col("tokens") == tokens), context)
         panel.set(title=title, xlabel="tokens since the last calculation ended")
     axes[0].set_ylabel("AUROC for an open mistake")
     note = "Held-out rollouts, each reader's own direction; tokens of backtracking sentences left out; bars: intervals"
     return style.add_title(figure, "How well a token's projection tells that a mistake is open", note)
 
 
-def _draw_bins(axes: Axes, table: pl.DataFrame) -> None:
+def _draw_bins(axes: Axes, table: pl.DataFrame, context: Context) -> None:
     bins = sorted(table["since_low"].unique())
     labels: list[Label] = []
-    for shift, (reader, color) in zip((-0.06, 0.06), READER.items(), strict=True):
-        line = table.filter(pl.col("reader") == reader).drop_nulls("auroc").sort("since_low")
-        places = [bins.index(low) + shift for low in line["since_low"]]
-        axes.plot(places, line["auroc"], color=color, marker="o")
-        axes.vlines(places, line["low"], line["high"], color=color, linewidth=1.3)
-        if line.height:
-            labels.append((line["auroc"][-1], f"{reader} model", color))
+    own = {context.behaviour: (READER, "")}
+    outside = {name: (dict.fromkeys(READER, color), f", {name}") for name, color in context.colors.items()}
+    for direction, (colors, said) in {**own, **outside}.items():
+        for shift, (reader, color) in zip((-0.06, 0.06), colors.items(), strict=True):
+            line = table.filter(direction=direction, reader=reader).drop_nulls("auroc").sort("since_low")
+            places = [bins.index(low) + shift for low in line["since_low"]]
+            axes.plot(places, line["auroc"], color=color, marker="o")
+            axes.vlines(places, line["low"], line["high"], color=color, linewidth=1.3)
+            if line.height:
+                labels.append((line["auroc"][-1], f"{reader} model{said}", color))
     ranges = table.unique("since_low").sort("since_low").select("since_low", "since_high").iter_rows()
     axes.set_xticks(range(len(bins)), [f"{low}+" if high is None else f"{low}–{high}" for low, high in ranges])
     style.label_lines(axes, [*labels, *style.draw_reference(axes, [0.5], "chance")])

@@ -9,7 +9,7 @@ from matplotlib.colors import to_hex
 from matplotlib.figure import Figure
 
 from repurpose.results.figures import style
-from repurpose.results.figures.style import BASE, BEST_RANDOM, CONTROL, RANDOM, READER, UNSTEERED_ROW, Context, Label
+from repurpose.results.figures.style import BASE, BEST_RANDOM, RANDOM, READER, UNSTEERED_ROW, Context, Label
 
 GRID_NOTE = "Reasoning model, training prompts; bands: intervals; {unit}; × incoherent"
 UNITS = {"dose": "dose: magnitude over residual norm", "L2": "L2: norm that is added"}
@@ -94,8 +94,8 @@ def draw_two_by_two(table: pl.DataFrame, context: Context) -> Figure:
     for panel, target in zip(axes, ("reasoning", "base"), strict=True):
         cells = shares.filter(pl.col("target") == target)
         labels: list[Label] = []
-        for reader, color, line in style.lines_by_reader(cells, context.behaviour):
-            labels += style.draw_cell_line(panel, line, "magnitude", color, f"{reader}-derived")
+        for label, color, line in style.lines_of_vectors(cells, context):
+            labels += style.draw_cell_line(panel, line, "magnitude", color, label)
             ring = line.filter("selected")
             panel.plot(ring["magnitude"], ring["share"], "o", markersize=9, fillstyle="none", color=style.INK)
         labels += style.draw_reference(panel, cells.filter(UNSTEERED_ROW)["share"], "unsteered")
@@ -132,7 +132,7 @@ def _draw_controls(axes: Axes, shares: pl.DataFrame, context: Context) -> None:
         axes.plot(kept["magnitude"], kept["share"], color=RANDOM, linewidth=0.6, zorder=1)
     for name, color, text in (
         (pl.col("best_random"), BEST_RANDOM, "best random"),
-        *((pl.col("direction") == control, color, control) for control, color in CONTROL.items()),
+        *((pl.col("direction") == name, color, name) for name, color in context.named.items()),
         (pl.col("direction") == context.behaviour, BASE, context.behaviour),
     ):
         line = shares.filter(name)
@@ -147,7 +147,7 @@ def _draw_at_selected(axes: Axes, cells: pl.DataFrame, context: Context) -> None
     is_random, is_own = pl.col("family") == "random", pl.col("direction") == context.behaviour
     ordered = cells.sort(is_own, ~is_random, "share", maintain_order=True)
     for place, row in enumerate(ordered.iter_rows(named=True)):
-        color = BEST_RANDOM if row["best_random"] else style.color_row(row)
+        color = BEST_RANDOM if row["best_random"] else style.color_row(row, context)
         line = "-" if row["coherent"] else (0, (1, 1.5))
         axes.plot([row["low"], row["high"]], [place, place], color=color, linewidth=1.3, linestyle=line)
         axes.plot(row["share"], place, "o" if row["coherent"] else "x", color=color, markersize=3.2)
@@ -164,7 +164,7 @@ def draw_ablation(table: pl.DataFrame, context: Context) -> Figure:
     names = style.order_rows(cells)
     figure, axes = style.panels(2, 0.3 * len(names) + 1.5, sharey=True)
     for panel, (measure, label) in zip(axes, (natural, (SHARE, context.share_label)), strict=True):
-        style.draw_forest(panel, cells, names, measure)
+        style.draw_forest(panel, cells, names, measure, context)
         for unsteered in cells.filter(UNSTEERED_ROW)[measure[0]].head(1):
             panel.axvline(unsteered, color=style.UNSTEERED, linestyle=style.DASHED, linewidth=1, zorder=0)
         panel.set(xlabel=label, xlim=(0, None))
@@ -179,9 +179,9 @@ def draw_coherence(table: pl.DataFrame, context: Context) -> Figure:
     for panel, (metric, title, scale) in zip(axes, METRICS, strict=True):
         cells = table.filter(pl.col("target") == "reasoning", pl.col("metric") == metric).drop_nulls("estimate")
         cells, labels = cells.with_columns(pl.col("estimate", "low", "high") * scale), list[Label]()
-        for reader, color, line in style.lines_by_reader(cells, context.behaviour):
+        for label, color, line in style.lines_of_vectors(cells, context):
             style.draw_band(panel, line, "magnitude", "estimate", color)
-            labels.append((line["estimate"][-1], f"{reader}-derived", color))
+            labels.append((line["estimate"][-1], label, color))
         style.draw_reference(panel, cells.filter(UNSTEERED_ROW)["estimate"], width=0.9, zorder=0)
         style.label_lines(panel, labels if metric == "compression_ratio" else [], size=7)  # beside one panel
         panel.set_title(title, fontsize=8.5)

@@ -24,6 +24,8 @@ BASE, REASONING = "#0072B2", "#D55E00"
 """Base-derived and reasoning-derived (Okabe and Ito's palette, which colour-blind readers tell apart)."""
 READER = {"base": BASE, "reasoning": REASONING}
 UNSTEERED, RANDOM, BEST_RANDOM, INK = "#555555", "#BDBDBD", "#4D4D4D", "#222222"
+OUTSIDE = ("#882255", "#117733", "#999933")
+"""Vectors from outside, in the order of their names; from the fourth on the colours begin anew."""
 CONTROL = {"uncertainty-estimation": "#009E73", "noise": "#CC79A7", "self": "#B8860B", "mean": "#56B4E9"}
 DASHED = (0, (4, 3))
 UNSTEERED_ROW = pl.col("direction") == "none"
@@ -43,6 +45,18 @@ class Context:
     keywords: tuple[str, ...]
     behaviour: str
     window_length: int
+    outside: tuple[str, ...] = ()
+    """Names of the vectors from outside."""
+
+    @property
+    def colors(self) -> dict[str, str]:
+        """The colour of each vector from outside."""
+        return {name: OUTSIDE[place % len(OUTSIDE)] for place, name in enumerate(sorted(self.outside))}
+
+    @property
+    def named(self) -> dict[str, str]:
+        """The colour of each direction that has its own, beside the behaviour's."""
+        return {**CONTROL, **self.colors}
 
     @property
     def share_label(self) -> str:
@@ -90,13 +104,18 @@ def draw_reference(
     return [(values[0], text, UNSTEERED)]
 
 
-def lines_by_reader(cells: pl.DataFrame, behaviour: str) -> Iterator[tuple[str, str, pl.DataFrame]]:
-    """Yield (reader, colour, cells by magnitude) of the behaviour's vectors, the unsteered cell among them."""
-    for reader, color in READER.items():
-        own = (pl.col("direction") == behaviour) & (pl.col("reader") == reader)
-        line = cells.filter(own | UNSTEERED_ROW).sort("magnitude")
+def lines_of_vectors(cells: pl.DataFrame, context: Context) -> Iterator[tuple[str, str, pl.DataFrame]]:
+    """Yield (label, colour, cells by magnitude) of the behaviour's vectors and of those from outside.
+
+    The unsteered cell is among the cells of each.
+    """
+    direction, reader = pl.col("direction"), pl.col("reader")
+    own = {f"{name}-derived": ((direction == context.behaviour) & (reader == name), READER[name]) for name in READER}
+    outside = {name: (direction == name, color) for name, color in context.colors.items()}
+    for label, (chosen, color) in {**own, **outside}.items():
+        line = cells.filter(chosen | UNSTEERED_ROW).sort("magnitude")
         if line.height > 1:
-            yield reader, color, line
+            yield label, color, line
 
 
 def annotate(axes: Axes, text: str, at: tuple[float, float], offset: tuple[float, float], **options: Any) -> None:
@@ -120,28 +139,30 @@ def with_names(table: pl.DataFrame) -> pl.DataFrame:
     return table.with_columns(name=pl.coalesce(shared, own))
 
 
-def color_row(row: dict[str, Any]) -> str:
+def color_row(row: dict[str, Any], context: Context) -> str:
     """Return a row's colour."""
     if row["family"] == "behaviour":
         return READER.get(str(row["reader"]), UNSTEERED)
     if row["direction"] == "none":
         return UNSTEERED
-    return "#A5A5A5" if row["family"] == "random" else CONTROL.get(str(row["direction"]), "#7A7A7A")
+    return "#A5A5A5" if row["family"] == "random" else context.named.get(str(row["direction"]), "#7A7A7A")
 
 
 def order_rows(table: pl.DataFrame) -> list[str]:
-    """Return row names from bottom to top: controls, unsteered, the behaviour."""
-    rank = {"random": 0, "shuffle": 1, "behaviour": 9, "none": 8}
+    """Return row names from bottom to top: controls, vectors from outside, unsteered, the behaviour."""
+    rank = {"random": 0, "shuffle": 1, "outside": 7, "none": 8, "behaviour": 9}
     ordered = table.sort(pl.col("family").replace_strict(rank, default=5), "name")
     return ordered["name"].unique(maintain_order=True).to_list()
 
 
-def draw_forest(axes: Axes, table: pl.DataFrame, names: Sequence[str], measure: tuple[str, str, str]) -> None:
+def draw_forest(
+    axes: Axes, table: pl.DataFrame, names: Sequence[str], measure: tuple[str, str, str], context: Context
+) -> None:
     """Draw each row's estimate and interval at its name's height; rows of one name are spread a little."""
     value, low, high = measure
     placed = table.sort(value).with_columns(at=pl.int_range(pl.len()).over("name"), last=pl.len().over("name") - 1)
     for row in placed.drop_nulls(value).iter_rows(named=True):
-        thin, color = row["last"] > 0, color_row(row)
+        thin, color = row["last"] > 0, color_row(row, context)
         place = names.index(row["name"]) + ((row["at"] / row["last"] - 0.5) * 0.7 if thin else 0.0)
         axes.plot([row[low], row[high]], [place] * 2, color=color, linewidth=0.7 if thin else 1.5)
         axes.plot(row[value], place, "o", color=color, markersize=2.2 if thin else 4.5)

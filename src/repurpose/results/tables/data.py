@@ -27,6 +27,7 @@ class StudyData:
     logodds: pl.DataFrame
     lens: pl.DataFrame
     projections: pl.DataFrame
+    """On the behaviour's direction at the selected layer, and on those from outside at their own."""
     others: pl.DataFrame
     """Labels by the other annotators."""
     steered: pl.DataFrame
@@ -36,6 +37,11 @@ class StudyData:
     def behaviour(self) -> str:
         """The study's own behaviour."""
         return str(self.settings.vectors.behaviour)
+
+    @property
+    def outside(self) -> list[str]:
+        """Names of the vectors from outside."""
+        return list(self.settings.vectors.outside)
 
     def sweep_rows(self, name: str) -> pl.DataFrame:
         """Return the measurements of one sweep; none where the study has no such sweep."""
@@ -63,7 +69,9 @@ def read_study_data(settings: StepSettings, paths: dict[str, Any]) -> StudyData:
         sentences=read_table(paths["labels"]),
         logodds=read_table(paths["logodds"]).with_columns(pl.col("reader").fill_null("")),
         lens=read_table(paths["lens"]),
-        projections=read_table(paths["projections"]).filter(pl.col("layer") == selection.layer),
+        projections=read_table(paths["projections"]).filter(
+            (pl.col("layer") == selection.layer) | (pl.col("direction") != settings.vectors.behaviour)
+        ),
         **maybe,
     )
     for name, table in (("vector", data.vectors), ("cosine", data.cosines)):

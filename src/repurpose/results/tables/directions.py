@@ -62,16 +62,18 @@ def make_cosines(data: StudyData) -> pl.DataFrame:
     """Base-against-reasoning cosine of every vector at the selected site, beside those of disjoint halves.
 
     `cosine` is that of the stored vectors, both read on the same windows: their noise is shared, and it is no evidence.
-    `cross_half` and `disattenuated` are the step's `repurpose.directions.cosines`.
+    `cross_half` and `disattenuated` are the step's `repurpose.directions.cosines`. Vectors from outside, which have no
+    reader, are compared with the behaviour's at their own layer.
     """
     here = at_selected_site(data.vectors, data.selection).unique(["name", "reader"], maintain_order=True)
-    here = here.filter(pl.col("kind") != "none", ~pl.col("name").str.starts_with("random-"))
+    here = here.filter(pl.col("kind") != "outside", ~pl.col("name").str.starts_with("random-"))
     base, reasoning = (here.filter(pl.col("reader") == reader) for reader in ("base", "reasoning"))
     reference = base.filter(pl.col("name") == data.behaviour)["vector"].to_list()
     pairs = base.join(reasoning, on="name", suffix="_reasoning", maintain_order="left")
     found = [_compare_readers(pair, *reference) for pair in pairs.iter_rows(named=True)]
     halves = at_selected_site(data.cosines, data.selection).drop("layer", "window_start", "positives")
-    table = with_family(pl.DataFrame(found), data.behaviour, "name")
+    found += [_compare_outside(row, data) for row in _outside_rows(data).iter_rows(named=True)]
+    table = with_family(pl.DataFrame(found, infer_schema_length=None), data.behaviour, "name")
     joined = table.join(halves, on="name", how="left", maintain_order="left")
     return conform(joined, COSINE_COLUMNS).fill_nan(None)
 
@@ -89,23 +91,39 @@ def _compare_readers(pair: dict[str, Any], reference: bytes | None = None) -> di
     }
 
 
+def _outside_rows(data: StudyData) -> pl.DataFrame:
+    """Vectors from outside, once each: they are the same for every reader and window."""
+    rows = data.vectors.filter(pl.col("kind") == "outside", pl.col("reader") == "base").sort("name")
+    return rows.unique("name", keep="first", maintain_order=True)
+
+
+def _compare_outside(row: dict[str, Any], data: StudyData) -> dict[str, Any]:
+    site = {"name": data.behaviour, "reader": "base", "layer": row["layer"]}
+    own = data.vectors.filter(**site, window_start=data.selection.window_start)["vector"].to_list()
+    compared = _compare_readers({**row, "vector_reasoning": row["vector"], "norm_reasoning": row["norm"]}, *own)
+    return {**compared, "cosine": math.nan}
+
+
 def make_lens(data: StudyData) -> pl.DataFrame:
     """Fig. 5: logit lens of the behaviour's directions by layer, beside the range of all other directions.
 
-    The ten best tokens (`top:<token>`) are kept at the selected layer only.
+    Those from outside stand at their own layer. The ten best tokens (`top:<token>`) are kept there, and for the
+    behaviour at the selected layer only.
     """
     here = data.lens.filter(pl.col("window_start") == data.selection.window_start)
     selected, top = pl.col("layer") == data.selection.layer, pl.col("word").str.starts_with("top:")
-    kept = here.filter(pl.col("direction") == data.behaviour, selected | ~top)
+    outside = pl.col("direction").is_in(data.outside)
+    kept = here.filter(((pl.col("direction") == data.behaviour) & (selected | ~top)) | outside)
     values = pl.col("score", "rank")
     low, high = values.min().name.map("other_{}_low".format), values.max().name.map("other_{}_high".format)
-    others = here.filter(~top, pl.col("direction") != data.behaviour)  # labels and controls, of both readers
+    # labels and controls, of both readers
+    others = here.filter(~top, pl.col("direction") != data.behaviour, ~outside)
     others = others.group_by("unembedding", "layer", "word").agg(low, high)
     joined = kept.join(others, on=["unembedding", "layer", "word"], how="left")
     table = conform(joined.with_columns(selected=selected), LENS_COLUMNS)
     word = pl.when(top).then(pl.lit("top")).otherwise("word")
-    order = ["unembedding", "reader", word, "layer", "score"]
-    return table.sort(order, descending=[False] * 4 + [True], maintain_order=True)
+    order = [outside, "direction", "unembedding", "reader", word, "layer", "score"]
+    return table.sort(order, descending=[False] * 6 + [True], maintain_order=True)
 
 
 def make_log_odds(data: StudyData) -> pl.DataFrame:

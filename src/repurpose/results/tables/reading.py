@@ -31,7 +31,7 @@ ROLLOUT_COLUMNS: dict[str, Any] = {
     **dict.fromkeys(("label", "mark"), pl.String),
 }
 PROJECTION_COLUMNS: dict[str, Any] = {
-    **dict.fromkeys(("part", "reader", "group"), pl.String),
+    **dict.fromkeys(("part", "direction", "reader", "group"), pl.String),
     "position": pl.Int64,
     "token": pl.String,
     "keyword": pl.Boolean,
@@ -39,7 +39,7 @@ PROJECTION_COLUMNS: dict[str, Any] = {
     **dict.fromkeys(("prompts", "count"), pl.Int64),
 }
 DETECTION_COLUMNS: dict[str, Any] = {
-    **dict.fromkeys(("reader", "tokens"), pl.String),
+    **dict.fromkeys(("direction", "reader", "tokens"), pl.String),
     **dict.fromkeys(("since_low", "since_high"), pl.Int64),
     **dict.fromkeys(("auroc", "low", "high"), pl.Float64),
     **dict.fromkeys(("mistake_tokens", "correct_tokens", "prompts"), pl.Int64),
@@ -69,7 +69,10 @@ def _tokens_of(data: StudyData, number: int, example: dict[str, Any]) -> pl.Data
     same = [pl.col(name) == example[name] for name in ("prompt_id", "sample")]
     start = example["token_start"]
     shown = data.projections.filter(
-        *same, pl.col("reader") == "base", pl.col("position").is_between(start - LEAD, start + TAIL - 1)
+        *same,
+        pl.col("direction") == data.behaviour,
+        pl.col("reader") == "base",
+        pl.col("position").is_between(start - LEAD, start + TAIL - 1),
     ).sort("position")
     labelled = data.sentences.filter(*same, pl.col("label") == data.behaviour, pl.col("token_start") < start + TAIL)
     starts = labelled["token_start"].to_list()  # a window whose sentence is not shown would only puzzle
@@ -92,13 +95,14 @@ def _mark(token: dict[str, Any], starts: list[int], data: StudyData) -> str:
 def make_projections(data: StudyData) -> pl.DataFrame:
     """Fig. 6: projections in units of their standard deviation over all held-out tokens of the reader.
 
-    Parts: `token` (tokens of the examples), `profile` (mean around the starts of backtracking and of other
-    sentences, interval over prompts), `summary` (is it dense, does it track keywords).
+    On the behaviour's direction and on those from outside. Parts: `token` (tokens of the examples), `profile` (mean
+    around the starts of backtracking and of other sentences, interval over prompts), `summary` (is it dense, does it
+    track keywords).
     """
     rows: list[dict[str, Any]] = []
     keys = ["prompt_id", "sample", "position"]
     examples = make_rollout(data).select(*keys, group=pl.format("example {}", "example"))
-    for tokens in split_cells(data.projections, ["reader"]):
+    for tokens in split_cells(data.projections, ["direction", "reader"]):
         scale = tokens["projection"].std()
         scaled = tokens.with_columns(z=pl.col("projection") / (scale if isinstance(scale, float) else 1.0))
         resampling = data.resampling(scaled)
@@ -108,7 +112,8 @@ def make_projections(data: StudyData) -> pl.DataFrame:
             "profile": _profile(scaled, data, resampling),
             "summary": _summary(scaled, data.behaviour, resampling),
         }
-        rows += [{"part": part, "reader": tokens["reader"][0], **row} for part, made in parts.items() for row in made]
+        which = {name: tokens[name][0] for name in ("direction", "reader")}
+        rows += [{"part": part, **which, **row} for part, made in parts.items() for row in made]
     return pl.DataFrame(rows, schema=PROJECTION_COLUMNS)
 
 
@@ -173,11 +178,11 @@ def make_detection(data: StudyData) -> pl.DataFrame:
     kinds = {"all": pl.lit(True), "unhedged": pl.col("label") != "uncertainty-estimation"}
     found = [
         {
-            "reader": tokens["reader"][0],
+            **{key: tokens[key][0] for key in ("direction", "reader")},
             "tokens": name,
             **_detect(tokens.filter(kept), low, high, data.resampling(tokens)),
         }
-        for tokens in split_cells(known, ["reader"])
+        for tokens in split_cells(known, ["direction", "reader"])
         for name, kept in kinds.items()
         for low, high in ((BINS[0][0], BINS[-1][1]), *BINS)
     ]

@@ -11,7 +11,7 @@ from repurpose.results.tables import cells
 from repurpose.results.tables.cells import CONDITION, EFFECT_COLUMNS, Resampling, conform, is_near, split_cells
 from repurpose.results.tables.data import StudyData
 from repurpose.steering.metrics import count_keywords
-from repurpose.study.settings import TOKEN_CONTROLS
+from repurpose.study.settings import BEHAVIOURS, TOKEN_CONTROLS
 
 CELL_COLUMNS = {name: EFFECT_COLUMNS[name] for name in ("target", "direction", "reader", "multiple", "magnitude")}
 """What tells a cell in the smaller tables."""
@@ -44,14 +44,15 @@ DIFFERENCE_COLUMNS: dict[str, Any] = {
 
 
 def with_family(table: pl.DataFrame, behaviour: str, column: str = "direction") -> pl.DataFrame:
-    """Add the column `family`, what kind of thing a direction is: the behaviour, or which control."""
+    """Add the column `family`, what kind of thing a direction is: the behaviour, which control, or from outside."""
     direction = pl.col(column)
     stem = direction.str.split("-").list.first()
     family = (
         pl.when(direction == behaviour).then(pl.lit("behaviour")).when(stem.is_in(["random", "shuffle"])).then(stem)
     )
     alone = direction.is_in(["none", "noise", "self", "mean", "same-offset"])
-    return table.with_columns(family=family.when(alone).then(direction).otherwise(pl.lit("other label")))
+    family = family.when(alone).then(direction).when(direction.is_in(BEHAVIOURS)).then(pl.lit("other label"))
+    return table.with_columns(family=family.otherwise(pl.lit("outside")))
 
 
 def site_rows(data: StudyData, name: str) -> pl.DataFrame:
@@ -61,7 +62,8 @@ def site_rows(data: StudyData, name: str) -> pl.DataFrame:
     window changes stand under the sweep's first window.
     """
     rows = data.sweep_rows(name)
-    free = pl.col("direction").str.starts_with("random-") | pl.col("direction").is_in(TOKEN_CONTROLS)
+    direction = pl.col("direction")
+    free = direction.str.starts_with("random-") | direction.is_in([*TOKEN_CONTROLS, *data.outside])
     layer = _nearest(rows["layer"], data.selection.layer)
     start = _nearest(rows.filter(~free)["window_start"], data.selection.window_start)
     here = (pl.col("layer") == layer) & (free | (pl.col("window_start") == start))

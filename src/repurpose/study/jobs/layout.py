@@ -131,6 +131,11 @@ class Layout:
         return [locate(file)] if file else []
 
     @property
+    def outside_vectors(self) -> list[str]:
+        """The files of vectors from outside; another file replans what is made with it."""
+        return list(dict.fromkeys(locate(vector.file) for vector in self.study.vectors.outside.values()))
+
+    @property
     def steered_labels(self) -> list[str]:
         return [f"{RUN}/steered_labels/{name}.parquet" for name in self.models_that_label]
 
