@@ -106,6 +106,7 @@ FAULTS = [
     ("keywords", ["wait", ""], "keywords[1]: '' is not one word of letters"),
     ("keywords", ["hold on"], "keywords[0]: 'hold on' is not one word of letters"),
     ("keywords", ["wait,"], "keywords[0]: 'wait,' is not one word of letters"),
+    ("sweeps.baselines.magnitudes.values", [1e300], "sweeps.baselines.magnitudes.values[0]: 1e+300 is not allowed"),
     ("sweeps.baselines.magnitudes.values", [0], "sweeps.baselines.magnitudes.values: give one other than 0"),
     ("sweeps.ablation.directions", ["noise", "self"], "sweeps.ablation.directions: noise has no direction that could"),
     ("sweeps.ablation.directions", ["backtracking", "self"], "sweeps.ablation.directions: self has no direction"),
@@ -402,6 +403,16 @@ def test_weights_in_several_files(models: Path) -> None:
     assert_models("seed", 0, "pair.base: resources/organism/base has no model-2.safetensors; its weights must be")
     index.write_text("{}")
     assert_models("seed", 0, "pair.base: resources/organism/base/model.safetensors.index.json is no index")
+    (base / "pytorch_model.bin").write_text("pickled")
+    for name in ("pytorch_model.bin", "../reasoning/model.safetensors"):
+        index.write_text(json.dumps({"weight_map": {"a": name}}))
+        said = f"pair.base: resources/organism/base/{index.name} names {name}; give safetensors files of the same"
+        assert_models("seed", 0, said)
+
+
+def test_a_model_with_an_adapter_beside_it(models: Path) -> None:
+    (models / "base" / "adapter_config.json").write_text("{}")
+    assert_models("seed", 0, "pair.base: resources/organism/base has an adapter_config.json; merge the adapter")
 
 
 @pytest.mark.parametrize("key", ["num_hidden_layers", "hidden_size", "vocab_size"])
