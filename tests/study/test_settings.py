@@ -56,7 +56,7 @@ FAULTS = [
         "sweeps.baselines.magnitudes.unit: 'L2' is not allowed; choose from l2,",
     ),
     ("prompts.train", "many", "prompts.train: 'many' is not of type int"),
-    ("prompts.train", 0.8, "prompts.train: 0.8 is a share, and `organism` has no end; give a number"),
+    ("prompts.train", 0.8, "prompts.train: 0.8 is a share, and `organism` is no file; give a number"),
     ("sweeps.baselines.prompts", "most", "sweeps.baselines.prompts: 'most' is not allowed; give a number, or all"),
     ("prompts.train", True, "prompts.train: True is not of type int"),
     ("prompts.train", 1.5, "prompts.train: 1.5 is not of type int"),
@@ -184,6 +184,13 @@ def test_a_file_with_too_few_prompts_is_told_while_planning(tmp_path: Path) -> N
         f"prompts.train and prompts.heldout: 240 and 60 are asked for, {tmp_path}/prompts.jsonl has 12 prompts; give "
         "numbers that add up to at most 12, or shares, such as 0.8 and 0.2"
     )
+
+
+@pytest.mark.usefixtures("models")
+def test_more_prompts_than_a_program_can_write_are_told_while_planning() -> None:
+    said = "prompts.train and prompts.heldout: 240 and 4761 are asked for, organism has 5000 prompts; give numbers that"
+    assert_models("prompts.heldout", 4761, f"{said} add up to at most 5000")
+    check_models(read_study(changed("prompts.heldout", 4760)))
 
 
 VLLM_FAULTS = [

@@ -43,9 +43,8 @@ def check_models(study: Study) -> None:
         if not Path(locate(file)).is_file():
             raise SettingsError(f"{setting}: no file at {file}; give {allowed}")
     prompts = study.prompts
-    if prompts.source not in OWN_PROMPTS:
-        there = count_prompts(prompts.source, locate(prompts.source))
-        check_enough(prompts.source, prompts.train, prompts.heldout, there)
+    there = count_prompts(prompts.source, locate(prompts.source))
+    check_enough(prompts.source, prompts.train, prompts.heldout, there)
     folders = local_folders(study)
     configs = {role: read_config(role, folder) for role, folder in folders.items()}
     for role, folder in folders.items():

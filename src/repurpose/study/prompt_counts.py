@@ -10,8 +10,9 @@ from typing import Any, TypeGuard
 
 from repurpose.study.messages import SettingsError
 
-OWN_PROMPTS = ("organism", "word-problems")
-"""Sources of prompts that a program writes: in the embedded pair's language, and word problems in English."""
+OWN_PROMPTS = {"organism": 5_000, "word-problems": 1_000_000}
+"""Sources of prompts that a program writes, and how many different ones it can be asked for: in the embedded pair's
+language, which has little more in its rarest category, and word problems in English."""
 PROMPT_SOURCES = f"{', '.join(map(repr, OWN_PROMPTS))} or a JSON-lines file"
 SPLITS = ("train", "heldout")
 ALL = "all"
@@ -66,14 +67,16 @@ def _total(source: str, shares: Mapping[str, float], locate: Locate) -> int:
     """The number of prompts that shares are of."""
     split, share = next(iter(shares.items()))
     if source in OWN_PROMPTS:
-        raise SettingsError(f"prompts.{split}: {share:g} is a share, and `{source}` has no end; give a number")
+        raise SettingsError(f"prompts.{split}: {share:g} is a share, and `{source}` is no file; give a number")
     if sum(shares.values()) > 1 + 1e-9:
         raise SettingsError(f"prompts: {' and '.join(f'{s} {n:g}' for s, n in shares.items())} are more than all")
     return count_prompts(source, locate(source))
 
 
 def count_prompts(source: str, file: str) -> int:
-    """The prompts in a JSON-lines file, one a line; SettingsError where there is no file."""
+    """The prompts that a program can write, or in a JSON-lines file, one a line; SettingsError where there is none."""
+    if source in OWN_PROMPTS:
+        return OWN_PROMPTS[source]
     if not Path(file).is_file():
         raise SettingsError(f"prompts.source: no file at {source}; give {PROMPT_SOURCES}")
     return sum(bool(line.strip()) for line in Path(file).read_bytes().split(b"\n"))
@@ -82,7 +85,8 @@ def count_prompts(source: str, file: str) -> int:
 def check_enough(source: str, train: int, heldout: int, there: int) -> None:
     """Refuse more prompts than there are (SettingsError)."""
     if train + heldout > there:
+        shares = "" if source in OWN_PROMPTS else ", or shares, such as 0.8 and 0.2"
         raise SettingsError(
             f"prompts.train and prompts.heldout: {train} and {heldout} are asked for, {source} has {there} prompts; "
-            f"give numbers that add up to at most {there}, or shares, such as 0.8 and 0.2"
+            f"give numbers that add up to at most {there}{shares}"
         )
