@@ -479,8 +479,10 @@ class StepSettings(Sections):
     code: str | None = None
     """The digest of the step's code; none where the workflow did not give one."""
 
-    def __init__(self, step: str, text: str) -> None:
+    def __init__(self, step: str, text: str, batch: int | None = None) -> None:
         self.step = step
+        self.batch = batch
+        """Rows or tokens in a batch, where they are given beside the settings: no number depends on them."""
         self.values: dict[str, Any] = json.loads(text)
         """As the study has them: paths count from the repository."""
         sections, added = typing.get_type_hints(Study), typing.get_type_hints(StepSettings)
