@@ -1,14 +1,19 @@
 from __future__ import annotations
 
+import asyncio
 import socket
+import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import replace
+from http.server import BaseHTTPRequestHandler
+from typing import Any
 
 import pytest
-from tests.endpoint import KEY, KEY_VARIABLE, MODEL, FakeEndpoint, serve
+from tests.endpoint import KEY, KEY_VARIABLE, MODEL, FakeEndpoint, Server, serve
 
-from repurpose.model.endpoint import EndpointError, check_endpoint, is_local, make_client, mask
+from repurpose.model.endpoint import REPLY_BYTES, EndpointError, check_endpoint, is_local, make_client, mask
 from repurpose.study.settings import Endpoint
 
 
@@ -121,3 +126,88 @@ def test_the_ambient_address_of_the_sdk_decides_nothing(monkeypatch: pytest.Monk
 
 def test_a_masked_text_keeps_the_rest(endpoint: Endpoint) -> None:
     assert mask(f"a {KEY} b {KEY}", endpoint) == "a *** b ***"
+
+
+@contextmanager
+def answering(answer: Callable[[BaseHTTPRequestHandler], object]) -> Iterator[str]:
+    """A server that answers every request as it is told; its address."""
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            self.rfile.read(int(self.headers["Content-Length"]))
+            answer(self)
+
+        def log_message(self, *_: Any) -> None:
+            """Silent."""
+
+    server = Server(("127.0.0.1", 0), Handler)
+    threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True).start()
+    try:
+        yield f"http://127.0.0.1:{server.server_address[1]}/v1"
+    finally:
+        server.shutdown()
+        server.server_close()
+
+
+@pytest.mark.parametrize("status", [301, 302, 303, 307, 308])
+def test_a_redirect_is_told_and_not_followed(status: int, fake: FakeEndpoint, endpoint: Endpoint) -> None:
+    def move(handler: BaseHTTPRequestHandler) -> None:
+        handler.send_response(status)
+        handler.send_header("Location", f"{fake.url}/chat/completions?key={KEY}")
+        handler.end_headers()
+
+    before = fake.paths.total()
+    with answering(move) as url:
+        message = problem_of(replace(endpoint, base_url=url, retries=0))
+    assert message.startswith(f"endpoint.base_url: {url} sends us to {fake.url}/chat/completions?key=***; give")
+    assert fake.paths.total() == before
+
+
+def test_a_server_that_drips_is_given_up(endpoint: Endpoint) -> None:
+    def drip(handler: BaseHTTPRequestHandler) -> None:
+        handler.send_response(200)
+        handler.send_header("Content-Type", "application/json")
+        handler.end_headers()
+        for _ in range(200):
+            handler.wfile.write(b" ")
+            time.sleep(0.05)
+
+    with answering(drip) as url:
+        start = time.monotonic()
+        message = problem_of(replace(endpoint, base_url=url, timeout=0.5, retries=0))
+    assert message == f"endpoint.base_url: {url} did not answer within 0.5 seconds (endpoint.timeout)"
+    assert time.monotonic() - start < 8
+
+
+def test_of_a_vast_reply_the_beginning_is_read(endpoint: Endpoint) -> None:
+    def flood(handler: BaseHTTPRequestHandler) -> None:
+        handler.send_response(200)
+        handler.send_header("Content-Type", "application/json")
+        handler.end_headers()
+        for _ in range(50):
+            handler.wfile.write(b"x" * 1_000_000)
+
+    async def ask(url: str) -> str:
+        async with make_client(replace(endpoint, base_url=url)) as client:
+            create = client.chat.completions.with_raw_response.create
+            return (await create(model=MODEL, messages=[{"role": "user", "content": "x"}])).text
+
+    with answering(flood) as url:
+        assert len(asyncio.run(ask(url))) == REPLY_BYTES
+
+
+@pytest.mark.parametrize(
+    "write",
+    [
+        lambda character: f"\\{character}",
+        lambda character: f"\\u{ord(character):04x}",
+        lambda character: f"\\\\u{ord(character):04X}",
+        lambda character: f"%{ord(character):02X}",
+        lambda character: f"&#{ord(character)};",
+        lambda character: f"&#x{ord(character):X};",
+    ],
+    ids=["backslash", "JSON", "JSON in JSON", "URL", "HTML", "hexadecimal HTML"],
+)
+def test_a_key_is_masked_however_it_is_escaped(write: Callable[[str], str], endpoint: Endpoint) -> None:
+    for escaped in (KEY.replace("-", write("-")), "".join(map(write, KEY))):
+        assert mask(f"a {escaped} b {KEY.upper()}", endpoint) == f"a *** b {KEY.upper()}"

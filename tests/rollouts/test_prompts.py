@@ -24,6 +24,11 @@ def test_splits_are_disjoint_balanced_and_seeded() -> None:
     assert len({r["prompt_id"] for r in rows}) == 60
 
 
+def test_more_prompts_than_there_are_end_at_once() -> None:
+    with pytest.raises(SettingsError, match=r"6000 and 1 are asked for, organism has 5000 prompts; .* most 5000$"):
+        make_prompts(Prompts("organism", 6000, 1), seed=0)
+
+
 def test_a_file_of_prompts(tmp_path: Path) -> None:
     file = tmp_path / "prompts.jsonl"
     lines = [{"category": c, "prompt": f"{c} {i}?", "answer": i} for c in "ab" for i in range(3)]

@@ -57,7 +57,7 @@ FAULTS = [
         "sweeps.baselines.magnitudes.unit: 'L2' is not allowed; choose from l2,",
     ),
     ("prompts.train", "many", "prompts.train: 'many' is not of type int"),
-    ("prompts.train", 0.8, "prompts.train: 0.8 is a share, and `organism` has no end; give a number"),
+    ("prompts.train", 0.8, "prompts.train: 0.8 is a share, and `organism` is no file; give a number"),
     ("sweeps.baselines.prompts", "most", "sweeps.baselines.prompts: 'most' is not allowed; give a number, or all"),
     ("prompts.train", True, "prompts.train: True is not of type int"),
     ("prompts.train", 1.5, "prompts.train: 1.5 is not of type int"),
@@ -131,6 +131,7 @@ FAULTS = [
     ("keywords", ["wait", ""], "keywords[1]: '' is not one word of letters"),
     ("keywords", ["hold on"], "keywords[0]: 'hold on' is not one word of letters"),
     ("keywords", ["wait,"], "keywords[0]: 'wait,' is not one word of letters"),
+    ("sweeps.baselines.magnitudes.values", [1e300], "sweeps.baselines.magnitudes.values[0]: 1e+300 is not allowed"),
     ("sweeps.baselines.magnitudes.values", [0], "sweeps.baselines.magnitudes.values: give one other than 0"),
     ("sweeps.ablation.directions", ["noise", "self"], "sweeps.ablation.directions: noise has no direction that could"),
     ("sweeps.ablation.directions", ["backtracking", "self"], "sweeps.ablation.directions: self has no direction"),
@@ -208,6 +209,13 @@ def test_a_file_with_too_few_prompts_is_told_while_planning(tmp_path: Path) -> N
         f"prompts.train and prompts.heldout: 240 and 60 are asked for, {tmp_path}/prompts.jsonl has 12 prompts; give "
         "numbers that add up to at most 12, or shares, such as 0.8 and 0.2"
     )
+
+
+@pytest.mark.usefixtures("models")
+def test_more_prompts_than_a_program_can_write_are_told_while_planning() -> None:
+    said = "prompts.train and prompts.heldout: 240 and 4761 are asked for, organism has 5000 prompts; give numbers that"
+    assert_models("prompts.heldout", 4761, f"{said} add up to at most 5000")
+    check_models(read_study(changed("prompts.heldout", 4760)))
 
 
 VLLM_FAULTS = [
@@ -496,6 +504,16 @@ def test_weights_in_several_files(models: Path) -> None:
     assert_models("seed", 0, "pair.base: resources/organism/base has no model-2.safetensors; its weights must be")
     index.write_text("{}")
     assert_models("seed", 0, "pair.base: resources/organism/base/model.safetensors.index.json is no index")
+    (base / "pytorch_model.bin").write_text("pickled")
+    for name in ("pytorch_model.bin", "../reasoning/model.safetensors"):
+        index.write_text(json.dumps({"weight_map": {"a": name}}))
+        said = f"pair.base: resources/organism/base/{index.name} names {name}; give safetensors files of the same"
+        assert_models("seed", 0, said)
+
+
+def test_a_model_with_an_adapter_beside_it(models: Path) -> None:
+    (models / "base" / "adapter_config.json").write_text("{}")
+    assert_models("seed", 0, "pair.base: resources/organism/base has an adapter_config.json; merge the adapter")
 
 
 @pytest.mark.parametrize("key", ["num_hidden_layers", "hidden_size"])

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 import pytest
 import yaml
-from copied_project import Project, write_model
+from copied_project import Project, copy_project, write_model
 from safetensors.numpy import save_file
 
 from repurpose.study.pair_files import check_models
@@ -115,6 +115,10 @@ CANDIDATES: tuple[Any, ...] = (
     ["other"],
     [0.125],
 )
+
+
+BATCHES = ("batch_size", "batch_tokens")
+"""Leaves of any section that replan nothing."""
 
 
 def follow(*rules: str) -> set[str]:
@@ -229,7 +233,8 @@ def test_each_leaf_replans_exactly_what_follows_from_it(leaf_plans: dict[str, li
     for leaf, jobs in leaf_plans.items():
         sections = [name for name in FIRST if leaf == name or leaf.startswith(f"{name}.")]
         gate = {"check_parity"} if leaf == "engine" else set()
-        if sections and rules_of(jobs) - gate != (expected := follow(FIRST[max(sections, key=len)])):
+        first = "" if leaf.endswith(BATCHES) else FIRST[max(sections, key=len)] if sections else None
+        if first is not None and rules_of(jobs) - gate != (expected := follow(first)):
             wrong[leaf] = rules_of(jobs) ^ expected
     assert not wrong
 
@@ -237,10 +242,19 @@ def test_each_leaf_replans_exactly_what_follows_from_it(leaf_plans: dict[str, li
 @pytest.mark.slow
 def test_a_sweep_of_its_own_replans_no_other_sweep(leaf_plans: dict[str, list[str]]) -> None:
     for leaf, jobs in leaf_plans.items():
-        if leaf.startswith("sweeps.") and not leaf.startswith("sweeps.selection."):
+        if leaf.startswith("sweeps.") and not leaf.startswith("sweeps.selection.") and not leaf.endswith(BATCHES):
             name = leaf.split(".")[1]
             steered = [job for job in jobs if job.startswith(("steer[", "measure_sweep["))]
             assert steered and all(name in job for job in steered), leaf
+
+
+def test_the_sizes_of_batches_are_passed_beside_the_settings(finished: Project) -> None:
+    calls = (finished.root / "calls.txt").read_text().splitlines()
+    sizes = {"rollouts.sampling": "64", "directions.activations": "16384", "steering.sweeps": "192"}
+    for step, size in sizes.items():
+        own = [line for line in calls if f"repurpose.{step} " in line]
+        assert own and all(f"--batch {size} " in line for line in own), step
+    assert not [line for line in calls if '"batch_' in line]
 
 
 CODE = {
@@ -401,12 +415,40 @@ def test_the_interpreter_replans_nothing(finished: Project) -> None:
     assert "Nothing to be done" in other.run("-n", "--cores", "1")
 
 
-def test_other_weights_replan_what_was_made_with_them(edited: Callable[[], Project]) -> None:
+@pytest.mark.parametrize(("role", "generates"), [("base", False), ("reasoning", True)])
+def test_other_weights_replan_what_was_made_with_them(
+    edited: Callable[[], Project], role: str, generates: bool
+) -> None:
     project = edited()
-    weights = project.root / "resources" / "organism" / "base" / "model.safetensors"
+    weights = project.root / "resources" / "organism" / role / "model.safetensors"
     weights.write_text("other weights")
-    os.utime(weights, (time.time() + 5, time.time() + 5))
     jobs = project.plans({"weights": {}})["weights"]
-    assert "sample_rollouts" not in rules_of(jobs)
+    assert ("sample_rollouts" in rules_of(jobs)) == generates
     reading = [job for job in jobs if job.startswith("read_activations")]
-    assert reading and all("base" in job for job in reading)
+    assert reading and (generates or all("base" in job for job in reading))
+
+
+@pytest.mark.parametrize("size", [7, 2_000_000], ids=["small", "large"])
+def test_weights_that_were_touched_replan_nothing(tmp_path: Path, size: int) -> None:
+    project = copy_project(tmp_path / "project")
+    weights = project.root / "resources" / "organism" / "base" / "model.safetensors"
+    weights.write_text("w" * size)
+    project.run("--cores", "2")
+    os.utime(weights, (time.time() + 60, time.time() + 60))
+    assert project.plans({"touched": {}})["touched"] == []
+    weights.write_text("v" * size)
+    assert "read_activations" in rules_of(project.plans({"other": {}})["other"])
+
+
+@pytest.mark.parametrize("name", ["chat_template.jinja", "tokenizer_config.json", "generation_config.json"])
+def test_what_makes_ids_of_texts_and_ends_them_replans(edited: Callable[[], Project], name: str) -> None:
+    """In the reasoning model, which writes the rollouts; in the base model what is steered in it alone."""
+    project = edited()
+    for role in ("base", "reasoning"):
+        (project.root / "resources" / "organism" / role / name).write_text("{}")
+        jobs = project.plans({"words": {}})["words"]
+        if role == "base":
+            assert not {"sample_rollouts", "read_activations", "steer_to_select"} & rules_of(jobs)
+            assert {job for job in jobs if job.startswith("steer[")} == {"steer[organism,two_by_two,base]"}
+        else:
+            assert rules_of(jobs) >= follow("sample_rollouts")

@@ -79,6 +79,22 @@ def settings_of(step, *names):
     return lambda wildcards: step_parameter(STUDY, step, {name: wildcards[name] for name in names})
 
 
+def model_files(role):
+    """One of the pair's files; their times decide nothing, but where a rule makes them anew."""
+    files = FILES.model(role)
+    return files if FILES.is_made(role) else [ancient(file) for file in files]
+
+
+def digests_of(*roles, words=()):
+    """A parameter: digests of models, by their roles or the wildcard that says one; `words`: beyond their numbers."""
+
+    def digests(wildcards):
+        numbers, texts = ([getattr(wildcards, role, role) for role in named] for named in (roles, words))
+        return FILES.digests(sorted(set(numbers)), sorted(set(texts)))
+
+    return digests
+
+
 def growing(amount):
     """A resource: the amount, and once more as much at each further attempt."""
     return lambda wildcards, attempt: attempt * amount

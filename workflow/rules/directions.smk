@@ -15,7 +15,7 @@ rule read_activations:
         # Labels of which none is of the study's behaviour end a study: not before then is a model's time spent on
         # reading. They change no activation, so the file bears no annotator's name and no new one counts.
         labelled=ancient("results/{study}/labelled"),
-        model=lambda wildcards: FILES.model(wildcards.reader),
+        model=lambda wildcards: model_files(wildcards.reader),
     output:
         activations="results/{study}/activations/{reader}/{shard}.parquet",
     log:
@@ -32,12 +32,15 @@ rule read_activations:
         gpu=JOBS.gpus,
     params:
         settings=settings_of("directions.activations", "reader"),
+        models=digests_of("reader"),
+        batch=derived(STUDY.activations.batch_tokens),
         python=derived(PYTHON.python("main")),
     message:
         "Reading activations of the {wildcards.reader} model, shard {wildcards.shard}"
     shell:
         "{params.python:q} -m repurpose.directions.activations"
         " --settings {params.settings:q}"
+        " --batch {params.batch}"
         " --rollouts {input.rollouts:q}"
         " --sentences {input.sentences:q}"
         " --output {output.activations:q}"
@@ -142,7 +145,7 @@ rule apply_lens:
     input:
         vectors=of_both("results/{run}/vectors/{reader}.parquet"),
         selection="results/{run}/selection.json",
-        models=[*FILES.model("base"), *FILES.model("reasoning")],
+        models=[*model_files("base"), *model_files("reasoning")],
     output:
         lens="results/{run}/lens.parquet",
     log:
@@ -159,6 +162,7 @@ rule apply_lens:
         gpu=JOBS.gpus,
     params:
         settings=settings_of("directions.lens"),
+        models=digests_of("base", "reasoning", words=["reasoning"]),
         python=derived(PYTHON.python("main")),
     message:
         "Decoding the directions"
@@ -178,7 +182,7 @@ rule project_tokens:
         labels=FILES.run_labels,
         vectors=of_both("results/{run}/vectors/{reader}.parquet"),
         selection="results/{run}/selection.json",
-        model=lambda wildcards: FILES.model(wildcards.reader),
+        model=lambda wildcards: model_files(wildcards.reader),
     output:
         projections="results/{run}/projections/{reader}.parquet",
     log:
@@ -195,6 +199,7 @@ rule project_tokens:
         gpu=JOBS.gpus,
     params:
         settings=settings_of("directions.projections", "reader"),
+        models=digests_of("reader"),
         python=derived(PYTHON.python("main")),
     message:
         "Projecting the {wildcards.reader} model's tokens"

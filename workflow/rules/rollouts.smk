@@ -40,7 +40,7 @@ rule sample_rollouts:
     """Let the generator answer one shard of the prompts, or take its published answers from the file."""
     input:
         prompts="results/{study}/prompts.parquet",
-        model=FILES.generator,
+        model=FILES.generator if STUDY.rollouts.file else model_files(STUDY.rollouts.generator),
     output:
         rollouts="results/{study}/rollouts/{shard}.parquet",
     log:
@@ -57,7 +57,9 @@ rule sample_rollouts:
         gpu=JOBS.sampling_gpus,
     params:
         settings=settings_of("rollouts.sampling", "shard"),
+        digests=digests_of(STUDY.rollouts.generator, words=[STUDY.rollouts.generator]),
         python=derived(PYTHON.python(PYTHON.sampling)),
+        batch=derived(STUDY.rollouts.batch_size),
         check=derived(CHECKS.annotators()),
         models=derived(CHECKS.models(FILES.prompts)),
     message:
@@ -65,6 +67,7 @@ rule sample_rollouts:
     shell:
         "({params.check} {params.models} {params.python:q} -m repurpose.rollouts.sampling"
         " --settings {params.settings:q}"
+        " --batch {params.batch}"
         " --prompts {input.prompts:q}"
         " --output {output.rollouts:q})"
         " 2>&1 | log_to {log:q}"

@@ -16,7 +16,7 @@ rule check_parity:
     input:
         prompts=FILES.prompts,
         vectors=of_both("results/{run}/vectors/{reader}.parquet"),
-        model=lambda wildcards: FILES.model(wildcards.target),
+        model=lambda wildcards: model_files(wildcards.target),
     output:
         parity="results/{run}/parity/{target}.json",
     log:
@@ -33,6 +33,7 @@ rule check_parity:
         gpu=JOBS.engine_gpus,
     params:
         settings=settings_of("steering.check_parity", "target"),
+        models=digests_of("target", words=["target", "reasoning"]),
         python=derived(PYTHON.python("vllm")),
     message:
         "Comparing vLLM with transformers, the {wildcards.target} model steered"
@@ -50,7 +51,7 @@ rule steer_to_select:
     input:
         prompts=FILES.prompts,
         vectors=of_both("results/{run}/vectors/{reader}.parquet"),
-        model=lambda wildcards: FILES.model(wildcards.target),
+        model=lambda wildcards: model_files(wildcards.target),
         parity=FILES.parity,
     output:
         sweep="results/{run}/sweeps/{sweep}/{target}.parquet",
@@ -70,12 +71,15 @@ rule steer_to_select:
         gpu=JOBS.engine_gpus,
     params:
         settings=settings_of("steering.sweeps", "sweep", "target"),
+        models=digests_of("target", words=["target", "reasoning"]),
+        batch=lambda wildcards, output: STUDY.sweeps[wildcards.sweep].batch_size,
         python=derived(PYTHON.python(PYTHON.steering)),
     message:
         "Steering the {wildcards.target} model, sweep {wildcards.sweep}"
     shell:
         "{params.python:q} -m repurpose.steering.sweeps"
         " --settings {params.settings:q}"
+        " --batch {params.batch}"
         " --prompts {input.prompts:q}"
         " --vectors {input.vectors:q}"
         " --output {output.sweep:q}"
@@ -88,7 +92,7 @@ rule steer:
         prompts=FILES.prompts,
         vectors=of_both("results/{run}/vectors/{reader}.parquet"),
         selection="results/{run}/selection.json",
-        model=lambda wildcards: FILES.model(wildcards.target),
+        model=lambda wildcards: model_files(wildcards.target),
         parity=FILES.parity,
     output:
         sweep="results/{run}/sweeps/{sweep}/{target}.parquet",
@@ -109,12 +113,15 @@ rule steer:
         gpu=JOBS.engine_gpus,
     params:
         settings=settings_of("steering.sweeps", "sweep", "target"),
+        models=digests_of("target", words=["target", "reasoning"]),
+        batch=lambda wildcards, output: STUDY.sweeps[wildcards.sweep].batch_size,
         python=derived(PYTHON.python(PYTHON.steering)),
     message:
         "Steering the {wildcards.target} model, sweep {wildcards.sweep}"
     shell:
         "{params.python:q} -m repurpose.steering.sweeps"
         " --settings {params.settings:q}"
+        " --batch {params.batch}"
         " --prompts {input.prompts:q}"
         " --vectors {input.vectors:q}"
         " --selection {input.selection:q}"
@@ -185,7 +192,7 @@ rule measure_log_odds:
         labels=FILES.run_labels,
         vectors=of_both("results/{run}/vectors/{reader}.parquet"),
         selection="results/{run}/selection.json",
-        model=lambda wildcards: FILES.model(wildcards.target),
+        model=lambda wildcards: model_files(wildcards.target),
     output:
         logodds="results/{run}/logodds/{target}.parquet",
     log:
@@ -202,6 +209,7 @@ rule measure_log_odds:
         gpu=JOBS.gpus,
     params:
         settings=settings_of("steering.log_odds", "target"),
+        models=digests_of("target", words=["target"]),
         python=derived(PYTHON.python("main")),
     message:
         "Reading log-odds of the steered {wildcards.target} model"

@@ -43,6 +43,7 @@ def run_step(
     maybe: Sequence[str] = (),
     flags: Mapping[str, str] | None = None,
     outputs: bool | None = False,
+    batches: bool = False,
 ) -> Iterator[Step]:
     """Run a step; errors of the study are one line, and --help shows the description's first line.
 
@@ -50,6 +51,7 @@ def run_step(
         one, many, optional, maybe: names of inputs: one path, a list, one path or left out, a list that may be empty.
         flags: options that are given or not, with what --help says of them.
         outputs: whether there are several outputs, not one; None where there is none.
+        batches: whether the size of a batch may be given beside the settings.
     """
     parser = argparse.ArgumentParser(description=(description or "").split("\n", 1)[0])
     parser.add_argument("--settings", required=True, help="the step's settings as JSON")
@@ -65,6 +67,8 @@ def run_step(
             parser.add_argument(f"--{argument}", **options)
     for flag, told in (flags or {}).items():
         parser.add_argument(f"--{flag}", action="store_true", help=told)
+    if batches:
+        parser.add_argument("--batch", type=int, help="rows or tokens in a batch; left out: as the settings say")
     given = parser.parse_args()
     with one_line_errors(name):
-        yield Step(StepSettings(name, given.settings), given)
+        yield Step(StepSettings(name, given.settings, batch=vars(given).get("batch")), given)

@@ -23,6 +23,9 @@ def read_csv(path: Path | str) -> pl.DataFrame:
     try:
         names = pl.read_csv(path, n_rows=0).columns
         texts = {name: pl.String for name in TEXT_COLUMNS if name in names}
-        return pl.read_csv(path, infer_schema_length=None, schema_overrides=texts)
+        table = pl.read_csv(path, infer_schema_length=None, schema_overrides=texts)
+        # of a column without any value polars makes texts: here it is numbers that are all undefined
+        undefined = [c.name for c in table if c.null_count() == len(c) > 0 and c.name not in TEXT_COLUMNS]
+        return table.with_columns(pl.col(undefined).cast(pl.Float64))
     except (OSError, pl.exceptions.PolarsError) as problem:
         raise TableError(f"{Path(path).name}: {str(problem).splitlines()[0]}") from None

@@ -70,7 +70,8 @@ def read_shard(settings: StepSettings, rollouts: Sequence[Row], sentences: Seque
     shape = (len(layers), len(keys), model.config.get_text_config().hidden_size)
     total = sum(len(s.ids) for s in sequences)
     with spool(output.parent, *shape, chosen.dtype) as vectors, tqdm(total=total, unit="token") as bar:
-        norms = read_windows(model, sequences, windows, layers, chosen.batch_tokens, vectors, bar.update)
+        batch = settings.batch or chosen.batch_tokens
+        norms = read_windows(model, sequences, windows, layers, batch, vectors, bar.update)
         notes = provenance(
             settings.values,
             **made_with(settings.pair, reader),
@@ -171,7 +172,7 @@ def window_means(hidden: Tensor, rows: Tensor, positions: Tensor, length: int) -
 
 
 def main() -> None:
-    with run_step("directions.activations", __doc__, one=["rollouts", "sentences"]) as step:
+    with run_step("directions.activations", __doc__, one=["rollouts", "sentences"], batches=True) as step:
         rollouts, sentences = step.read("rollouts").to_dicts(), step.read("sentences").to_dicts()
         read_shard(step.settings, rollouts, sentences, Path(step.given.output))
 

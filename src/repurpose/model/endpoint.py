@@ -7,9 +7,11 @@ server says goes through `mask` before it is raised or written, because some ser
 import asyncio
 import ipaddress
 import os
+import re
 from typing import Any
 from urllib.parse import urlsplit
 
+import httpx2
 import openai
 from openai import AsyncOpenAI, DefaultAsyncHttpxClient
 
@@ -31,6 +33,14 @@ CHECK_SCHEMA: dict[str, object] = {
 }
 MESSAGE_LENGTH = 300
 """Characters of a server's own words that an error repeats."""
+REPLY_BYTES = 1 << 22
+"""Of a reply that are read; the rest is left where it is. A reply of 100,000 tokens with their ids is half."""
+FILE_BYTES = 1 << 30
+"""Of a file of the Batch API."""
+OF_THE_WAY = ("content-encoding", "content-length", "transfer-encoding")
+"""Headers that say how a body was sent."""
+FILE_SECONDS = 3600.0
+"""That an attempt to send or fetch such a file may take, whatever `timeout` says."""
 
 
 class EndpointError(RuntimeError):
@@ -71,9 +81,54 @@ def read_key(endpoint: Endpoint) -> str:
 
 
 def mask(text: str, endpoint: Endpoint) -> str:
-    """The text without the key."""
+    """The text without the key, however its characters are escaped: for JSON, once or more often, a URL or HTML."""
     key = os.environ.get(endpoint.key_variable, "").strip()
-    return text.replace(key, "***") if key else text
+    return re.sub("".join(map(_escaped, key)), "***", text) if key else text
+
+
+def _escaped(character: str) -> str:
+    """A pattern of one character of a key; its counts are bounded, or backslashes alone would take for ever."""
+    code = f"{ord(character):x}"
+    forms = rf"(?i:\\{{1,8}}u0{{0,2}}{code}|%{code}|&\#x0{{0,4}}{code};)|&\#0{{0,4}}{ord(character)};"
+    return rf"(?:{forms}|\\{{0,8}}{re.escape(character)})"
+
+
+class _Client(DefaultAsyncHttpxClient):
+    """Takes no redirect, gives up an attempt that takes too long as a whole, and reads no more than it must.
+
+    The SDK's own would follow a redirect with our text to any host, and wait as long as a byte comes now and then.
+    """
+
+    def __init__(self, seconds: float, **options: Any) -> None:
+        super().__init__(timeout=seconds, follow_redirects=False, **options)
+        self._seconds = seconds
+
+    async def send(self, request: httpx2.Request, *, stream: bool = False, **options: Any) -> httpx2.Response:
+        options["follow_redirects"] = False
+        if stream:
+            return await super().send(request, stream=True, **options)
+        of_file = "/files" in request.url.path
+        seconds, most = (FILE_SECONDS, FILE_BYTES) if of_file else (self._seconds, REPLY_BYTES)
+        try:
+            async with asyncio.timeout(seconds):
+                response = await super().send(request, stream=True, **options)
+                try:
+                    return await _read(response, most)
+                finally:
+                    await response.aclose()
+        except TimeoutError:
+            raise httpx2.ReadTimeout("too slow as a whole", request=request) from None
+
+
+async def _read(response: httpx2.Response, most: int) -> httpx2.Response:
+    """The response with at most so many bytes of its body."""
+    content = bytearray()
+    async for part in response.aiter_bytes():
+        content += part[: most - len(content)]
+        if len(content) >= most:
+            break
+    headers = {name: value for name, value in response.headers.items() if name not in OF_THE_WAY}
+    return httpx2.Response(response.status_code, headers=headers, content=bytes(content), request=response.request)
 
 
 def make_client(endpoint: Endpoint, retries: int | None = None) -> AsyncOpenAI:
@@ -85,13 +140,13 @@ def make_client(endpoint: Endpoint, retries: int | None = None) -> AsyncOpenAI:
         timeout=endpoint.timeout,
         max_retries=endpoint.retries if retries is None else retries,
         # a proxy named in the environment cannot reach this machine's own loopback
-        http_client=DefaultAsyncHttpxClient(trust_env=False, timeout=endpoint.timeout) if is_local(url) else None,
+        http_client=_Client(endpoint.timeout, trust_env=not is_local(url)),
     )
 
 
 def is_fatal(problem: Exception) -> bool:
     """Whether every other request would fail in the same way."""
-    return isinstance(problem, KEY_ERRORS) or _lacks_model(problem)
+    return isinstance(problem, KEY_ERRORS) or _lacks_model(problem) or bool(_elsewhere(problem))
 
 
 def is_refusal(problem: Exception) -> bool:
@@ -101,6 +156,13 @@ def is_refusal(problem: Exception) -> bool:
 
 def _lacks_model(problem: Exception) -> bool:
     return isinstance(problem, openai.NotFoundError) or getattr(problem, "code", None) == "model_not_found"
+
+
+def _elsewhere(problem: Exception) -> str | None:
+    """Where a server sends us on."""
+    if not isinstance(problem, openai.APIStatusError) or not 300 <= problem.status_code < 400:
+        return None
+    return str(problem.response.headers.get("location", "another address"))
 
 
 def explain(problem: Exception, endpoint: Endpoint) -> EndpointError:
@@ -117,6 +179,8 @@ def _explain(problem: Exception, endpoint: Endpoint) -> str:
         return f"endpoint.base_url: {url} cannot be reached: {_one_line(str(cause), endpoint) or type(cause).__name__}"
     if not isinstance(problem, openai.APIStatusError):
         return f"endpoint.base_url: {url}: {_one_line(str(problem), endpoint)}"
+    if there := _elsewhere(problem):
+        return f"endpoint.base_url: {url} sends us to {_one_line(there, endpoint)}; give the one that answers itself"
     body: Any = problem.body  # the SDK's own text would quote all of it
     message = body.get("message") if isinstance(body, dict) else body
     said = f"{problem.status_code}: {_one_line(str(message or problem.message), endpoint)}"

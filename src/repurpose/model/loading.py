@@ -1,6 +1,8 @@
 """Models and tokenizers from disk: safetensors only, no code from the model's directory, errors in one line."""
 
 import hashlib
+from collections.abc import Mapping
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +11,7 @@ from huggingface_hub import try_to_load_from_cache
 from transformers import AutoConfig, AutoModelForCausalLM, GenerationConfig, PretrainedConfig, PreTrainedModel
 
 from repurpose.model.gpus import lease_gpus
-from repurpose.study.pair_files import KNOWN_LAYERS, ROLES, SHAPE
+from repurpose.study.pair_files import ADAPTER, KNOWN_LAYERS, ROLES, SHAPE, WEIGHTS_INDEX, check_weight_files
 from repurpose.study.settings import Pair, Role
 
 HASHED_BYTES = 1 << 30
@@ -109,12 +111,55 @@ def empty_model(pair: Pair, role: Role) -> PreTrainedModel:
 
 
 def load_model(pair: Pair, role: Role) -> PreTrainedModel:
-    """Load one of the pair for inference, on a GPU of its own where there is one."""
+    """Load one of the pair for inference, on a GPU of its own where there is one.
+
+    Raises:
+        ModelError: where the files do not give every number of the model, or one that is no number.
+    """
     lease_gpus(1, torch.cuda.device_count())
-    loaded: Any = load(AutoModelForCausalLM, pair, role, dtype=getattr(torch, pair.dtype), use_safetensors=True)
+    _check_files(pair, role)
+    # what does not fit is refused here, in words: transformers would draw it at random, or print a table
+    options = {"use_safetensors": True, "output_loading_info": True, "ignore_mismatched_sizes": True}
+    loaded, found = load(AutoModelForCausalLM, pair, role, dtype=getattr(torch, pair.dtype), **options)
+    _check_keys(pair, role, found)
+    _check_files(pair, role)  # once more, because of a hub's model they are known only now
     device = "cuda" if torch.cuda.is_available() else "cpu"
     model: PreTrainedModel = loaded.to(device).train(False).requires_grad_(False)
+    _check_numbers(pair, role, model)
     return model
+
+
+def _check_files(pair: Pair, role: Role) -> None:
+    for name in (WEIGHTS_INDEX, ADAPTER):
+        if (file := loaded_file(pair, role, name)) is not None:
+            check_weight_files(role, file.parent)
+
+
+def _check_keys(pair: Pair, role: Role, found: Mapping[str, Any]) -> None:
+    """Refuse weights that are not those of the configuration; `found` is what transformers says of them."""
+    faults = {
+        "missing_keys": "its weights lack {}, of which the configuration speaks",
+        "unexpected_keys": "its weights hold {}, of which the configuration does not speak",
+        "mismatched_keys": "its weights hold {} in another shape than the configuration says",
+    }
+    for kind, words in faults.items():
+        # a key stands alone or, where its shape is wrong, before the two shapes
+        keys = sorted(key if isinstance(key, str) else key[0] for key in found[kind])
+        if keys:
+            more = f" (and {len(keys) - 1} more)" if len(keys) > 1 else ""
+            raise ModelError(
+                f"pair.{role}: {getattr(pair, role)} is not whole: {words.format(keys[0])}{more}; give the model's "
+                "own files"
+            )
+
+
+def _check_numbers(pair: Pair, role: Role, model: PreTrainedModel) -> None:
+    for name, weight in chain(model.named_parameters(), model.named_buffers()):
+        if weight.is_floating_point() and not weight.isfinite().all():
+            raise ModelError(
+                f"pair.{role}: {name} of {getattr(pair, role)} holds a number that is not finite in {pair.dtype}; "
+                "give other weights, or another pair.dtype"
+            )
 
 
 def model_digest(pair: Pair, role: Role) -> str:

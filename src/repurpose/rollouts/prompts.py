@@ -28,7 +28,11 @@ def make_prompts(prompts: Prompts, seed: int) -> list[dict[str, Any]]:
         SettingsError: where the source is missing, malformed or too small.
     """
     wanted = prompts.train + prompts.heldout
-    pool = _from_program(prompts.source, wanted, seed) if prompts.source in OWN_PROMPTS else _from_file(prompts.source)
+    if prompts.source in OWN_PROMPTS:
+        check_enough(prompts.source, prompts.train, prompts.heldout, OWN_PROMPTS[prompts.source])
+        pool = _from_program(prompts.source, wanted, seed)
+    else:
+        pool = _from_file(prompts.source)
     check_enough(prompts.source, prompts.train, prompts.heldout, len(pool))
     rng, categories = random.Random(f"split-{seed}"), by_category(pool)
     for rows in categories.values():

@@ -39,7 +39,7 @@ def sample_rollouts(settings: StepSettings, prompts: Sequence[Row], output: Path
     sampling = Sampling(chosen.temperature, chosen.max_new_tokens, chosen.top_p, chosen.top_k)
     if chosen.endpoint is None:
         model = settings.values["pair"][chosen.generator]
-        how = (sampling, chosen.batch_size, output, chosen.generator)
+        how = (sampling, settings.batch or chosen.batch_size, output, chosen.generator)
         outcomes = generate_rows(settings, chosen.generator, requests, *how, steered=False)
     else:
         model = chosen.endpoint.model
@@ -103,7 +103,7 @@ def ask_server(
 
 
 def main() -> None:
-    with run_step("rollouts.sampling", __doc__, one=["prompts"]) as step:
+    with run_step("rollouts.sampling", __doc__, one=["prompts"], batches=True) as step:
         settings, output = step.settings, Path(step.given.output)
         prompts = shard_of(step.read("prompts").to_dicts(), settings.shard, settings.rollouts.shards)
         if settings.rollouts.engine == "published":

@@ -40,7 +40,7 @@ def run_sweep(
     cells = [(c, row, sample) for c in conditions for row in chosen for sample in range(sweep.samples)]
     requests = make_requests(cells, directions, tokenizer, settings.seed)
     sampling = Sampling(sweep.temperature, sweep.max_new_tokens, sweep.top_p, sweep.top_k)
-    how = (sampling, sweep.batch_size, output, PROMPTED_AS)
+    how = (sampling, settings.batch or sweep.batch_size, output, PROMPTED_AS)
     outcomes = generate_rows(settings, target, requests, *how)
     return [
         sweep_row(name, target, cell, request, done, decode(tokenizer, done.token_ids))
@@ -87,7 +87,8 @@ def sweep_row(
 
 
 def main() -> None:
-    with run_step("steering.sweeps", __doc__, one=["prompts"], many=["vectors"], optional=["selection"]) as step:
+    one, many, optional = (["prompts"], ["vectors"], ["selection"])
+    with run_step("steering.sweeps", __doc__, one, many, optional, batches=True) as step:
         settings, given = step.settings, step.given
         selection = read_selected(given.selection) if given.selection else None
         directions = read_pair_directions(given.vectors)

@@ -30,6 +30,9 @@ OLDER_NAMES = {"n_layer": "num_hidden_layers", "n_embd": "hidden_size"}
 KNOWN_LAYERS = "give a model like Llama, Qwen, Gemma, GPT-NeoX or GPT-2"
 """What may stand instead of a model whose layers are not known."""
 WEIGHTS, WEIGHTS_INDEX = "model.safetensors", "model.safetensors.index.json"
+WEIGHTS_SUFFIX = ".safetensors"
+ADAPTER = "adapter_config.json"
+"""Where it lies, transformers adds the adapter to the model beside it, or loads another model; vLLM does neither."""
 TOKENIZERS = ("tokenizer.json", "tokenizer.model", "vocab.json", "vocab.txt", "spiece.model", "tekken.json")
 """A tokenizer is one of these, at least."""
 
@@ -43,9 +46,8 @@ def check_models(study: Study) -> None:
         if not Path(locate(file)).is_file():
             raise SettingsError(f"{setting}: no file at {file}; give {allowed}")
     prompts = study.prompts
-    if prompts.source not in OWN_PROMPTS:
-        there = count_prompts(prompts.source, locate(prompts.source))
-        check_enough(prompts.source, prompts.train, prompts.heldout, there)
+    there = count_prompts(prompts.source, locate(prompts.source))
+    check_enough(prompts.source, prompts.train, prompts.heldout, there)
     if (chains := study.rollouts.file) is not None and not is_published(locate(chains)):
         raise SettingsError(f"rollouts.file: {chains} is no JSON list; give a file of published chains")
     folders = local_folders(study)
@@ -118,16 +120,27 @@ def _reading(role: Role, file: Path, kind: str) -> Iterator[Any]:
         raise SettingsError(f"pair.{role}: {file} is no {kind} ({problem!r})") from problem
 
 
-def _check_files(role: Role, folder: Path) -> None:
-    """Check that weights and tokenizer are there, under the names by which they are loaded."""
+def check_weight_files(role: Role, folder: Path) -> None:
+    """Check that weights lie in the folder under the names by which they are loaded (SettingsError)."""
+    if (folder / ADAPTER).is_file():
+        raise SettingsError(f"pair.{role}: {folder} has an {ADAPTER}; merge the adapter into the model")
     names, index = [WEIGHTS], folder / WEIGHTS_INDEX
     if not (folder / WEIGHTS).is_file() and index.is_file():
         with _reading(role, index, "index of weights") as content:
             names = sorted(set(content["weight_map"].values()))
-    missing = [name for name in names if not (folder / name).is_file()]
-    if missing:
-        allowed = f"{WEIGHTS}, or {WEIGHTS_INDEX} with the files that it names"
-        raise SettingsError(f"pair.{role}: {folder} has no {missing[0]}; its weights must be {allowed}")
+    allowed = f"{WEIGHTS}, or {WEIGHTS_INDEX} with the files that it names"
+    for name in names:
+        if Path(name).name != name or not name.endswith(WEIGHTS_SUFFIX):
+            raise SettingsError(
+                f"pair.{role}: {index} names {name}; give {WEIGHTS_SUFFIX[1:]} files of the same folder"
+            )
+        if not (folder / name).is_file():
+            raise SettingsError(f"pair.{role}: {folder} has no {name}; its weights must be {allowed}")
+
+
+def _check_files(role: Role, folder: Path) -> None:
+    """Check that weights and tokenizer are there, under the names by which they are loaded."""
+    check_weight_files(role, folder)
     if not any((folder / name).is_file() for name in TOKENIZERS):
         raise SettingsError(f"pair.{role}: {folder} has no tokenizer; give one of {', '.join(TOKENIZERS)}")
 

@@ -11,8 +11,9 @@ from typing import Any, TypeGuard
 from repurpose.study.messages import SettingsError
 from repurpose.study.published import PublishedError, is_published, read_prompts
 
-OWN_PROMPTS = ("organism", "word-problems")
-"""Sources of prompts that a program writes: in the embedded pair's language, and word problems in English."""
+OWN_PROMPTS = {"organism": 5_000, "word-problems": 1_000_000}
+"""Sources of prompts that a program writes, and how many different ones it can be asked for: in the embedded pair's
+language, which has little more in its rarest category, and word problems in English."""
 PROMPT_SOURCES = f"{', '.join(map(repr, OWN_PROMPTS))}, a JSON-lines file or a JSON file of published chains"
 SPLITS = ("train", "heldout")
 ALL = "all"
@@ -67,14 +68,20 @@ def _total(source: str, shares: Mapping[str, float], locate: Locate) -> int:
     """The number of prompts that shares are of."""
     split, share = next(iter(shares.items()))
     if source in OWN_PROMPTS:
-        raise SettingsError(f"prompts.{split}: {share:g} is a share, and `{source}` has no end; give a number")
+        raise SettingsError(f"prompts.{split}: {share:g} is a share, and `{source}` is no file; give a number")
     if sum(shares.values()) > 1 + 1e-9:
         raise SettingsError(f"prompts: {' and '.join(f'{s} {n:g}' for s, n in shares.items())} are more than all")
     return count_prompts(source, locate(source))
 
 
 def count_prompts(source: str, file: str) -> int:
-    """The prompts in a file, one a line or one a published problem; SettingsError where there are none to be had."""
+    """The prompts that a program can write, or those in a file, one a line or one a published problem.
+
+    Raises:
+        SettingsError: where there are none to be had.
+    """
+    if source in OWN_PROMPTS:
+        return OWN_PROMPTS[source]
     if not Path(file).is_file():
         raise SettingsError(f"prompts.source: no file at {source}; give {PROMPT_SOURCES}")
     if is_published(file):
@@ -88,7 +95,8 @@ def count_prompts(source: str, file: str) -> int:
 def check_enough(source: str, train: int, heldout: int, there: int) -> None:
     """Refuse more prompts than there are (SettingsError)."""
     if train + heldout > there:
+        shares = "" if source in OWN_PROMPTS else ", or shares, such as 0.8 and 0.2"
         raise SettingsError(
             f"prompts.train and prompts.heldout: {train} and {heldout} are asked for, {source} has {there} prompts; "
-            f"give numbers that add up to at most {there}, or shares, such as 0.8 and 0.2"
+            f"give numbers that add up to at most {there}{shares}"
         )

@@ -79,6 +79,8 @@ CountOrAll = Annotated[Count, WithJsonSchema({"anyOf": [COUNT, {"const": ALL}]})
 NotNegative = Annotated[float, Field(ge=0)]
 Positive = Annotated[float, Field(gt=0)]
 Share = Annotated[float, Field(gt=0, le=1)]
+Magnitude = Annotated[float, Field(ge=-1e6, le=1e6)]
+"""Negative reverses; what is larger leaves no number of a model finite."""
 Offset = Annotated[int, Field(ge=-512, le=512)]
 """Tokens from a sentence's start."""
 Name = Annotated[str, matching(r"[A-Za-z0-9_-]+", "{!r} may hold only letters, digits, '-' and '_'")]
@@ -347,7 +349,7 @@ class Magnitudes:
     unit: Literal["l2", "dose", "selected"]
     """`l2`: the norm added; `dose`: times the reasoning model's median residual norm at the site;
     `selected`: times the magnitude that the selection sweep chose."""
-    values: Several[float]
+    values: Several[Magnitude]
 
 
 @dataclass(frozen=True, config=RULES)
@@ -522,8 +524,10 @@ class StepSettings(Sections):
     code: str | None = None
     """The digest of the step's code; none where the workflow did not give one."""
 
-    def __init__(self, step: str, text: str) -> None:
+    def __init__(self, step: str, text: str, batch: int | None = None) -> None:
         self.step = step
+        self.batch = batch
+        """Rows or tokens in a batch, where they are given beside the settings: no number depends on them."""
         self.values: dict[str, Any] = json.loads(text)
         """As the study has them: paths count from the repository."""
         sections, added = typing.get_type_hints(Study), typing.get_type_hints(StepSettings)

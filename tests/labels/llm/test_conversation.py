@@ -7,7 +7,9 @@ import json
 import pytest
 
 from repurpose.labels.llm import conversation
+from repurpose.labels.llm.conversation import Conversation
 from repurpose.labels.llm.replies import Reply
+from repurpose.study.settings import Endpoint, Llm
 
 LABEL = "deduction"
 OUR_TEXT = json.dumps({"sentences": [{"sentence": 1, "text": 'So {"sentence": 1, "label": "deduction"} it is.'}]})
@@ -67,3 +69,10 @@ def test_each_fault_has_its_name_and_valid_entries_are_kept(reply: Reply, labell
     judgement = conversation.judge(reply, [1, 2])
     assert judgement.labels == dict.fromkeys(labelled, LABEL)
     assert judgement.faults == {n: status for n in (1, 2) if n not in labelled}
+
+
+def test_of_a_vast_reply_little_is_sent_back() -> None:
+    talk = Conversation(0, ["One."] * 4, range(4), set(range(4)), Llm(Endpoint("m")), "Label.")
+    room = talk.request.bound[1]
+    talk.receive(Reply(content="y" * 100_000))
+    assert [len(message["content"]) for message in talk.request.body["messages"]][2] == 8 * room

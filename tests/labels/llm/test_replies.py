@@ -12,7 +12,7 @@ import pytest
 from tests.endpoint import KEY, KEY_VARIABLE
 from tests.tiny import from_source
 
-from repurpose.labels.llm.replies import Replies, Reply, read_reply, replies_path, request_key
+from repurpose.labels.llm.replies import KEPT, SHOWN, Replies, Reply, read_reply, replies_path, request_key
 from repurpose.study.settings import Endpoint
 
 ENDPOINT = Endpoint(model="org/labeller:1", base_url="http://127.0.0.1:8000/v1", key_variable=KEY_VARIABLE)
@@ -79,7 +79,16 @@ def test_a_key_that_the_server_repeats_is_not_written(tmp_path: Path, monkeypatc
         escaped = "".join(f"\\u{ord(character):04x}" for character in KEY)
         replies.add({"3": read_reply(f'{{"id": "{escaped}", "choices": []}}', ENDPOINT)})
         assert (replies["1"].content, replies["2"].body, replies["3"].id) == ("-***-", "<html>***", "***")
+        twice = json.dumps({"labels": [{"sentence": 1, "label": KEY}]}).replace("-", "\\u002d")
+        replies.add({"4": read_reply(json.dumps({"choices": [{"message": {"content": twice}}]}), ENDPOINT)})
+        assert "***" in str(replies["4"].content) and "5f1d0c7be2a94a63" not in str(replies["4"].raw)
     assert not [path for path in tmp_path.iterdir() if KEY in path.read_text()]
+
+
+def test_of_a_vast_reply_little_is_kept_and_shown() -> None:
+    text = json.dumps({"choices": [{"message": {"content": "y" * 1_000_000}}]})
+    for reply in (read_reply(text, ENDPOINT), read_reply("y" * 1_000_000, ENDPOINT)):
+        assert (len(reply.content or reply.body or ""), len(reply.raw or "")) == (KEPT, SHOWN)
 
 
 def test_replies_survive_the_process(tmp_path: Path) -> None:

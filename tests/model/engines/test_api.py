@@ -113,6 +113,15 @@ def test_text_that_its_ids_do_not_give_back_is_refused(server: Server, tokenizer
         ask(server, tokenizer)
 
 
+def test_an_answer_that_repeats_the_key_is_refused(
+    server: Server, tokenizer: PreTrainedTokenizerFast, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(server.endpoint.key_variable, "three-four")
+    server.choices = [choice("three\\u002dfour")]
+    with pytest.raises(EndpointError, match="prompt p, sample 0: m's answer holds the key that it was given"):
+        ask(server, tokenizer)
+
+
 @pytest.mark.parametrize("empty", [choice(""), choice("three", "content_filter"), []])
 def test_an_answer_without_text_is_asked_for_again_and_then_named(
     server: Server, tokenizer: PreTrainedTokenizerFast, empty: list[Any]

@@ -165,3 +165,9 @@ def test_half_precision_is_steered_everywhere_too(model: LlamaForCausalLM) -> No
     done = run(model.to(torch.bfloat16), mixed_requests(), 4)
     assert all(d.steered_positions == d.expected_positions for d in done)
     assert sum(d.steered_positions > 0 for d in done) == sum(plan is not None for plan in STEERS)
+
+
+def test_a_magnitude_that_leaves_no_number_finite_is_refused(model: LlamaForCausalLM) -> None:
+    vast = Steer("vast", "add", 1, float("inf"), direction())
+    with pytest.raises(SteeringError, match=r"logits are not finite in torch.float32, under vast; lower its magnitude"):
+        run(model, [*mixed_requests(), Request(PROMPTS[0], 1, vast)], 4)

@@ -11,7 +11,7 @@ import pytest
 from matplotlib.colors import to_hex
 from PIL import Image
 
-from repurpose.data.csv_tables import read_csv
+from repurpose.data.csv_tables import read_csv, to_csv
 from repurpose.results.figures import __main__ as step
 from repurpose.results.figures.reading import Shaded, lay_out
 from repurpose.results.figures.style import RANDOM, WIDTH, Context, _push_apart, printable, save_figure
@@ -50,6 +50,25 @@ def test_undefined_numbers_are_left_out_of_a_figure(name: str, tmp_path: Path) -
     row = pl.int_range(pl.len()) == 1
     holes = whole.with_columns(pl.when(row).then(None).otherwise(pl.col(c)).alias(c) for c in may)
     save_figure(step.draw_figure(name, holes, CONTEXT), tmp_path / "x.svg", tmp_path / "x.png")
+
+
+@pytest.mark.parametrize("name", FIGURES)
+def test_where_no_number_is_defined_a_figure_is_drawn(name: str, tmp_path: Path) -> None:
+    whole = table(name)
+    fixed = ("magnitude", "multiple", "dose", "random_high", "cosine", "value", "score", "rank")
+    may = [c for c in whole.columns if whole[c].dtype == pl.Float64 and c not in fixed]
+    (tmp_path / "table.csv").write_text(to_csv(whole.with_columns(pl.lit(None).alias(c) for c in may)))
+    none = read_csv(tmp_path / "table.csv")
+    save_figure(step.draw_figure(name, none, CONTEXT), tmp_path / "x.svg", tmp_path / "x.png")
+
+
+def test_ablation_is_drawn_where_no_unsteered_text_has_a_wrong_calculation() -> None:
+    whole, unsteered = table("ablation"), pl.col("direction") == "none"
+    columns = ("after_wrong", "after_wrong_low", "after_wrong_high")
+    wrong = whole.with_columns(pl.when(~unsteered).then(0.3).alias(column) for column in columns)
+    left, right = step.draw_figure("ablation", wrong, CONTEXT).axes
+    dashed = [[line.get_linestyle() for line in axes.lines].count("--") for axes in (left, right)]
+    assert left.get_xlabel().startswith("wrong calculations") and dashed == [0, 1]
 
 
 @pytest.mark.parametrize("name", FIGURES)

@@ -16,6 +16,8 @@ Json = dict[str, Any]
 ENTRY_TOKENS = 32
 """A generous entry, spaces included."""
 FRAME_TOKENS = 64
+CHARACTERS = 8
+"""Of a token in what we send back of a reply: what is longer did not keep to the limit on its tokens."""
 MESSAGE_TOKENS = 64
 """Tokens that a server's template may add to a message."""
 FAULTS = {
@@ -86,7 +88,8 @@ class Conversation:
         again = {n: fault for n, fault in judgement.faults.items() if self._sentence(n) in self.owned}
         self._asked, self._attempt = sorted(again), self._attempt + 1
         # The answer stands between, because some chat templates refuse two messages of one side in a row.
-        answer = {"role": "assistant", "content": reply.content or reply.refusal or "(no reply)"}
+        said = (reply.content or reply.refusal or "(no reply)")[: CHARACTERS * self.request.bound[1]]
+        answer = {"role": "assistant", "content": said}
         wrong = {fault: [number for number, its in again.items() if its == fault] for fault in again.values()}
         told = [{"sentences": numbers, "fault": FAULTS[fault]} for fault, numbers in wrong.items()]
         follow_up = json.dumps({"asked_again": self._asked, "faults": told})

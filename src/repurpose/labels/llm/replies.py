@@ -26,6 +26,10 @@ from repurpose.study.settings import Endpoint
 
 Tokens = tuple[int, int]
 """Of prompt and completion."""
+KEPT = 200_000
+"""Characters of a text that are kept at most: the longest answer that can be asked for is a quarter."""
+SHOWN = 10_000
+"""Characters of it that are shown beside a sentence without a label."""
 
 
 class StorageError(RuntimeError):
@@ -61,7 +65,8 @@ class Reply:
     @property
     def raw(self) -> str | None:
         """What is shown of it beside a sentence without a label."""
-        return self.body or self.refusal or self.content or None
+        said = self.body or self.refusal or self.content
+        return said[:SHOWN] if said else None
 
     def paid_by(self, account: str, bound: Tokens) -> Self:
         """The same with who pays for it, and for how much: at most for `bound`, where the server does not say."""
@@ -117,8 +122,8 @@ def value_at(value: Any, *path: str | int) -> Any:
 
 
 def _clean(text: str, endpoint: Endpoint) -> str:
-    """Without the key, and without the halves of surrogate pairs that JSON can hold and no file can."""
-    return mask(text.encode("utf-8", "replace").decode(), endpoint)
+    """Without the key, and the halves of surrogate pairs that JSON can hold and no file can; not without end."""
+    return mask(text.encode("utf-8", "replace").decode(), endpoint)[:KEPT]
 
 
 def replies_path(folder: Path, endpoint: Endpoint) -> Path:

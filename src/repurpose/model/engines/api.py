@@ -14,7 +14,7 @@ from openai import AsyncOpenAI
 from openai.types.chat import ChatCompletion, ChatCompletionMessageParam
 from transformers import PreTrainedTokenizerBase
 
-from repurpose.model.endpoint import EndpointError, explain, make_client, sampling_fields
+from repurpose.model.endpoint import EndpointError, explain, make_client, mask, sampling_fields
 from repurpose.model.engines import Generated, Question, Sampling
 from repurpose.model.tokens import decode
 from repurpose.study.settings import Endpoint
@@ -60,6 +60,8 @@ class ApiEngine:
             completion = await self._ask(client, question, sampling, attempt)
             choice = completion.choices[0] if completion.choices else None
             text = self.read_text(choice.message, question) if choice else ""
+            if mask(text, self._endpoint) != text:
+                raise EndpointError(f"{question.name}: {self._endpoint.model}'s answer holds the key that it was given")
             if choice and text and choice.finish_reason in ("stop", "length"):
                 return Generated(self.read_ids(choice, text, question), choice.finish_reason)
             said = f"finish reason {choice.finish_reason}" if choice else "no choices"

@@ -18,7 +18,7 @@ from transformers import PreTrainedModel
 from repurpose.model.batches import batches_of_prompts
 from repurpose.model.engines import Batch, Engine, Generated, Request, Sampling, finish_rows
 from repurpose.model.engines.attention import PreallocatedCache, compacted_order, use_grouped_attention
-from repurpose.model.hooks import BatchSteering, attention_kinds, decoder_layers, sliding_window, steer
+from repurpose.model.hooks import BatchSteering, SteeringError, attention_kinds, decoder_layers, sliding_window, steer
 
 COMPACT_SHARE = 0.125
 """Rows that are done leave the batch when they are at least this share of it."""
@@ -56,16 +56,26 @@ class _Rows:
         self.tokens = torch.zeros(len(requests), steps, dtype=torch.int64, device=device)
         self.drawn = torch.full((len(requests),), steps, device=device)
         self.stopped = torch.zeros(len(requests), dtype=torch.bool, device=device)
+        self.finite = torch.ones_like(self.stopped)
         self.cache = PreallocatedCache(engine.layers, self.width + steps)
         self.window, self.kinds = sliding_window(self.model.config), attention_kinds(self.model.config)
         self._make_mask()
 
     def run(self) -> list[Generated]:
-        """Decode all rows, then cut and check them."""
+        """Decode all rows, then cut and check them; a SteeringError where one was broken by its magnitude."""
         with torch.inference_mode(), steer(self.model, self.steering):
             self._decode()
+        self._check_finite()
         drawn = [row[:count] for row, count in zip(self.tokens.tolist(), self.drawn.tolist(), strict=True)]
         return finish_rows(self.requests, drawn, self.stopped.tolist(), self.steering.counted())
+
+    def _check_finite(self) -> None:
+        """Refuse what was drawn from logits that are no numbers: it says nothing of the model."""
+        broken = (~self.finite).nonzero().flatten().tolist()
+        if broken:
+            steered = self.requests[broken[0]].steer
+            cause = f"under {steered.condition}; lower its magnitude" if steered else "though nothing is steered"
+            raise SteeringError(f"the model's logits are not finite in {self.model.dtype}, {cause}")
 
     def _make_mask(self) -> None:
         """Additive mask over keys (b, 1, 1, capacity), none where no row is padded."""
@@ -82,6 +92,7 @@ class _Rows:
         places = torch.arange(len(logits), device=logits.device)
         alive = torch.ones_like(places, dtype=torch.bool)
         for step in range(self.sampling.max_new_tokens):
+            self.finite[places] &= logits.amax(-1).isfinite()  # a model may rule a token out by minus infinity
             drawn = draw_tokens(
                 logits, self.sampling.temperature, self.uniforms[places, step], self.sampling.top_p, self.sampling.top_k
             )

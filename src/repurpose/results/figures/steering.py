@@ -165,7 +165,7 @@ def draw_ablation(table: pl.DataFrame, context: Context) -> Figure:
     figure, axes = style.panels(2, 0.3 * len(names) + 1.5, sharey=True)
     for panel, (measure, label) in zip(axes, (natural, (SHARE, context.share_label)), strict=True):
         style.draw_forest(panel, cells, names, measure, context)
-        for unsteered in cells.filter(UNSTEERED_ROW)[measure[0]].head(1):
+        for unsteered in cells.filter(UNSTEERED_ROW)[measure[0]].drop_nulls().head(1):
             panel.axvline(unsteered, color=style.UNSTEERED, linestyle=style.DASHED, linewidth=1, zorder=0)
         panel.set(xlabel=label, xlim=(0, None))
     style.name_axis(axes[0], names)

@@ -5,15 +5,16 @@ results/<study>/with/<annotator>/. Prompts, rollouts, sentences and activations 
 the working directory and may hold Snakemake's wildcards in braces; names in a study count from the repository.
 """
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
 from repurpose.study.catalogue import AGREEMENT_FIGURES, AGREEMENT_TABLES, FIGURES, TABLES
+from repurpose.study.jobs.model_digests import digest_numbers, digest_words
 from repurpose.study.pair_files import MADE_FILES, MADE_MODELS, ROLES, made_folder
 from repurpose.study.prompt_counts import OWN_PROMPTS
-from repurpose.study.settings import Study, locate
+from repurpose.study.settings import Study, canonical_json, locate
 
 MODEL_FILES = ("config.json", "tokenizer.json", "*.safetensors")
 RUN = "results/{run}"
@@ -68,7 +69,7 @@ class Layout:
         return self.shards(f"results/{self.study.study}/{table}/{{shard}}.parquet")
 
     def model(self, role: str) -> list[str]:
-        """The files of a local model, so that other weights replan what was made with these; none for a hub name.
+        """The files of a local model, without which nothing can be made with it; none for a hub name.
 
         A model that a rule makes has its files before it is there.
         """
@@ -77,6 +78,22 @@ class Layout:
             return [made_folder(name).joinpath(file).as_posix() for file in MADE_FILES]
         folder = Path(locate(name))
         return [file.as_posix() for name in MODEL_FILES for file in sorted(folder.glob(name))]
+
+    def is_made(self, role: str) -> bool:
+        """Whether a rule makes the model: where it does so anew, what follows is made anew in the same run."""
+        return getattr(self.study.pair, role) in MADE_MODELS
+
+    def digests(self, numbers: Iterable[str] = (), words: Iterable[str] = ()) -> str:
+        """Digests of what local models compute (numbers) and of how they read and end a text (words), by role."""
+        kinds = {"numbers": (digest_numbers, numbers), "words": (digest_words, words)}
+        return canonical_json(
+            {kind: {role: self._digest(role, digest) for role in roles} for kind, (digest, roles) in kinds.items()}
+        )
+
+    def _digest(self, role: str, digest: Callable[[Path], str]) -> str:
+        """Of a model that a rule makes, where it comes from: the same before it is there."""
+        name = getattr(self.study.pair, role)
+        return name if name in MADE_MODELS else digest(Path(locate(name)))
 
     @property
     def generator(self) -> list[str]:

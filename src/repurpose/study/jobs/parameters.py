@@ -10,12 +10,27 @@ from repurpose.study.code_digest import step_code
 from repurpose.study.jobs.environments import EnvironmentName, Environments
 from repurpose.study.settings import Study, canonical_json, step_settings
 
+BATCHES = ("batch_size", "batch_tokens")
+"""Settings that say how much is computed at once."""
+
 
 def step_parameter(study: Study, step: str, wildcards: Mapping[str, str]) -> str:
     """A step's settings, wildcards and code digest as one JSON text: Snakemake compares values without their names."""
     named = {name: int(text) if name == "shard" else text for name, text in wildcards.items()}
-    values: dict[str, Any] = step_settings(study, step, **named)
+    values = without_batches(step_settings(study, step, **named))
     return canonical_json({**values, "code": step_code(step, values)})
+
+
+def without_batches(values: Mapping[str, Any]) -> dict[str, Any]:
+    """A step's sections without the sizes of batches: no number depends on them, so rules pass them by `--batch`."""
+
+    def leave_out(section: Mapping[str, Any]) -> dict[str, Any]:
+        return {name: value for name, value in section.items() if name not in BATCHES}
+
+    told = {name: leave_out(values[name]) for name in ("rollouts", "activations") if name in values}
+    if "sweeps" in values:
+        told["sweeps"] = {name: leave_out(sweep) for name, sweep in values["sweeps"].items()}
+    return {**values, **told}
 
 
 def step_variables(source: Path) -> dict[str, str]:
