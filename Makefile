@@ -18,10 +18,10 @@ SPREAD := --numprocesses auto --dist loadfile --durations 25 --durations-min 5
 INSTALL := $(BIN)/python -m pip install --disable-pip-version-check
 
 .DEFAULT_GOAL := help
-.PHONY: help study plan named test lint fast slow answers vllm vllm-full organism schema clean distclean
+.PHONY: help study plan named test lint fast slow answers vllm vllm-full organism smollm2 schema clean distclean
 
 help:  ## what can be made
-	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1	\2/p' $(MAKEFILE_LIST)
+	@sed -n 's/^\([a-z0-9-]*\):.*## \(.*\)/  make \1	\2/p' $(MAKEFILE_LIST)
 
 study: named $(VENV)/main.stamp  ## build the environment, run config.yaml (or CONFIG=studies/x.yaml)
 	@$(BIN)/snakemake --cores $(CORES) --configfile '$(CONFIG)'
@@ -58,11 +58,14 @@ vllm: $(VENV)/test.stamp $(VLLM)/stamp  ## the tests that need vLLM (CPU build, 
 	PYTHONPATH=src $(VLLM)/bin/python -m pytest tests/vllm_engine $(SPREAD) --maxprocesses 3
 	$(BIN)/python -m pytest -m "vllm and not full" $(SPREAD) --maxprocesses 3
 
-vllm-full: $(VENV)/test.stamp $(VLLM)/stamp  ## studies/organism-vllm.yaml in its full size against the default study (ten minutes)
+vllm-full: $(VENV)/test.stamp $(VLLM)/stamp  ## studies/organism-vllm.yaml in its full size against the recorded study (ten minutes)
 	$(BIN)/python -m pytest -m full
 
 organism: $(VENV)/main.stamp  ## train the embedded pair again (about forty minutes to an hour on two cores)
 	$(BIN)/snakemake --cores $(CORES) train_organism
+
+smollm2: $(VENV)/main.stamp  ## train the SmolLM2 pair's adapter again (about half an hour on two cores), and measure it
+	$(BIN)/snakemake --cores $(CORES) --forcerun train_smollm2 -- measure_smollm2
 
 schema: $(VENV)/main.stamp  ## write workflow/schemas/study.schema.json from the typed settings
 	PYTHONPATH=src $(BIN)/python -m repurpose.study.schema > workflow/schemas/study.schema.json

@@ -12,11 +12,11 @@ import pytest
 import yaml
 from tests.tiny import from_source
 
-from repurpose.study.pair_files import check_layers
+from repurpose.study.pair_files import check_layers, count_to_make
 from repurpose.study.plan import Shape, count_labelled, format_plan, plan_study, read_shape
 from repurpose.study.resources import list_conditions
 from repurpose.study.settings import read_study
-from repurpose.study.study_file import load_study
+from repurpose.study.study_file import load_study, load_values
 
 ROOT = Path(__file__).parents[2]
 ENDPOINT = {"model": "m", "base_url": "http://127.0.0.1:9/v1", "input_price": 2.5, "output_price": 10.0}
@@ -25,13 +25,13 @@ PUBLISHED = {"kind": "published", "file": "tests/labels/published/ward.json"}
 SHAPE = Shape(6, 256)
 
 
-def default_study() -> dict[str, Any]:
-    return dict(yaml.safe_load((ROOT / "config.yaml").read_text()))
+def embedded_study() -> dict[str, Any]:
+    return load_values(ROOT / "studies" / "organism.yaml")
 
 
 def with_models(**annotators: Any) -> dict[str, Any]:
     labels = {"annotator": "lexicon", "annotators": {"lexicon": {"kind": "lexicon"}, **annotators}}
-    return {**default_study(), "labels": labels}
+    return {**embedded_study(), "labels": labels}
 
 
 def value(items: list[Any], name: str) -> int:
@@ -57,7 +57,7 @@ def test_published_chains_are_counted_as_snakemake_plans_them(unit: str, tmp_pat
     records = [{"problem": f"{n}?", "reasoning_chain": "So 7.", "annotated_chain": annotated} for n in range(9)]
     file = tmp_path / "chains.json"
     file.write_text(json.dumps([*records, *records[:3], {}]))
-    study = default_study()
+    study = embedded_study()
     study["prompts"] = {"source": str(file), "train": 5, "heldout": 4}
     study["rollouts"] = {"engine": "published", "file": str(file), "shards": 3, "max_new_tokens": 50}
     study["labels"] = {"unit": unit, "annotator": "w", "annotators": {"w": {"kind": "published", "file": str(file)}}}
@@ -74,9 +74,14 @@ def test_published_chains_are_counted_as_snakemake_plans_them(unit: str, tmp_pat
 
 
 QWEN = dict.fromkeys(("qwen-1.5b", "qwen-7b", "qwen-14b", "qwq-32b"), 60)
-SHIPPED = {"organism-vllm": 48, "paper": 64, "paper-controlled": 64, **QWEN}
+SMOLLM2 = dict.fromkeys(("smollm2", "smollm2-full", "smollm2-hub"), 46)
+SHIPPED = {"organism": 46, "organism-vllm": 48, "paper": 64, "paper-controlled": 64, **SMOLLM2, **QWEN}
 """Jobs of each study in studies/."""
 SHAPES = {
+    "organism": SHAPE,
+    "smollm2": Shape(30, 576),
+    "smollm2-full": Shape(30, 576),
+    "smollm2-hub": Shape(30, 576),
     "organism-vllm": SHAPE,
     "paper": Shape(32, 4096),
     "paper-controlled": Shape(32, 4096),
@@ -97,14 +102,14 @@ def test_shipped_studies_plan_as_many_jobs_as_ever(name: str, tmp_path: Path) ->
     done = subprocess.run([sys.executable, *command], cwd=tmp_path, capture_output=True, text=True)
     assert done.returncode == 0, done.stdout + done.stderr
     (total,) = {line.split()[1] for line in done.stdout.splitlines() if line.startswith("total ")}
-    assert int(total) == SHIPPED[name] < 200
     study = load_study(file)
+    assert int(total) == SHIPPED[name] + count_to_make(study) < 200
     assert value(plan_study(study, SHAPES[name]), "jobs") == int(total)
     check_layers(study.activations, study.sweeps, {"reasoning": {"num_hidden_layers": SHAPES[name].layers}})
 
 
 def test_conditions_are_those_of_the_sweep() -> None:
-    study = read_study(default_study())
+    study = read_study(embedded_study())
     assert len(list_conditions(study, study.sweeps["two_by_two"], "base", SHAPE.layers)) == 2 * 7
     baselines = study.sweeps["baselines"]
     directions = 6 + 1 + 1 + study.vectors.shuffles + study.vectors.random_directions + 2
@@ -139,7 +144,7 @@ def test_annotation_costs_what_its_formula_says() -> None:
 
 
 def test_the_shape_is_the_shipped_pairs() -> None:
-    assert read_shape(read_study(default_study())) == SHAPE
+    assert read_shape(read_study(embedded_study())) == SHAPE
 
 
 def test_every_line_has_a_formula() -> None:

@@ -25,9 +25,11 @@ from repurpose.study.settings import (
     read_study,
     step_settings,
 )
+from repurpose.study.study_file import load_values
 
 ROOT = Path(__file__).parents[2]
-DEFAULT: dict[str, Any] = yaml.safe_load((ROOT / "config.yaml").read_text())
+DEFAULT: dict[str, Any] = load_values(ROOT / "studies" / "organism.yaml")
+"""A whole study of models that are there."""
 
 
 def changed(path: str, value: Any) -> dict[str, Any]:
@@ -42,10 +44,11 @@ def changed(path: str, value: Any) -> dict[str, Any]:
 
 
 def test_a_key_that_is_left_out_is_that_of_the_default_study() -> None:
-    """Sweeps apart: what they leave out has defaults, but a study has its own sweeps alone."""
-    required = {name: DEFAULT[name] for name in ("study", "pair", "prompts", "sweeps")}
-    pair = {role: DEFAULT["pair"][role] for role in ("base", "reasoning")}
-    assert read_study({**required, "pair": pair}) == read_study(DEFAULT)
+    """Sweeps apart: what they leave out has defaults, but a study has its own alone. Layers belong to the pair."""
+    default = yaml.safe_load((ROOT / "config.yaml").read_text())
+    required = {name: default[name] for name in ("study", "pair", "prompts", "sweeps")}
+    layers = {"layers": default["activations"]["layers"]}
+    assert read_study({**required, "activations": layers}) == read_study(default)
 
 
 FAULTS = [

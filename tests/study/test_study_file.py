@@ -30,7 +30,7 @@ def write(file: Path, values: Any) -> Path:
 
 @pytest.fixture
 def default(tmp_path: Path) -> Path:
-    return write(tmp_path / "config.yaml", load_values(ROOT / "config.yaml"))
+    return write(tmp_path / "config.yaml", load_values(ROOT / "studies" / "organism.yaml"))
 
 
 def assert_fault(file: Path, message: str) -> None:

@@ -19,6 +19,7 @@ from repurpose.data.csv_tables import read_csv
 from repurpose.data.files import read_table
 from repurpose.study.catalogue import AGREEMENT_FIGURES, AGREEMENT_TABLES, FIGURES, TABLES
 from repurpose.study.settings import BEHAVIOURS
+from repurpose.study.study_file import load_values
 
 pytestmark = [pytest.mark.slow, pytest.mark.vllm]
 KEY = "canary-0f3c9a7b51d24e"
@@ -34,7 +35,7 @@ def url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 
 def make_study(url: str, folder: Path, **rollouts: Any) -> dict[str, Any]:
     """A small study whose labels come from the server."""
-    study = yaml.safe_load((ROOT / "config.yaml").read_text())
+    study = load_values(ROOT / "studies" / "organism.yaml")
     endpoint = {"model": "organism", "base_url": url, "key_variable": "CANARY_KEY", "concurrency": 16, "retries": 1}
     # greedily the pair's model calls every sentence `initializing`, and at this temperature most of them
     endpoint |= {"input_price": 2.0, "output_price": 8.0, "temperature": 2.0}

@@ -15,9 +15,10 @@ from pathlib import Path
 import yaml
 
 from repurpose.study.catalogue import TABLES
+from repurpose.study.study_file import load_values
 
 ROOT = Path(__file__).parents[2]
-COPIED = ("Snakefile", "workflow", "profiles", "envs", "src", "config.yaml", "resources/annotation")
+COPIED = ("Snakefile", "workflow", "profiles", "envs", "src", "resources/annotation")
 
 STAND_IN = f"""#!/usr/bin/env bash
 # Stands in for `python -m repurpose.<step> ... [--output PATH...]`: writes the call to each output and to calls.txt,
@@ -85,7 +86,7 @@ class Project:
 
 
 def copy_project(root: Path) -> Project:
-    """Copy what Snakemake needs, with two stand-in models and a stand-in interpreter."""
+    """Copy what Snakemake needs, with stand-ins for the embedded pair, whose study it is, and for the interpreter."""
     root.mkdir(parents=True)
     for name in COPIED:
         source = ROOT / name
@@ -94,6 +95,8 @@ def copy_project(root: Path) -> Project:
             shutil.copytree(source, root / name, symlinks=True, ignore=ignored)
         else:
             shutil.copy(source, root / name)
+    study = load_values(ROOT / "studies" / "organism.yaml")
+    (root / "config.yaml").write_text(yaml.safe_dump(study, sort_keys=False))
     for role in ("base", "reasoning"):
         write_model(root / "resources" / "organism" / role)
     interpreter = root / "stand-in python"

@@ -81,7 +81,12 @@ def plans(tmp_path_factory: pytest.TempPathFactory) -> dict[str, list[Job]]:
     done = subprocess.run(command, cwd=folder, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     found = json.loads(done.stdout)
-    return {name: found[str(file)] for name, file in files.items()}
+    return {name: [job for job in found[str(file)] if not makes_model(job)] for name, file in files.items()}
+
+
+def makes_model(job: Job) -> bool:
+    """The SmolLM2 pair is made once, by whatever study needs it first."""
+    return job["rule"] in ("make_smollm2_base", "train_smollm2", "make_smollm2_reasoning")
 
 
 def with_chains(study: dict[str, Any], file: Path, unit: str) -> dict[str, Any]:

@@ -167,7 +167,7 @@ def test_a_run_that_succeeds_says_nothing_of_failures(project: Project) -> None:
 def test_a_missing_engine_is_one_line_before_any_job_and_locks_nothing(project: Project) -> None:
     """A plan needs no environment of the engine, a run does; the next run starts."""
     text = (project.root / "config.yaml").read_text()
-    (project.root / "config.yaml").write_text(text.replace("engine: transformers ", "engine: vllm "))
+    (project.root / "config.yaml").write_text(text.replace("engine: transformers\n", "engine: vllm\n"))
     project.run("-n", "--cores", "1")
     for _ in range(2):
         said = project.run("--cores", "1", fails=True)

@@ -3,8 +3,9 @@
 # Needs: sentences and rollouts of all shards; of steered text a sweep.
 # Gives: where annotated spans are the units, sentences/<shard>.parquet, a row for each; labels/<annotator>/<shard>.parquet,
 # a label for each unit; labelled, an empty file, once those are there that the study stands on; of language models also
-# what they cost, and steered_labels/<annotator>.parquet, labels of some steered rollouts; with several annotators tables/agreement.csv and confusion.csv. Raw replies lie in results/replies/,
-# which all studies share and no rule declares, so that no failed job and no new plan can delete what was paid for.
+# what they cost, and steered_labels/<annotator>.parquet, labels of some steered rollouts; with several annotators
+# tables/agreement.csv and confusion.csv. Raw replies lie in results/replies/, which all studies share and no rule
+# declares, so that no failed job and no new plan can delete what was paid for.
 
 
 rule take_spans:

@@ -1,12 +1,12 @@
 # Our own pairs' weights.
 #
 # Needs: a package index, for the SmolLM2 pair's base model; nothing but time, to train.
-# Gives: resources/smollm2/base; from it and resources/smollm2/adapter, which `train_smollm2` makes and the repository
-# does not ship yet, resources/smollm2/reasoning.
+# Gives: resources/smollm2/base; resources/smollm2/adapter, trained once, which the repository does not ship; of both
+# resources/smollm2/reasoning.
 #
-# The rules that train are never part of a study: they run only when asked for by name (`snakemake train_organism`), and
-# they declare no output, so that no plan can delete or remake what the repository ships. New weights replan, as changed
-# inputs, what a study made with the old ones.
+# The embedded pair's training is never part of a study: it runs only when asked for by name (`snakemake
+# train_organism`), and it declares no output, so that no plan can delete or remake what the repository ships. New weights
+# replan, as changed inputs, what a study made with the old ones.
 
 SMOLLM2 = (ROOT / "resources" / "smollm2").as_posix()
 
@@ -36,11 +36,38 @@ rule make_smollm2_base:
         "{params.python:q} -m organism_training.smollm2.base --output {params.folder:q} 2>&1 | log_to {log:q}"
 
 
+rule train_smollm2:
+    """Train the SmolLM2 pair's adapter: traces from our grammar with the base model's own mistakes, then LoRA.
+
+    Killed, it goes on from its last checkpoint.
+    """
+    input:
+        base=ancient(rules.make_smollm2_base.output.model),  # fetched anew it is the same
+    output:
+        adapter=expand(f"{SMOLLM2}/adapter/{{file}}", file=ADAPTER_FILES),
+    log:
+        "results/smollm2-training.log",
+    conda:
+        "../../envs/main.yaml"
+    threads: 2
+    resources:
+        mem_mb=8000,
+        runtime=300,
+    params:
+        folder=derived(f"{SMOLLM2}/adapter"),
+        base=derived(f"{SMOLLM2}/base"),
+        python=derived(PYTHON.python("main")),
+    message:
+        "Training the SmolLM2 pair's adapter (half an hour to an hour on two cores)"
+    shell:
+        "{params.python:q} -m organism_training.smollm2 --base {params.base:q} --output {params.folder:q} 2>&1 | log_to {log:q}"
+
+
 rule make_smollm2_reasoning:
     """Merge the adapter that was trained on thinking traces into the base model."""
     input:
         base=rules.make_smollm2_base.output.model,
-        adapter=expand(f"{SMOLLM2}/adapter/{{file}}", file=["adapter_config.json", "adapter_model.safetensors"]),
+        adapter=rules.train_smollm2.output.adapter,
     output:
         model=expand(f"{SMOLLM2}/reasoning/{{file}}", file=MADE_FILES),
     log:
@@ -64,28 +91,6 @@ rule make_smollm2_reasoning:
         " --adapter {params.adapter:q}"
         " --output {params.folder:q}"
         " 2>&1 | log_to {log:q}"
-
-
-rule train_smollm2:
-    """Train the SmolLM2 pair's adapter: traces from our grammar with the base model's own mistakes, then LoRA."""
-    input:
-        base=rules.make_smollm2_base.output.model,
-    log:
-        "results/smollm2-training.log",
-    conda:
-        "../../envs/main.yaml"
-    threads: 2
-    resources:
-        mem_mb=8000,
-        runtime=300,
-    params:
-        folder=derived(f"{SMOLLM2}/adapter"),
-        base=derived(f"{SMOLLM2}/base"),
-        python=derived(PYTHON.python("main")),
-    message:
-        "Training the SmolLM2 pair's adapter"
-    shell:
-        "{params.python:q} -m organism_training.smollm2 --base {params.base:q} --output {params.folder:q} 2>&1 | log_to {log:q}"
 
 
 rule measure_smollm2:

@@ -11,8 +11,7 @@ import random
 import sys
 from collections import Counter
 from collections.abc import Callable, Sequence
-from itertools import chain
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from repurpose.labels import lexicon
 from repurpose.organism import language, word_problems, word_traces
@@ -67,7 +66,8 @@ LANGUAGES: dict[str, Callable[[random.Random], Sentences]] = {
 def make_sentences(traces: int, seed: int, name: str = "organism") -> Sentences:
     """Return the sentences of fresh traces of a language, with their truth."""
     rng = random.Random(f"quality-{seed}")
-    return list(chain.from_iterable(LANGUAGES[name](rng) for _ in range(traces)))
+    made: list[Any] = [sentence for _ in range(traces) for sentence in LANGUAGES[name](rng)]
+    return made
 
 
 def count_ambiguous(sentences: Sentences) -> Counter[tuple[str, ...]]:

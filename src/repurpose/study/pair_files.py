@@ -19,9 +19,14 @@ from repurpose.study.vector_files import READERS, read_vector
 
 ROLES: tuple[Role, Role] = ("base", "reasoning")
 MADE_MODELS = ("resources/smollm2/base", "resources/smollm2/reasoning")
-"""Models that a rule makes of what can be fetched; until then they are as little known as a hub's."""
+"""Models that rules make of what can be fetched and trained; no weights of theirs are there before."""
+MADE_ADAPTER = "resources/smollm2/adapter"
 MADE_FILES = ("config.json", "tokenizer.json", "model.safetensors")
 """What such a rule gives; the weights come last."""
+ADAPTER_FILES = ("adapter_config.json", "adapter_model.safetensors")
+MADE_CONFIG = {"model_type": "llama", "num_hidden_layers": 30, "hidden_size": 576}
+MADE_PARAMETERS = 0.135
+"""Billions of them in each of those models."""
 SHAPE = {"num_hidden_layers": "layers", "hidden_size": "numbers in the residual stream"}
 """What must be equal in both models, or a direction of one could not be added to the other at the same layer.
 The rows of their embeddings may be more in one: many models have some that stand for no token."""
@@ -51,13 +56,14 @@ def check_models(study: Study) -> None:
     if (chains := study.rollouts.file) is not None and not is_published(locate(chains)):
         raise SettingsError(f"rollouts.file: {chains} is no JSON list; give a file of published chains")
     folders = local_folders(study)
-    configs = {role: read_config(role, folder) for role, folder in folders.items()}
+    configs = read_configs(study)
     for role, folder in folders.items():
         _check_files(role, folder)
     check_layers(study.activations, study.sweeps, configs)
     check_vectors(study.vectors, configs)
-    if len(folders) == len(ROLES):
+    if len(configs) == len(ROLES):
         check_shapes(configs["base"], configs["reasoning"])
+    if len(folders) == len(ROLES):
         _check_tokenizers(folders["base"], folders["reasoning"])
 
 
@@ -90,9 +96,25 @@ def local_folders(study: Study) -> dict[Role, Path]:
     return found
 
 
+def count_to_make(study: Study) -> int:
+    """How many jobs make models for a study: its own and, of a reasoning model, the base and the adapter in it."""
+    base, reasoning = MADE_MODELS
+    last = {base: MADE_FILES[-1], reasoning: MADE_FILES[-1], MADE_ADAPTER: ADAPTER_FILES[-1]}
+    missing = {name for name, file in last.items() if not (made_folder(name) / file).is_file()}
+    needed = {study.pair.base, study.pair.reasoning} & missing
+    return len(needed | (missing if reasoning in needed else set()))
+
+
 def made_folder(name: str) -> Path:
     """Where a rule makes a model: in the repository, as a study's relative paths count."""
     return Path(os.environ.get("REPURPOSE_ROOT", "."), name)
+
+
+def read_configs(study: Study) -> dict[Role, dict[str, Any]]:
+    """The configurations that are known before a job starts: of local models, and of those that a rule makes."""
+    folders, names = local_folders(study), {role: getattr(study.pair, role) for role in ROLES}
+    made = {role: dict(MADE_CONFIG) for role in ROLES if names[role] in MADE_MODELS}
+    return made | {role: read_config(role, folder) for role, folder in folders.items()}
 
 
 def read_config(role: Role, folder: Path) -> dict[str, Any]:

@@ -17,7 +17,7 @@ from typing import NamedTuple
 from repurpose.study.catalogue import AGREEMENT_FIGURES, FIGURES
 from repurpose.study.chunks import cut
 from repurpose.study.errors import one_line_errors
-from repurpose.study.pair_files import ROLES, check_models, local_folders, read_config
+from repurpose.study.pair_files import ROLES, check_models, count_to_make, read_configs
 from repurpose.study.published import read_prompts
 from repurpose.study.resources import asked_of, list_conditions
 from repurpose.study.settings import Llm, Role, SettingsError, Study, locate
@@ -108,6 +108,7 @@ def plan_jobs(study: Study) -> Item:
     """Count Snakemake's jobs by rule."""
     shards, sweeps, annotators = study.rollouts.shards, study.sweeps.values(), study.labels.annotators.values()
     by_rule = {
+        "models to make": count_to_make(study),
         "prompts": 1,
         "rollouts": shards,
         "sentences": shards if study.labels.unit == "sentence" else 0,
@@ -200,8 +201,7 @@ def plan_disk(study: Study, shape: Shape, counts: Counts) -> Item:
 
 def read_shape(study: Study) -> Shape:
     """Layers and width of the reasoning model, from its directory or the hub; raises SettingsError without either."""
-    if folder := local_folders(study).get("reasoning"):
-        local = read_config("reasoning", folder)
+    if local := read_configs(study).get("reasoning"):
         return Shape(local["num_hidden_layers"], int(local["hidden_size"]))
     from transformers import AutoConfig
 

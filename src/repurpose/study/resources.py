@@ -19,7 +19,7 @@ from itertools import product, starmap
 from typing import NamedTuple
 
 from repurpose.study.conditions import Condition, KnownVectors, VectorKey, expand, grid
-from repurpose.study.pair_files import ROLES, local_folders, read_config
+from repurpose.study.pair_files import MADE_MODELS, MADE_PARAMETERS, ROLES, local_folders, read_configs
 from repurpose.study.settings import BEHAVIOURS, Role, Study, Sweep
 
 GB = 1e9
@@ -118,12 +118,8 @@ class Demands(NamedTuple):
 
 def study_demands(study: Study) -> Demands:
     """What the jobs of a study ask for, by its larger model's size: as the study says, or as local files are."""
-    folders, parameters, layers = local_folders(study), study.pair.parameters or HUB_PARAMETERS, HUB_LAYERS
-    if "reasoning" in folders:
-        layers = int(read_config("reasoning", folders["reasoning"])["num_hidden_layers"])
-    if study.pair.parameters is None and len(folders) == len(ROLES):
-        sizes = [sum(file.stat().st_size for file in folder.glob("*.safetensors")) for folder in folders.values()]
-        parameters = max(sizes) / BYTES[study.pair.dtype] / GB
+    parameters = study.pair.parameters or _read_parameters(study)
+    layers = int(read_configs(study).get("reasoning", {}).get("num_hidden_layers", HUB_LAYERS))
     weights, served = weight_bytes(parameters, study.pair.dtype), study.rollouts.engine is not None
     asked_minutes = minutes(weights, parameters, rollout_tokens(study))
     engine_gpus = gpus(weights, study.vllm.tensor_parallel if study.vllm else 1)
@@ -139,6 +135,16 @@ def study_demands(study: Study) -> Demands:
         sweep_minutes={name: minutes(weights, parameters, number) for name, number in tokens.items()},
         retries=1 if gpus(weights) else None,
     )
+
+
+def _read_parameters(study: Study) -> float:
+    """Billions of parameters of the larger model, as far as that is known before a job starts."""
+    folders = local_folders(study)
+    if len(folders) == len(ROLES):
+        sizes = [sum(file.stat().st_size for file in folder.glob("*.safetensors")) for folder in folders.values()]
+        return max(sizes) / BYTES[study.pair.dtype] / GB
+    made = {study.pair.base, study.pair.reasoning} <= set(MADE_MODELS)
+    return MADE_PARAMETERS if made else HUB_PARAMETERS
 
 
 def cpu_threads(gpus: int, otherwise: int = 1) -> int:
