@@ -197,6 +197,7 @@ def hub(strangers: Path) -> Iterator[Hub]:
         yield hub
 
 
+@pytest.mark.slow
 def test_hub_names_are_pinned_to_their_commits(hub: Hub, strangers: Path, tmp_path: Path) -> None:
     there = hub.environment(tmp_path / "cache")
     done = call(strangers, "they/base", "they/reasoning", "prompts.jsonl", "--output", tmp_path / "x.yaml", **there)
