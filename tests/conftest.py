@@ -69,9 +69,9 @@ def vector_files(tmp_path_factory: pytest.TempPathFactory) -> list[str]:
 @pytest.fixture
 def named_as_llama(tmp_path: Path) -> Pair:
     """A directory like that of R1-Distill-Llama: byte-level tokens in the file, Llama 2's class in the settings."""
-    folder = tmp_path / "named-as-llama"
-    make_model().save_pretrained(folder)
-    make_byte_tokenizer().save_pretrained(folder)
+    folder, tokenizer = tmp_path / "named-as-llama", make_byte_tokenizer()
+    make_model(0, len(tokenizer)).save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
     file = folder / "tokenizer_config.json"
     file.write_text(json.dumps({**json.loads(file.read_text()), "tokenizer_class": "LlamaTokenizerFast"}))
     return Pair(str(folder), str(folder))
