@@ -579,6 +579,7 @@ def test_a_file_of_published_chains(tmp_path: Path) -> None:
     assert refused("chains.json", 2).startswith("prompts.source: chains.json: is not JSON in UTF-8: ")
 
 
+@pytest.mark.usefixtures("models")
 @pytest.mark.parametrize(
     ("vector", "said"),
     [
