@@ -21,24 +21,31 @@ from repurpose.results.figures.style import OUTSIDE, Context, save_figure
 from repurpose.results.report.page import CAPTIONS, show_section
 from repurpose.results.tables import __main__ as tables_step
 from repurpose.study.catalogue import FIGURES, TABLES
-from synthetic import BEST_LAYER, HELDOUT, built, claims_arguments, make_study, run_step, tables_arguments
+from synthetic import BEST_LAYER, HELDOUT, STARTS, built, claims_arguments, make_study, run_step, tables_arguments
 
-NAMES = {"sae": BEST_LAYER, "deep": BEST_LAYER - 1}
+NAMES = {"sae": BEST_LAYER, "aside": BEST_LAYER - 1}
 """By layer: one at the selected site, one elsewhere."""
 COLUMN = {"cosines": "name"}
 """What a table calls a direction, if not `direction`."""
+OTHERWISE = ("projection", "keyword_words", "change", "score", "rank")
 WHERE = {
     "sae": {"2x2", "baselines", "ablation", "coherence", "keyword_rule", "cosines", "lens", "log_odds", "projections"}
     | {"detection"},
-    "deep": {"cosines", "lens", "projections", "detection"},
+    "aside": {"cosines", "lens", "projections", "detection"},
 }
 
 
 def copy_rows(path: Path, schema: Any, like: pl.Expr, names: dict[str, int], column: str = "direction") -> None:
-    """Add rows like others under the names of vectors from outside, each at its layer."""
+    """Add rows like others under the names of vectors from outside, each at its layer, with values of their own.
+
+    In sweeps they stand under the first window, whichever is selected.
+    """
     table = read_table(path)
     own = table.filter(like)
+    own = own.with_columns(pl.col(name).reverse() for name in OTHERWISE if name in own.columns)
     kind = {"kind": pl.lit("outside")} if "kind" in table.columns else {}
+    if "sweep" in table.columns:
+        kind["window_start"] = pl.lit(min(STARTS))
     copies = [
         own.with_columns(**{column: pl.lit(name), "layer": pl.lit(layer)}, **kind) for name, layer in names.items()
     ]
