@@ -318,7 +318,7 @@ def test_repeng_reads_and_steers_as_we_do_and_we_read_what_it_writes(
     assert np.array_equal(unit(again, "doubt"), unit(read_pair_directions(paths), "backtracking"))
 
 
-NORMS = (260.0, 320.0, 360.0, 400.0)
+NORMS = (320.0, 400.0)
 """Where a step too long or too short by a tenth gives other tokens."""
 
 
