@@ -22,7 +22,7 @@ from repurpose.organism.language import Spoken, join, make_problem, make_trace
 from repurpose.study.catalogue import AGREEMENT_FIGURES, FIGURES
 from repurpose.study.settings import BEHAVIOURS
 
-pytestmark = [pytest.mark.workflow, pytest.mark.slow]
+pytestmark = [pytest.mark.workflow, pytest.mark.slow, pytest.mark.timeout(1400)]  # two whole studies
 
 RESULTS = "results/published"
 KEY = ["prompt_id", "sample", "sentence"]
