@@ -14,6 +14,7 @@ PACKAGE = Path(__file__).parents[1]
 USAGE = """\
 usage: repurpose steps           list the steps
        repurpose plan [STUDY]    what a study file (config.yaml) will take: jobs, rollouts, tokens, cost, disk
+       repurpose verify FOLDER   check every file of results/<study>, and that each was made from those that are there
        repurpose STEP ...        run one step, as `python -m repurpose.STEP` does; `repurpose STEP --help` tells how
 """
 
