@@ -1,15 +1,18 @@
 """The command line that steps share: settings as JSON, named inputs, outputs."""
 
 import argparse
+import json
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import polars as pl
 import pyarrow as pa
 
-from repurpose.data.files import read_table, write_table
+from repurpose.data.files import noting_written, read_table, write_table
+from repurpose.data.made import check_inputs, write_notes
 from repurpose.data.provenance import provenance
 from repurpose.study.errors import one_line_errors
 from repurpose.study.settings import StepSettings
@@ -70,5 +73,22 @@ def run_step(
     if batches:
         parser.add_argument("--batch", type=int, help="rows or tokens in a batch; left out: as the settings say")
     given = parser.parse_args()
-    with one_line_errors(name):
+    with one_line_errors(name), noting_written() as written:
+        groups = [_files(getattr(given, argument.replace("-", "_"))) for argument in (*one, *many, *optional, *maybe)]
+        values = json.loads(given.settings)
+        read = check_inputs(groups, values, _study_folder(given) if "code" in values else None)
         yield Step(StepSettings(name, given.settings, batch=vars(given).get("batch")), given)
+        write_notes(name, values, written, {path: digest for path, digest in read.items() if path not in written})
+
+
+def _study_folder(given: argparse.Namespace) -> Path | None:
+    """`results/<study>`, where the workflow lets a step write; None of a step that writes nothing."""
+    outputs = [vars(given).get("output") or []]
+    first = next((Path(path) for named in outputs for path in ([named] if isinstance(named, str) else named)), None)
+    return Path(*first.parts[:2]) if first else None
+
+
+def _files(named: str | list[str] | None) -> list[Path]:
+    """The files among what an argument names."""
+    paths = [Path(path) for path in ([named] if isinstance(named, str) else named or [])]
+    return [path for path in paths if path.is_file()]

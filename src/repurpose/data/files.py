@@ -4,6 +4,7 @@ import json
 import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from contextvars import ContextVar
 from pathlib import Path
 from typing import Any
 
@@ -14,8 +15,22 @@ import pyarrow.parquet as pq
 METADATA_KEY = b"repurpose"
 
 
+_WRITTEN: ContextVar[list[Path] | None] = ContextVar("_WRITTEN", default=None)
+
+
 class TableError(ValueError):
     """A table lacks a column or cannot be read; the message names the file."""
+
+
+@contextmanager
+def noting_written() -> Iterator[list[Path]]:
+    """Yield a list that fills with the files that are written while the block runs."""
+    written: list[Path] = []
+    token = _WRITTEN.set(written)
+    try:
+        yield written
+    finally:
+        _WRITTEN.reset(token)
 
 
 @contextmanager
@@ -27,6 +42,8 @@ def atomic_write(path: Path | str) -> Iterator[Path]:
     try:
         yield temporary
         temporary.replace(path)
+        if (written := _WRITTEN.get()) is not None:
+            written.append(path)
     finally:
         temporary.unlink(missing_ok=True)
 
@@ -53,13 +70,29 @@ def write_table(
 
 
 def read_table(paths: Path | str | list[Path] | list[str], columns: list[str] | None = None) -> pl.DataFrame:
-    """Read one table, or several shards of it one after the other."""
+    """Read one table, or several shards of it one after the other; a TableError names a file that is no whole one."""
     many = paths if isinstance(paths, list) else [paths]
-    return pl.concat([pl.DataFrame(pq.read_table(path, columns=columns)) for path in many])
+    return pl.concat([_read(path, columns) for path in many])
+
+
+def _read(path: Path | str, columns: list[str] | None) -> pl.DataFrame:
+    with readable(path):
+        return pl.DataFrame(pq.read_table(path, columns=columns))
 
 
 def read_provenance(path: Path | str) -> dict[str, Any]:
-    """Return the provenance that a file carries (empty where it has none)."""
-    packed = pq.read_schema(path).metadata or {}
-    notes: dict[str, Any] = json.loads(packed.get(METADATA_KEY, b"{}"))
+    """Return the provenance that a file carries (empty where it has none); raises TableError as `read_table` does."""
+    with readable(path):
+        packed = pq.read_schema(path).metadata or {}
+        notes: dict[str, Any] = json.loads(packed.get(METADATA_KEY, b"{}"))
     return notes
+
+
+@contextmanager
+def readable(path: Path | str) -> Iterator[None]:
+    """Raise a TableError of one line where the block finds that a file is no whole Parquet table."""
+    try:
+        yield
+    except (OSError, ValueError, pa.ArrowException, pl.exceptions.PolarsError) as problem:
+        said = str(problem).strip().partition("\n")[0]
+        raise TableError(f"{path}: cannot be read ({said}); remove it, and run again") from None

@@ -17,7 +17,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import DTypeLike, NDArray
 
-from repurpose.data.files import METADATA_KEY, TableError, atomic_write, read_provenance
+from repurpose.data.files import METADATA_KEY, TableError, atomic_write, read_provenance, readable
 from repurpose.data.schemas import ACTIVATIONS
 
 CHUNK_BYTES = 1 << 30
@@ -87,7 +87,7 @@ def read_layer(path: Path | str, layer: int) -> tuple[pl.DataFrame, NDArray[Any]
     notes = read_provenance(path)
     if layer not in notes["layers"]:
         raise TableError(f"{path}: no layer {layer}; it holds {', '.join(map(str, notes['layers']))}")
-    with pq.ParquetFile(path) as file:
+    with readable(path), pq.ParquetFile(path) as file:
         table = pl.DataFrame(file.read_row_group(notes["layers"].index(layer), columns=[*KEYS, "vector"]))
     numbers = pl.Array(pl.UInt8, notes["width"] * np.dtype(notes["dtype"]).itemsize)
     vectors = table["vector"].bin.reinterpret(dtype=numbers).to_numpy()
