@@ -4,7 +4,7 @@
 
 A file is bad if it is not what its step wrote there, or nobody says who wrote it; if what it was made from is missing
 or is another file by now; if it was made with another seed, pair or prompts than its neighbours. Logs, benchmarks and
-hidden files are left out. Exit status 1 where there is a bad file.
+hidden and empty files are left out. Exit status 1 where there is a bad file.
 """
 
 import argparse
@@ -51,9 +51,11 @@ def verify(folder: Path) -> tuple[list[str], int]:
 
 
 def _files(folder: Path) -> Iterator[Path]:
+    """Yield the files of a folder, but for those left out and for empty ones, which only mark that a rule is done."""
     for path in folder.rglob("*"):
         inside = path.relative_to(folder).parts
-        if path.is_file() and inside[0] not in LEFT_OUT and not any(part.startswith(".") for part in inside):
+        hidden = any(part.startswith(".") for part in inside)
+        if path.is_file() and path.stat().st_size and inside[0] not in LEFT_OUT and not hidden:
             yield path
 
 
