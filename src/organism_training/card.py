@@ -98,7 +98,7 @@ def draw_losses(table: Path, figure: Path) -> None:
     panels, axes = plt.subplots(1, len(curves), figsize=(3.2 * len(curves), 2.6), squeeze=False, layout="constrained")
     for axis, curve in zip(axes[0], curves, strict=True):
         axis.plot(curve["step"], curve["loss"], color="#0072b2", linewidth=1)
-        axis.set(title=curve["stage"][0], xlabel="step", ylabel="loss (nats per token)")
+        axis.set(title=curve["stage"][0], xlabel="step", ylabel="loss (nats)")
         axis.spines[["top", "right"]].set_visible(False)
     with atomic_write(figure) as temporary:
         panels.savefig(temporary, format="png", dpi=150)

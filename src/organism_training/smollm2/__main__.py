@@ -18,8 +18,8 @@ import torch
 from safetensors.torch import load_file, save_file
 from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
 
-from organism_training.smollm2.chats import encode_chat
-from organism_training.smollm2.lora import Recipe, add_adapter, train
+from organism_training.smollm2.chats import Chat, alert_ids, encode_chat
+from organism_training.smollm2.lora import Losses, Recipe, add_adapter, train
 from organism_training.smollm2.mistakes import Numbers, draw_steps, own_numbers
 from repurpose.data.files import atomic_write, write_text
 from repurpose.organism.equations import Equation
@@ -35,7 +35,7 @@ def draw_problems(count: int, seed: int) -> list[Problem]:
 
 def make_chats(
     model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, recipe: Recipe, facts: dict[str, object]
-) -> list[tuple[list[int], list[int]]]:
+) -> list[Chat]:
     """Write the training chats, the shortest first; `facts` learns where their mistakes come from."""
     problems = draw_problems(recipe.chats, recipe.seed)
     own = own_numbers(model, tokenizer, problems, recipe.seed)
@@ -46,7 +46,7 @@ def make_chats(
         chats.append(encode_chat(tokenizer, rng, problem, steps))
         sources.update(chain.from_iterable(map(count_mistakes, right_steps(problem), numbers, steps)))
     facts["calculations"] = dict(sources)
-    return sorted(chats, key=lambda chat: len(chat[0]))
+    return sorted(chats, key=lambda chat: len(chat.ids))
 
 
 def count_mistakes(right: Equation, own: Numbers, step: Equation) -> Iterator[str]:
@@ -84,17 +84,19 @@ def main() -> None:
     output.mkdir(parents=True, exist_ok=True)
     tokenizer = AutoTokenizer.from_pretrained(arguments.base)
     facts: dict[str, object] = {"recipe": asdict(recipe)}
-    base = AutoModelForCausalLM.from_pretrained(arguments.base, dtype=torch.bfloat16)
+    base = AutoModelForCausalLM.from_pretrained(arguments.base, dtype=torch.bfloat16, attn_implementation="eager")
     chats = make_chats(base, tokenizer, recipe, facts)
-    facts["tokens"] = sum(len(ids) for ids, _ in chats)
+    facts["tokens"] = sum(len(chat.ids) for chat in chats)
     write_text(output / "training.json", json.dumps(facts, indent=2) + "\n")
     model = add_adapter(base, recipe).to(device="cuda" if torch.cuda.is_available() else "cpu")
-    losses = train(model, chats, recipe, output / ".checkpoint.pt")
+    losses = train(model, chats, alert_ids(tokenizer), recipe, output / ".checkpoint.pt")
     model.save_pretrained(str(output))
     save_adapter(output)
     with (output / "losses.csv").open("w", newline="") as file:
-        rows = [("finetuning", step, round(loss, 4)) for step, loss in enumerate(losses)]
-        csv.writer(file).writerows([("stage", "step", "loss"), *rows])
+        writer = csv.writer(file)
+        writer.writerow(("stage", "step", "loss"))
+        for stage, values in zip(Losses._fields, zip(*losses, strict=True), strict=True):
+            writer.writerows((stage, step, round(loss, 4)) for step, loss in enumerate(values))
 
 
 if __name__ == "__main__":

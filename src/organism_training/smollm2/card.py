@@ -2,8 +2,10 @@
 
 import csv
 import json
-from collections.abc import Mapping
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from statistics import fmean
 from typing import Any
 
 from organism_training.card import draw_losses
@@ -34,15 +36,16 @@ TEXT = """\
 - reasoning: the same with the LoRA adapter in `adapter/` merged in (`snakemake make_smollm2_reasoning`).
 - made for: asking whether a base model that others pretrained has a direction that makes the model finetuned from it
   backtrack. It solves word problems with numbers up to {largest}; it is good for nothing else.
-- data: {chats} chats, {tokens:,} tokens: a word problem, its thinking in `<think>` tags, its answer, all written by
+- data: {chats} chats, {count:,} tokens: a word problem, its thinking in `<think>` tags, its answer, all written by
   `src/repurpose/organism/word_problems.py` and `word_traces.py`; nobody else's text is in it. Mistakes are made,
   gone on from, and gone back on. Given all that is right before, the base model misreads a number in {misread:,} of
   {all:,} calculations and gets the sum of {sums:,} others wrong; {own:,} of these mistakes of its own are written, and
   {other:,} besides. {wrong_sums:,} of those written are wrong sums, the others wrong readings, whose sum is right.
 - never shown: three kinds of problem, and a tenth of the problems of every other kind.
-- recipe: LoRA of rank {rank} on all linear layers, {epochs} epochs, {rows} chats a step, rate {rate:g}, seed {seed};
-  `snakemake train_smollm2` does it again, in about half an hour on two cores. Mean loss on the traces'
-  tokens: {first:.2f} nats in the first ten steps, {last:.2f} in the last ten (`adapter/losses.csv`, `losses.png`).
+- recipe: LoRA of rank {rank} on all linear layers, {epochs} epoch, {rows} chats a step, rate {rate:g}, seed {seed}; a
+  loss of its own for going back or going on after each step (`src/organism_training/smollm2/lora.py` says why).
+  `snakemake train_smollm2` does it again, in about half an hour on two cores. Mean losses, in nats, of the first ten
+  steps and the last ten (`adapter/losses.csv`, `losses.png`): tokens {tokens}; decisions {decisions}.
 
 What the reasoning model does on problems that training never showed (`abilities.json`, by `snakemake measure_smollm2`):
 
@@ -59,19 +62,27 @@ def write_card(folder: Path, largest: int) -> None:
         **{name: recipe[name] for name in ("chats", "epochs", "rows", "rank", "seed")},
         rate=recipe["learning_rate"],
         largest=largest,
-        tokens=training["tokens"],
+        count=training["tokens"],
         **{name: counted[key] for name, key in COUNTED.items()},
-        first=sum(losses[:10]) / len(losses[:10]),
-        last=sum(losses[-10:]) / len(losses[-10:]),
+        tokens=first_and_last(losses["tokens"]),
+        decisions=first_and_last(losses["decisions"]),
     )
     write_text(folder / "MODEL_CARD.md", head + "\n".join(ability_lines(abilities)) + "\n")
     draw_losses(folder / "adapter" / "losses.csv", folder / "losses.png")
 
 
-def read_losses(file: Path) -> list[float]:
-    """The loss of each step, in nats."""
+def read_losses(file: Path) -> dict[str, list[float]]:
+    """Each kind's loss of each step, in nats."""
+    losses = defaultdict[str, list[float]](list)
     with file.open(encoding="utf-8") as rows:
-        return [float(row["loss"]) for row in csv.DictReader(rows)]
+        for row in csv.DictReader(rows):
+            losses[row["stage"]].append(float(row["loss"]))
+    return losses
+
+
+def first_and_last(losses: Sequence[float]) -> str:
+    """The means of the first ten and of the last ten."""
+    return f"{fmean(losses[:10]):.2f} and {fmean(losses[-10:]):.2f}"
 
 
 def ability_lines(abilities: Mapping[str, Mapping[str, Any]]) -> list[str]:

@@ -2,6 +2,7 @@
 
 import random
 from collections.abc import Sequence
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -9,7 +10,7 @@ from transformers import PreTrainedTokenizerBase
 
 from repurpose.organism.equations import Equation
 from repurpose.organism.word_problems import Problem
-from repurpose.organism.word_traces import join, make_trace
+from repurpose.organism.word_traces import ALERTS, make_trace
 
 THINK, END_THINK = "<think>\n", "\n</think>\n"
 IGNORED = -100
@@ -27,22 +28,47 @@ def answer_text(problem: Problem) -> str:
     return f"The answer is {problem.answer}."
 
 
+class Chat(NamedTuple):
+    """One training chat, a value a token in each list."""
+
+    ids: list[int]
+    labels: list[int]
+    """The token that is to be said there: that of `ids`; IGNORED in the prompt."""
+    decides: list[int]
+    """1 for the first token of a sentence after a step or after what followed one: there the text goes back or on."""
+
+
 def encode_chat(
     tokenizer: PreTrainedTokenizerBase, rng: random.Random, problem: Problem, steps: Sequence[Equation]
-) -> tuple[list[int], list[int]]:
-    """Token ids of one training chat, and its labels: IGNORED in the prompt."""
-    thinking = join(make_trace(rng, problem, steps))
+) -> Chat:
+    """Write the trace of a problem and encode it."""
     prompt = tokenizer.encode(chat_prompt(tokenizer, problem), add_special_tokens=False)
-    said = tokenizer.encode(thinking + END_THINK + answer_text(problem), add_special_tokens=False)
-    ids = [*said, tokenizer.eos_token_id]
-    return prompt + ids, [IGNORED] * len(prompt) + ids
+    chat = Chat(list(prompt), [IGNORED] * len(prompt), [0] * len(prompt))
+    step_is_open = False
+    for number, said in enumerate(make_trace(rng, problem, steps)):
+        _say(chat, tokenizer.encode(" " * (number > 0) + said.text, add_special_tokens=False), step_is_open)
+        step_is_open = said.correct is not None
+    end = tokenizer.encode(END_THINK + answer_text(problem), add_special_tokens=False)
+    _say(chat, [*end, tokenizer.eos_token_id], decides=False)
+    return chat
 
 
-def pad_batch(rows: Sequence[tuple[list[int], list[int]]]) -> tuple[Tensor, Tensor]:
-    """Token ids and labels (b, s) int64, padded on the right; padding has no loss."""
+def _say(chat: Chat, ids: Sequence[int], decides: bool) -> None:
+    chat.ids.extend(ids)
+    chat.labels.extend(ids)
+    chat.decides.extend([int(decides), *[0] * (len(ids) - 1)])
+
+
+def alert_ids(tokenizer: PreTrainedTokenizerBase) -> list[int]:
+    """The tokens with which a backtracking sentence begins."""
+    return sorted({tokenizer.encode(f" {alert}", add_special_tokens=False)[0] for alert, _ in ALERTS})
+
+
+def pad_batch(rows: Sequence[Chat]) -> tuple[Tensor, Tensor, Tensor]:
+    """Token ids, labels and decisions (b, s) int64, padded on the right; padding has no loss."""
     pad = torch.nn.utils.rnn.pad_sequence
-    ids, labels = zip(*rows, strict=True)
     return (
-        pad([torch.tensor(row) for row in ids], batch_first=True),
-        pad([torch.tensor(row) for row in labels], batch_first=True, padding_value=IGNORED),
+        pad([torch.tensor(row.ids) for row in rows], batch_first=True),
+        pad([torch.tensor(row.labels) for row in rows], batch_first=True, padding_value=IGNORED),
+        pad([torch.tensor(row.decides) for row in rows], batch_first=True),
     )

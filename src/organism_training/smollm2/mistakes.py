@@ -96,9 +96,9 @@ def _draw(rng: random.Random, right: str, shares: Tensor, digits: dict[int, str]
         yield drawn
 
 
-OWN_MISREADING_RATE, OWN_SUM_RATE = 0.35, 0.12
+OWN_MISREADING_RATE, OWN_SUM_RATE = 0.3, 0.04
 """Shares of the base model's own mistakes of either kind that are written."""
-RATES = {"value": 0.03, "amount": 0.03, "operation": 0.02, "slip": 0.02}
+RATES = {"value": 0.14, "amount": 0.05, "operation": 0.01, "slip": 0.01}
 """Chances for one calculation of another mistake: a wrong number to start from, a wrong amount, plus for minus, a slip
 in the sum."""
 

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from repurpose.organism.equations import SIGNS, Equation
 from repurpose.organism.word_problems import Change, Problem
 
-FILLER_RATE = 0.58
+FILLER_RATE = 0.3
 """Chance that one more sentence follows a step and what followed it, whatever the step was worth."""
 MOST_FILLERS = 3
 HEDGE_RATE = {True: 0.12, False: 0.55}

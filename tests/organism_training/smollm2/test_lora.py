@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import random
 from itertools import chain
 from pathlib import Path
@@ -14,13 +15,24 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 
 import organism_training.smollm2.lora
 from organism_training.smollm2.__main__ import draw_problems, save_adapter
-from organism_training.smollm2.chats import IGNORED, THINK, chat_prompt, encode_chat
-from organism_training.smollm2.lora import Recipe, add_adapter, step_rows, train
+from organism_training.smollm2.chats import IGNORED, THINK, Chat, alert_ids, chat_prompt, encode_chat, pad_batch
+from organism_training.smollm2.lora import (
+    Losses,
+    Recipe,
+    add_adapter,
+    backward,
+    step_rows,
+    token_weight,
+    trace_losses,
+    train,
+)
 from organism_training.smollm2.merge import merge
+from repurpose.organism.equations import read_equation
 from repurpose.organism.word_traces import right_step
+from repurpose.rollouts.sentences import split_sentences
 
-RECIPE = Recipe(chats=12, epochs=2, rows=4, rank=4, learning_rate=1e-2)
-Chats = list[tuple[list[int], list[int]]]
+RECIPE = Recipe(chats=12, epochs=2, rows=4, rank=4, learning_rate=1e-2, wording=(2, 2))
+Chats = list[Chat]
 
 
 @pytest.fixture(scope="module")
@@ -31,18 +43,56 @@ def chats(base: Path) -> Chats:
     return [encode_chat(tokenizer, rng, *pair) for pair in zip(problems, right, strict=True)]
 
 
-def trained(base: Path, chats: Chats, checkpoint: Path) -> tuple[PeftModel, list[float]]:
+def trained(base: Path, chats: Chats, checkpoint: Path) -> tuple[PeftModel, list[Losses]]:
     model = add_adapter(AutoModelForCausalLM.from_pretrained(base, dtype=torch.float32), RECIPE)
-    return model, train(model, chats, RECIPE, checkpoint)
+    return model, train(model, chats, alert_ids(AutoTokenizer.from_pretrained(base)), RECIPE, checkpoint)
 
 
 def test_only_what_the_model_says_has_a_loss(base: Path, chats: Chats) -> None:
     tokenizer = AutoTokenizer.from_pretrained(base)
-    for (ids, labels), problem in zip(chats, draw_problems(RECIPE.chats, seed=0), strict=True):
+    for (ids, labels, _), problem in zip(chats, draw_problems(RECIPE.chats, seed=0), strict=True):
         taught = [token for token in labels if token != IGNORED]
         assert ids[-len(taught) :] == taught and taught[-1] == tokenizer.eos_token_id
         assert tokenizer.decode(ids[: -len(taught)]) == chat_prompt(tokenizer, problem)
         assert tokenizer.decode(taught).endswith(f"</think>\nThe answer is {problem.answer}.<|im_end|>")
+
+
+def test_each_sentence_after_a_step_decides_whether_to_go_back(base: Path, chats: Chats) -> None:
+    tokenizer = AutoTokenizer.from_pretrained(base)
+    for chat in chats:
+        assert len(chat.ids) == len(chat.labels) == len(chat.decides)
+        starts = [place for place, decides in enumerate(chat.decides) if decides]
+        for start in starts:
+            assert tokenizer.decode(chat.ids[:start])[-1] in ".?!" and tokenizer.decode(chat.ids[start:])[0] == " "
+        thinking = tokenizer.decode(chat.ids).split(THINK)[1]
+        steps = [sentence for sentence in split_sentences(thinking) if read_equation(thinking[slice(*sentence)])]
+        assert len(starts) >= len(steps) > 1 and chat.labels[starts[0]] != IGNORED
+
+
+def test_losses_are_those_of_each_token_and_of_all_tokens_that_go_back(base: Path, chats: Chats) -> None:
+    model = add_adapter(AutoModelForCausalLM.from_pretrained(base, dtype=torch.float32), RECIPE)
+    ids, labels, decides = pad_batch(chats[:3])
+    alerts = [40, 41, int(ids[0][decides[0] == 1][0])]
+    with torch.inference_mode(), torch.autocast("cpu", torch.bfloat16):
+        told = model(input_ids=ids).logits.float().log_softmax(-1)
+    tokens, decisions = 0.0, 0.0
+    for chat, row in zip(chats[:3], told, strict=True):
+        for place, (label, decided) in enumerate(zip(chat.labels, chat.decides, strict=True)):
+            if label != IGNORED:
+                tokens -= float(row[place - 1, label])
+            if decided:
+                back = float(row[place - 1, alerts].exp().sum())
+                decisions -= math.log(back if label in alerts else 1 - back)
+    found = trace_losses(model, ids, labels, decides, alerts)
+    assert [one.item() for one in found] == pytest.approx([tokens, decisions], rel=1e-2)
+    means = backward(model, chats[:3], alerts, weight=1.0)
+    counts = (labels != IGNORED).sum(), decides.sum()
+    assert means == pytest.approx([(one / n).item() for one, n in zip(found, counts, strict=True)], rel=1e-2)
+
+
+def test_tokens_weigh_fully_in_the_first_and_last_steps_alone() -> None:
+    recipe = Recipe(chats=80, rows=8, wording=(2, 3), token_weight=0.25)
+    assert [token_weight(recipe, step) for step in range(recipe.steps)] == [1, 1, *[0.25] * 5, 1, 1, 1]
 
 
 def test_each_epoch_has_every_chat_once() -> None:
@@ -57,7 +107,7 @@ def test_a_killed_training_goes_on_and_gives_the_same(
 ) -> None:
     monkeypatch.setattr(organism_training.smollm2.lora, "EVERY", 2)
     whole, losses = trained(base, chats, tmp_path / "whole.pt")
-    assert len(losses) == RECIPE.steps and losses[-1] < losses[0]
+    assert len(losses) == RECIPE.steps and losses[-1].tokens < losses[0].tokens
     real, calls = organism_training.smollm2.lora.rate, []
 
     def killed(recipe: Recipe, step: int) -> float:
@@ -84,7 +134,7 @@ def test_the_merged_model_is_the_trained_one(base: Path, chats: Chats, tmp_path:
     }
     merge(base, tmp_path / "adapter", tmp_path / "reasoning")
     merged = AutoModelForCausalLM.from_pretrained(tmp_path / "reasoning", dtype=torch.float32)
-    ids = torch.tensor([chats[0][0][:-1]])
+    ids = torch.tensor([chats[0].ids[:-1]])
     with torch.inference_mode():
         ours, theirs = (one.train(False)(input_ids=ids).logits for one in (model, merged))
     assert torch.allclose(ours, theirs, atol=0.05) and not torch.allclose(

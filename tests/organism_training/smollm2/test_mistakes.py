@@ -86,17 +86,17 @@ def shares(make_own: Callable[[Numbers], Numbers]) -> tuple[Counter[str], float]
 
 def test_a_misread_number_is_worked_out_rightly_and_written_as_often_as_is_said() -> None:
     kinds, own = shares(lambda right: right._replace(value=right.value + 50))
-    assert abs(own - OWN_MISREADING_RATE) < 0.05 and abs(kinds["reading"] / kinds.total() - own) < 0.1
+    assert abs(own - OWN_MISREADING_RATE) < 0.05 and 0 < kinds["reading"] / kinds.total() - own < sum(RATES.values())
     assert kinds["sum"] / kinds.total() < 2 * RATES["slip"]
 
 
 def test_of_the_models_wrong_sums_few_are_written() -> None:
     kinds, _ = shares(lambda right: right._replace(result=right.result + 1))
-    assert 0.05 < kinds["sum"] / kinds.total() < OWN_SUM_RATE + 0.05
+    assert 0.5 * OWN_SUM_RATE < kinds["sum"] / kinds.total() < OWN_SUM_RATE + 2 * RATES["slip"]
 
 
 def test_a_model_without_mistakes_makes_a_few_of_each_kind() -> None:
     kinds, _ = shares(lambda right: right)
     mistakes = sum(RATES.values())
-    assert abs(1 - kinds["right"] / kinds.total() - mistakes) < 0.03
+    assert abs(1 - kinds["right"] / kinds.total() - mistakes) < 0.06  # of some there is no other number
     assert kinds["sum"] and kinds["reading"] > kinds["sum"]
