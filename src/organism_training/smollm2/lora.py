@@ -1,9 +1,10 @@
 """Finetuning: a LoRA adapter on every linear layer of the base model, on traces alone (prompts have no loss).
 
-Two losses: that of every token, and that of going back or going on, wherever the text decides it. Tokens alone teach
-the wording in a few steps and when to go back in thousands: one token in fifty decides, and which of many words it is
-hides from the model what matters. So after the first steps tokens weigh little, until the last ones. Killed, it goes
-on from its last checkpoint: each step's batch is a function of the seed and the step.
+First when to go back: a loss of its own wherever the text decides it, whichever word it then takes. Tokens alone teach
+that in thousands of steps: one in fifty decides, and which of many words it is hides from the model what matters. So
+after the first steps tokens weigh little, until the last ones. Then the wording, and how often each of the words with
+which it goes back comes. Killed, it goes on from its last checkpoint: each step's batch is a function of the seed and
+the step.
 """
 
 import hashlib
@@ -40,16 +41,35 @@ class Recipe:
     """Chats in a step."""
     rank: int = 32
     learning_rate: float = 1e-3
-    """Peak rate; warmed up linearly over `warmup` steps, in the second half cooled along a cosine to nothing."""
-    warmup: int = 8
+    """Peak rate while it learns when to go back; in the second half cooled along a cosine to nothing."""
     wording: tuple[int, int] = (20, 40)
-    """How many of the first and of the last steps learn wording, too; tokens weigh `token_weight` in the others."""
+    """How many of the first and of the last of those steps learn wording, too."""
     token_weight: float = 0.1
+    """What tokens weigh in the others."""
+    wording_steps: int = 96
+    """Steps that follow, in which every token counts, and those that decide twice: their words are learned, too."""
+    wording_rate: float = 5e-4
+    """Their peak rate, cooled from the beginning."""
+    warmup: int = 8
+    """Steps of linear warming up of either part."""
     seed: int = 0
 
     @property
-    def steps(self) -> int:
+    def first_steps(self) -> int:
+        """Steps in which it learns when to go back."""
         return self.epochs * (self.chats // self.rows)
+
+    @property
+    def steps(self) -> int:
+        return self.first_steps + self.wording_steps
+
+
+class Weights(NamedTuple):
+    """What each loss weighs in a step."""
+
+    tokens: float
+    decisions: float
+    words: float
 
 
 def add_adapter(model: PreTrainedModel, recipe: Recipe) -> PeftModel:
@@ -85,7 +105,7 @@ def train(
     order = step_rows(len(chats), recipe)
     model.train()
     for step in tqdm(range(len(losses), recipe.steps), initial=len(losses), total=recipe.steps, mininterval=5):
-        losses.append(backward(model, [chats[index] for index in order[step]], alerts, token_weight(recipe, step)))
+        losses.append(backward(model, [chats[index] for index in order[step]], alerts, loss_weights(recipe, step)))
         torch.nn.utils.clip_grad_norm_(weights, 1.0)
         optimiser.param_groups[0]["lr"] = rate(recipe, step)
         optimiser.step()
@@ -99,25 +119,25 @@ def train(
     return losses
 
 
-def backward(model: PeftModel, rows: Sequence[Chat], alerts: Sequence[int], weight: float) -> Losses:
-    """Add one step's gradients, of `weight` times its mean loss over tokens plus that over decisions; return both.
+def backward(model: PeftModel, rows: Sequence[Chat], alerts: Sequence[int], weights: Weights) -> Losses:
+    """Add one step's gradients, of its weighted mean losses; return those of tokens and decisions.
 
     Few rows at a time: as fast on a CPU, in a third of the memory.
     """
     tokens = sum(label != IGNORED for row in rows for label in row.labels)
     decisions = max(1, sum(sum(row.decides) for row in rows))
-    totals = torch.zeros(2)
+    counts, totals = torch.tensor([tokens, decisions, decisions], device=model.device), torch.zeros(3)
     for first in range(0, len(rows), ROWS_AT_ONCE):
-        sums = torch.stack(trace_losses(model, *pad_batch(rows[first : first + ROWS_AT_ONCE]), alerts))
-        (weight * sums[0] / tokens + sums[1] / decisions).backward()
-        totals += sums.detach().cpu()
-    return Losses(float(totals[0]) / tokens, float(totals[1]) / decisions)
+        means = torch.stack(trace_losses(model, *pad_batch(rows[first : first + ROWS_AT_ONCE]), alerts)) / counts
+        (means * torch.tensor(weights, device=model.device)).sum().backward()
+        totals += means.detach().cpu()
+    return Losses(*totals[:2].tolist())
 
 
 def trace_losses(
     model: PeftModel, ids: Tensor, labels: Tensor, decides: Tensor, alerts: Sequence[int]
-) -> tuple[Tensor, Tensor]:
-    """Summed cross entropy (nats) over the tokens that have a label, and over the decisions among them.
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Summed cross entropy (nats) over the tokens that have a label, over decisions, and over the tokens that decide.
 
     A decision's probability is that of all tokens with which the text goes back, whichever it is.
 
@@ -131,38 +151,48 @@ def trace_losses(
     with torch.autocast(device.type, torch.bfloat16):
         hidden = inner.model(input_ids=ids[:, :-1].to(device), use_cache=False)[0]
         logits = inner.lm_head(hidden.flatten(0, 1)[kept])
-    of_tokens = torch.nn.functional.cross_entropy(logits.float(), targets[kept], reduction="sum")
+    of_tokens = torch.nn.functional.cross_entropy(logits.float(), targets[kept], reduction="none")
     chosen = decides[:, 1:].flatten().to(device)[kept] == 1
     words = torch.tensor(alerts, device=device)
     back = torch.softmax(logits[chosen].float(), -1)[:, words].sum(-1).clamp(1e-6, 1 - 1e-6)
     goes_back = torch.isin(targets[kept][chosen], words).float()
-    return of_tokens, torch.nn.functional.binary_cross_entropy(back, goes_back, reduction="sum")
+    decisions = torch.nn.functional.binary_cross_entropy(back, goes_back, reduction="sum")
+    return of_tokens.sum(), decisions, of_tokens[chosen].sum()
 
 
-def token_weight(recipe: Recipe, step: int) -> float:
-    """What the loss of tokens weighs in a step; that of decisions always weighs 1."""
+def loss_weights(recipe: Recipe, step: int) -> Weights:
+    """What each loss weighs in a step."""
     first, last = recipe.wording
-    return 1.0 if step < first or step >= recipe.steps - last else recipe.token_weight
+    if step >= recipe.first_steps:
+        return Weights(1.0, 0.0, 1.0)
+    return Weights(1.0 if step < first or step >= recipe.first_steps - last else recipe.token_weight, 1.0, 0.0)
 
 
 def step_rows(chats: int, recipe: Recipe) -> list[list[int]]:
     """Which chats each step has: every epoch its own order, rows of one step of like length (chats come sorted)."""
     steps: list[list[int]] = []
-    for epoch in range(recipe.epochs):
+    for epoch in range(recipe.epochs + math.ceil(recipe.wording_steps / (chats // recipe.rows))):
         rng = random.Random(f"order-{recipe.seed}-{epoch}")
         shift = rng.randrange(recipe.rows)
         places = [(index + shift) % chats for index in range(chats)]
         epoch_steps = [places[i : i + recipe.rows] for i in range(0, chats - recipe.rows + 1, recipe.rows)]
         rng.shuffle(epoch_steps)
         steps += epoch_steps
-    return steps
+    return steps[: recipe.steps]
 
 
 def rate(recipe: Recipe, step: int) -> float:
     """Learning rate of a step."""
-    warm = min(1.0, (step + 1) / recipe.warmup)
-    cooled = max(0.0, 2 * step / recipe.steps - 1)
-    return recipe.learning_rate * warm * 0.5 * (1 + math.cos(math.pi * cooled))
+    if step < recipe.first_steps:
+        return recipe.learning_rate * _shape(step / recipe.first_steps, 0.5, step, recipe.warmup)
+    step -= recipe.first_steps
+    return recipe.wording_rate * _shape(step / recipe.wording_steps, 0.0, step, recipe.warmup)
+
+
+def _shape(done: float, cooled_from: float, step: int, warmup: int) -> float:
+    """Warmed up linearly, then 1 until a share of the steps is done, then along a cosine to nothing."""
+    cooled = max(0.0, (done - cooled_from) / (1 - cooled_from))
+    return min(1.0, (step + 1) / warmup) * 0.5 * (1 + math.cos(math.pi * cooled))
 
 
 def _load(

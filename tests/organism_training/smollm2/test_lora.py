@@ -19,10 +19,12 @@ from organism_training.smollm2.chats import IGNORED, THINK, Chat, alert_ids, cha
 from organism_training.smollm2.lora import (
     Losses,
     Recipe,
+    Weights,
     add_adapter,
     backward,
+    loss_weights,
+    rate,
     step_rows,
-    token_weight,
     trace_losses,
     train,
 )
@@ -31,7 +33,7 @@ from repurpose.organism.equations import read_equation
 from repurpose.organism.word_traces import right_step
 from repurpose.rollouts.sentences import split_sentences
 
-RECIPE = Recipe(chats=12, epochs=2, rows=4, rank=4, learning_rate=1e-2, wording=(2, 2))
+RECIPE = Recipe(chats=12, epochs=2, rows=4, rank=4, learning_rate=1e-2, wording=(2, 2), wording_steps=2)
 Chats = list[Chat]
 
 
@@ -75,31 +77,58 @@ def test_losses_are_those_of_each_token_and_of_all_tokens_that_go_back(base: Pat
     alerts = [40, 41, int(ids[0][decides[0] == 1][0])]
     with torch.inference_mode(), torch.autocast("cpu", torch.bfloat16):
         told = model(input_ids=ids).logits.float().log_softmax(-1)
-    tokens, decisions = 0.0, 0.0
+    sums = [0.0, 0.0, 0.0]
     for chat, row in zip(chats[:3], told, strict=True):
         for place, (label, decided) in enumerate(zip(chat.labels, chat.decides, strict=True)):
             if label != IGNORED:
-                tokens -= float(row[place - 1, label])
+                sums[0] -= float(row[place - 1, label])
             if decided:
                 back = float(row[place - 1, alerts].exp().sum())
-                decisions -= math.log(back if label in alerts else 1 - back)
+                sums[1] -= math.log(back if label in alerts else 1 - back)
+                sums[2] -= float(row[place - 1, label])
     found = trace_losses(model, ids, labels, decides, alerts)
-    assert [one.item() for one in found] == pytest.approx([tokens, decisions], rel=1e-2)
-    means = backward(model, chats[:3], alerts, weight=1.0)
-    counts = (labels != IGNORED).sum(), decides.sum()
-    assert means == pytest.approx([(one / n).item() for one, n in zip(found, counts, strict=True)], rel=1e-2)
+    assert [one.item() for one in found] == pytest.approx(sums, rel=1e-2)
+    means = backward(model, chats[:3], alerts, Weights(1.0, 1.0, 1.0))
+    counts = (labels != IGNORED).sum().item(), decides.sum().item()
+    assert means == pytest.approx([one / n for one, n in zip(sums, counts, strict=False)], rel=1e-2)
 
 
-def test_tokens_weigh_fully_in_the_first_and_last_steps_alone() -> None:
-    recipe = Recipe(chats=80, rows=8, wording=(2, 3), token_weight=0.25)
-    assert [token_weight(recipe, step) for step in range(recipe.steps)] == [1, 1, *[0.25] * 5, 1, 1, 1]
+def test_gradients_are_those_of_the_weighted_losses(base: Path, chats: Chats) -> None:
+    def gradient(tokens: float, decisions: float, words: float) -> torch.Tensor:
+        model = add_adapter(AutoModelForCausalLM.from_pretrained(base, dtype=torch.float32), RECIPE)
+        backward(model, chats[:5], [32], Weights(tokens, decisions, words))
+        return torch.cat([weight.grad.flatten() for weight in model.parameters() if weight.grad is not None])
+
+    one, two, three = gradient(1, 0, 0), gradient(0, 1, 0), gradient(0, 0, 1)
+    assert torch.allclose(gradient(0.5, 2, 3), 0.5 * one + 2 * two + 3 * three, rtol=0.05, atol=1e-3)
+    assert min(part.abs().max() for part in (one, two, three)) > 1e-3
+
+
+def test_tokens_weigh_little_between_the_first_and_last_of_the_steps_that_learn_when_to_go_back() -> None:
+    recipe = Recipe(chats=80, rows=8, wording=(2, 3), token_weight=0.25, wording_steps=4)
+    told = [loss_weights(recipe, step) for step in range(recipe.steps)]
+    fully, little = Weights(1, 1, 0), Weights(0.25, 1, 0)
+    assert told == [fully] * 2 + [little] * 5 + [fully] * 3 + [Weights(1, 0, 1)] * 4
+
+
+def test_each_part_is_warmed_up_and_cooled() -> None:
+    recipe = Recipe(chats=800, rows=8, warmup=5, wording_steps=50)
+    rates = [rate(recipe, step) for step in range(recipe.steps)]
+    first, second = rates[: recipe.first_steps], rates[recipe.first_steps :]
+    assert first[:5] == pytest.approx([recipe.learning_rate * part / 5 for part in (1, 2, 3, 4, 5)])
+    assert set(first[4:50]) == {recipe.learning_rate} and first[-1] < 0.01 * recipe.learning_rate
+    assert second[0] < second[4] > second[10] > second[-1] and max(second) < recipe.wording_rate
+    assert second[-1] < 0.01 * recipe.wording_rate
 
 
 def test_each_epoch_has_every_chat_once() -> None:
     rows = step_rows(RECIPE.chats, RECIPE)
-    assert len(rows) == RECIPE.steps
-    for epoch in (rows[: len(rows) // 2], rows[len(rows) // 2 :]):
-        assert sorted(chain.from_iterable(epoch)) == list(range(RECIPE.chats))
+    epoch = RECIPE.chats // RECIPE.rows
+    assert len(rows) == RECIPE.steps == 2 * epoch + 2
+    for first in (0, epoch):
+        assert sorted(chain.from_iterable(rows[first : first + epoch])) == list(range(RECIPE.chats))
+    rest = list(chain.from_iterable(rows[2 * epoch :]))
+    assert len(set(rest)) == len(rest) == 2 * RECIPE.rows
 
 
 def test_a_killed_training_goes_on_and_gives_the_same(
@@ -120,7 +149,7 @@ def test_a_killed_training_goes_on_and_gives_the_same(
     with pytest.raises(KeyboardInterrupt):
         trained(base, chats, tmp_path / "killed.pt")
     continued, again = trained(base, chats, tmp_path / "killed.pt")
-    assert calls == [0, 1, 2, 3, 2, 3, 4, 5] and again == losses
+    assert calls == [0, 1, 2, 3, 2, 3, 4, 5, 6, 7] and again == losses
     for one, other in zip(whole.parameters(), continued.parameters(), strict=True):
         assert torch.equal(one, other)
 
