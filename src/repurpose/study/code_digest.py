@@ -28,6 +28,7 @@ SUPPORT = ("study", "data")
 COMPUTING = {
     "study/conditions.py": "the grid of a sweep: which rows there are, and how strongly each is steered",
     "study/chunks.py": "which sentences a language model sees together",
+    "study/prompt_file.py": "what a line of a file of prompts says",
     "study/published.py": "what a record of a published file says",
     "study/vector_files.py": "the numbers of a vector from outside",
     "data/categories.py": "in which order prompts are taken",
