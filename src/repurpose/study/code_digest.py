@@ -41,6 +41,7 @@ NOT_COMPUTING = {
     "__init__.py": "the version",
     "model/gpus.py": "which GPU is free",
     "model/pair_checks.py": "refuses a pair, or lets it pass",
+    "model/template_checks.py": "refuses a chat template, or lets it pass",
     "model/engines/vllm_requirements.py": "refuses a machine, or lets it pass",
 }
 """Modules elsewhere that decide no value, each with what they are for."""
