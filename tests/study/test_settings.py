@@ -489,8 +489,9 @@ def test_a_folder_without_a_model(models: Path) -> None:
     assert_models("seed", 0, "pair.base: resources/organism/base has no config.json")
 
 
-def test_a_broken_model(models: Path) -> None:
-    (models / "base" / "config.json").write_text("{")
+@pytest.mark.parametrize("text", ["{", "[" * 100_000, "[]", '"x"'], ids=["cut", "deep", "list", "text"])
+def test_a_broken_model(models: Path, text: str) -> None:
+    (models / "base" / "config.json").write_text(text)
     assert_models("seed", 0, "pair.base: resources/organism/base/config.json is no model's configuration")
 
 

@@ -12,7 +12,6 @@ from typing import Any
 import jsonschema
 import pytest
 import yaml
-from tests.tiny import from_source
 
 from repurpose.study.schema import schema_text, study_schema
 from repurpose.study.settings import SettingsError, Study
@@ -123,7 +122,8 @@ def test_a_file_that_is_no_study(tmp_path: Path) -> None:
 def test_the_plan_says_in_one_line_which_file_is_wrong(tmp_path: Path, line: str) -> None:
     (tmp_path / "mine.yaml").write_text(f"{line}\n")
     command = [sys.executable, "-m", "repurpose.study.plan", "--check", "mine.yaml"]
-    done = subprocess.run(command, cwd=tmp_path, env=from_source(), capture_output=True, text=True)
+    found = {**os.environ, "PYTHONPATH": str(ROOT / "src")}
+    done = subprocess.run(command, cwd=tmp_path, env=found, capture_output=True, text=True)
     assert done.returncode == 1 and done.stdout == ""
     assert done.stderr.startswith("repurpose plan: mine.yaml: ") and done.stderr.count("\n") == 1
 
