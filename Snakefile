@@ -8,11 +8,6 @@ from snakemake.utils import min_version
 
 min_version("9.27.1")
 
-# A study file stands alone: it is never merged into the default one.
-if not workflow.overwrite_configfiles:
-
-    configfile: f"{workflow.basedir}/config.yaml"
-
 
 include: "workflow/rules/common.smk"
 include: "workflow/rules/rollouts.smk"

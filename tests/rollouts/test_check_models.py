@@ -11,8 +11,9 @@ import pytest
 from tests.tiny import LAYERS, WIDTH, StepMaker
 from transformers import Gemma3Config, GPT2Config, OPTConfig, PretrainedConfig, T5Config
 
+from repurpose.model.loading import ModelError, load_model
 from repurpose.rollouts.check_models import check_models
-from repurpose.study.settings import canonical_json
+from repurpose.study.settings import Pair, canonical_json
 
 Refused = Callable[..., str]
 """Tries the pair with another base model and other settings; returns what is said of it."""
@@ -90,6 +91,56 @@ def test_a_template_that_takes_no_such_prompt(refused: Refused, pair_folders: di
     other = copy_model(pair_folders, "reasoning", tmp_path / "other")
     Path(other, "chat_template.jinja").write_text("{{ raise_exception('roles must alternate') }}")
     assert "has no use for a prompt: roles must alternate" in refused(pair={"reasoning": other})
+
+
+LOOP = "{% for a in range(99999) %}"
+
+
+@pytest.mark.parametrize(
+    ("template", "said"),
+    [
+        ("{{ 1 / 0 }}", "ZeroDivisionError: division by zero"),
+        ("{{ messages[0]['content'] + 1 }}", "TypeError: "),
+        ("{{ range(10 ** 9) }}", "OverflowError: "),
+        ("{% macro m() %}{{ m() }}{% endmacro %}{{ m() }}", "RecursionError: "),
+        ("{% if %}", "Expected an expression, got 'end of statement block'"),
+        ("{{ messages.nobody.content }}", "'list object' has no attribute 'nobody'"),
+        (f"{LOOP * 4}{'{% endfor %}' * 4}", "it did not end within 1 seconds, or took too much memory"),
+    ],
+    ids=["number", "type", "range", "depth", "syntax", "undefined", "endless"],
+)
+def test_a_template_that_fails_or_never_ends(
+    refused: Refused,
+    pair_folders: dict[str, str],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    template: str,
+    said: str,
+) -> None:
+    monkeypatch.setattr("repurpose.model.template_checks.SECONDS", 1)
+    other = copy_model(pair_folders, "reasoning", tmp_path / "other")
+    Path(other, "chat_template.jinja").write_text(template)
+    assert f"the chat template of {other} has no use for a prompt: {said}" in refused(pair={"reasoning": other})
+
+
+DAMAGED: dict[str, Callable[[bytes], bytes]] = {
+    "cut in the numbers": lambda content: content[:-9],
+    "cut in the header": lambda content: content[:100],
+    "empty": lambda _: b"",
+    "a header of 2**63 bytes": lambda content: (2**63).to_bytes(8, "little") + content[8:],
+    "no header": lambda content: content[:8] + b"x" + content[9:],
+    "another format": lambda _: b"weights",
+}
+
+
+@pytest.mark.parametrize("damage", DAMAGED)
+def test_damaged_weights(refused: Refused, pair_folders: dict[str, str], tmp_path: Path, damage: str) -> None:
+    other = copy_model(pair_folders, "base", tmp_path / "other")
+    file = Path(other, "model.safetensors")
+    file.write_bytes(DAMAGED[damage](file.read_bytes()))
+    assert refused(pair={"base": other}).startswith(f"pair.base: {file} is no whole safetensors file (")
+    with pytest.raises(ModelError, match=r"^pair\.base: "):
+        load_model(Pair(other, other), "base")
 
 
 def test_texts_that_are_longer_than_the_context_name_what_makes_them_so(refused: Refused, make_step: StepMaker) -> None:

@@ -166,7 +166,7 @@ REFUSED = {
     "no model": ({"reasoning": "{faulty}/empty"}, "pair.reasoning: {faulty}/empty has no config.json, so it is no mo"),
     "architecture": ({"base": "{faulty}/opt"}, "pair.base: OPTForCausalLM: its decoder layers are not known; give a"),
     "no prompts": ({"prompts": "none.jsonl"}, "prompts.source: no file at none.jsonl; give "),
-    "bad prompts": ({"prompts": "{faulty}/broken.jsonl"}, "prompts.source: broken.jsonl line 2: KeyError('prompt')"),
+    "bad prompts": ({"prompts": "{faulty}/broken.jsonl"}, "prompts.source: broken.jsonl line 2: prompt is missing"),
     "one prompt": ({"prompts": "{faulty}/one.jsonl"}, "prompts.source: 1 prompts are too few; give at least 2"),
     "long prompts": ({"prompts": "{faulty}/long.jsonl"}, "prompts.source: the longest prompt has 124 of the 128 token"),
     "there already": ({"--output": "{faulty}/there.yaml"}, "--output: {faulty}/there.yaml is there already; give ano"),

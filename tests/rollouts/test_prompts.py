@@ -48,10 +48,10 @@ def test_a_file_of_prompts(tmp_path: Path) -> None:
     [
         ('{"category": "a"}', "line 1.*prompt"),
         ("not json", r"^prompts\.source: prompts.jsonl line 1: .*; each line is a JSON object with the texts category"),
-        ("\n\n3", "line 3: TypeError"),
-        ('"text"', "line 1: TypeError"),
-        ('{"category": "a", "prompt": 3}', "line 1: .*3 is no text"),
-        ('{"category": null, "prompt": "x"}', "line 1: .*None is no text"),
+        ("\n\n3", "line 3: it is a JSON number, not an object; each line is"),
+        ('"text"', "line 1: it is a JSON text, not an object; each line is"),
+        ('{"category": "a", "prompt": 3}', "line 1: prompt is a JSON number, not a text; each line is"),
+        ('{"category": null, "prompt": "x"}', "line 1: category is a JSON null, not a text; each line is"),
         ('{"category": "a", "prompt": "x", "id": "i"}\n' * 2, "line 2: id i is given twice"),
         (
             '{"category": "a", "prompt": "x"}',
@@ -72,7 +72,7 @@ def test_the_step_says_it_in_one_line(tmp_path: Path, monkeypatch: pytest.Monkey
     settings = json.dumps({"seed": 0, "prompts": prompts})
     monkeypatch.setattr("sys.argv", ["prompts", "--settings", settings, "--output", str(tmp_path / "prompts.parquet")])
     with pytest.raises(
-        SystemExit, match=r"^repurpose rollouts.prompts: prompts\.source: prompts.jsonl line 2: Unicode"
+        SystemExit, match=r"^repurpose rollouts.prompts: prompts\.source: prompts.jsonl line 2: it is no text in UTF-8"
     ) as ended:
         main()
     assert "\n" not in str(ended.value) and not (tmp_path / "prompts.parquet").exists()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import json
+import time
 from collections.abc import Iterator
 from dataclasses import asdict
 from pathlib import Path
@@ -32,9 +33,9 @@ DEFAULT: dict[str, Any] = load_values(ROOT / "studies" / "organism.yaml")
 """A whole study of models that are there."""
 
 
-def changed(path: str, value: Any) -> dict[str, Any]:
-    """The default study with one key set."""
-    values = copy.deepcopy(DEFAULT)
+def changed(path: str, value: Any, study: dict[str, Any] = DEFAULT) -> dict[str, Any]:
+    """A study with one key set."""
+    values = copy.deepcopy(study)
     *sections, key = path.split(".")
     section = values
     for name in sections:
@@ -49,6 +50,11 @@ def test_a_key_that_is_left_out_is_that_of_the_default_study() -> None:
     required = {name: default[name] for name in ("study", "pair", "prompts", "sweeps")}
     layers = {"layers": default["activations"]["layers"]}
     assert read_study({**required, "activations": layers}) == read_study(default)
+
+
+def lexicons(*names: str) -> dict[str, Any]:
+    """Annotators of some names, beside the study's own."""
+    return {name: {"kind": "lexicon"} for name in ("lexicon", *names)}
 
 
 FAULTS = [
@@ -141,12 +147,42 @@ FAULTS = [
     ("selection.min_distinct_2", -0.1, "selection.min_distinct_2: -0.1 is not allowed; at least 0"),
     ("selection.max_longest_run", 0.5, "selection.max_longest_run: 0.5 is not allowed; at least 1"),
     ("study", "../out", "study: '../out' may hold only letters"),
+    ("study", "x" * 65, f"study: '{'x' * 65}' may hold only letters, digits, '-' and '_', and at most 64 of them"),
+    ("study", "replies", "study: 'replies' is the folder that all studies' paid replies share; give another name"),
+    ("study", "Replies", "study: 'Replies' is the folder that all studies' paid replies share"),
+    ("labels.annotators", lexicons("a", "a_usage"), "labels.annotators.a_usage: a's costs are filed there; give a na"),
+    ("labels.annotators", lexicons("a", "A_usage"), "labels.annotators.a_usage: a's costs are filed there"),
+    ("labels.annotators", lexicons("a", "A"), "labels.annotators.a: another name there differs in capital letters"),
+    (
+        "sweeps.Selection",
+        DEFAULT["sweeps"]["selection"],
+        "sweeps.selection: another name there differs in capital letters alone",
+    ),
+    ("prompts.train", 10**12, "prompts.train: 1000000000000 is not allowed; at least 1 and at most 1,000,000"),
+    (
+        "statistics.bootstrap",
+        10**10,
+        "statistics.bootstrap: 10000000000 is not allowed; at least 1 and at most 100,000",
+    ),
+    ("seed", 2**64, "seed: 18446744073709551616 is not allowed; at least 0 and at most 4,294,967,295"),
+    ("rollouts.shards", 10**6, "rollouts.shards: 1000000 is not allowed; at least 1 and at most 10,000"),
+    (
+        "rollouts.max_new_tokens",
+        10**9,
+        "rollouts.max_new_tokens: 1000000000 is not allowed; at least 1 and at most 1,0",
+    ),
+    ("rollouts.temperature", 1e300, "rollouts.temperature: 1e+300 is not allowed; at least 0 and at most 1,000,000"),
+    ("pair.parameters", 1e308, "pair.parameters: 1e+308 is not allowed; more than 0 and at most 100,000, or null"),
     ("engine", "sglang", "engine: 'sglang' is not allowed; choose from transformers, vllm"),
     ("vllm", {}, "vllm: only engine vllm has it"),
-    ("pair.parameters", 0, "pair.parameters: 0 is not allowed; more than 0, or null"),
+    ("pair.parameters", 0, "pair.parameters: 0 is not allowed; more than 0 and at most 100,000, or null"),
     ("rollouts.engine", "vllm", "rollouts.engine: 'vllm' is not allowed; choose from openai"),
     ("rollouts.top_p", 0, "rollouts.top_p: 0 is not allowed; more than 0 and at most 1"),
-    ("sweeps.baselines.top_k", 0, "sweeps.baselines.top_k: 0 is not allowed; at least 1, or null"),
+    (
+        "sweeps.baselines.top_k",
+        0,
+        "sweeps.baselines.top_k: 0 is not allowed; at least 1 and at most 1,000,000, or null",
+    ),
     ("sweeps.baselines.top_p", 1.5, "sweeps.baselines.top_p: 1.5 is not allowed; more than 0 and at most 1"),
 ]
 
@@ -186,7 +222,7 @@ def test_shares_of_a_file_and_all_of_a_split_are_numbers(
         (0.8, 0.3, "prompts: train 0.8 and heldout 0.3 are more than all"),
         (0.8, 0.01, "prompts.heldout: 0.01 of 12 prompts in "),
         (1.5, 2, "prompts.train: 1.5 is not of type int"),
-        (0, 2, "prompts.train: 0 is not allowed; at least 1, or more than 0 and less than 1"),
+        (0, 2, "prompts.train: 0 is not allowed; at least 1 and at most 1,000,000, or more than 0 and less than 1"),
     ],
 )
 def test_shares_that_are_none(tmp_path: Path, train: float, heldout: float, said: str) -> None:
@@ -225,7 +261,7 @@ VLLM_FAULTS = [
     ({"tensor_parallel": 0}, "vllm.tensor_parallel: 0 is not allowed; at least 1"),
     ({"parity_prompts": 241}, "vllm.parity_prompts: must be at most prompts.train (240)"),
     ({"memory_share": 1.1}, "vllm.memory_share: 1.1 is not allowed; more than 0 and at most 1"),
-    ({"parity_tolerance": 0.0}, "vllm.parity_tolerance: 0.0 is not allowed; more than 0, or null"),
+    ({"parity_tolerance": 0.0}, "vllm.parity_tolerance: 0.0 is not allowed; more than 0 and at most 1,000, or null"),
     ({"max_length": 320}, "vllm.max_length: must be more than the longest max_new_tokens (320)"),
     ({"gpu": 1}, "vllm.gpu: unknown setting; known here are tensor_parallel,"),
 ]
@@ -279,6 +315,44 @@ def test_a_required_key_left_out_is_named(path: str) -> None:
     del section[key]
     with pytest.raises(SettingsError, match=f"^{path}: missing setting; it is required$"):
         read_study(values)
+
+
+PLACES = ["study", "seed", "pair.base", "prompts.source", "engine", "keywords", "selection.sweep"]
+
+
+@pytest.mark.parametrize("path", PLACES)
+@pytest.mark.parametrize("sign", ["x", "\n", "\x1b", "\ud800"])
+def test_a_vast_value_is_not_printed_whole(path: str, sign: str) -> None:
+    with pytest.raises(SettingsError) as problem:
+        read_study(changed(path, f"y{sign}" * 300_000))
+    assert str(problem.value).startswith(f"{path}: " if sign != "\ud800" else "study file: is not readable (")
+    assert len(str(problem.value)) < 1200 and str(problem.value).isprintable()
+
+
+@pytest.mark.parametrize("path", ["", "x" * 256, "a/" * 600, "a\0b", "~nobody-here/model"])
+@pytest.mark.parametrize("key", ["pair.base", "prompts.source"])
+def test_what_can_be_no_path_is_refused_before_the_disk_is_asked(key: str, path: str) -> None:
+    values = changed("prompts.train", 0.5) if key == "prompts.source" else DEFAULT
+    with pytest.raises(SettingsError, match=rf"^{key}: .* is no path; give one whose parts have 1 to 255 bytes"):
+        read_study(changed(key, path, values))
+
+
+def every_number(values: dict[str, Any], path: str = "") -> Iterator[tuple[str, Any]]:
+    for key, value in values.items():
+        if isinstance(value, dict):
+            yield from every_number(value, f"{path}{key}.")
+        elif type(value) in (int, float):
+            yield f"{path}{key}", value
+
+
+WHOLE: dict[str, Any] = asdict(read_study(DEFAULT))
+
+
+@pytest.mark.parametrize("path", [path for path, _ in every_number(WHOLE)])
+def test_every_number_has_a_bound(path: str) -> None:
+    whole = isinstance(dict(every_number(WHOLE))[path], int)
+    with pytest.raises(SettingsError, match=f"^{path}: .*(at most|less than)"):
+        read_study(changed(path, 10**13 if whole else 1e13, WHOLE))
 
 
 def test_an_empty_file_is_a_fault() -> None:
@@ -415,8 +489,9 @@ def test_a_folder_without_a_model(models: Path) -> None:
     assert_models("seed", 0, "pair.base: resources/organism/base has no config.json")
 
 
-def test_a_broken_model(models: Path) -> None:
-    (models / "base" / "config.json").write_text("{")
+@pytest.mark.parametrize("text", ["{", "[" * 100_000, "[]", '"x"'], ids=["cut", "deep", "list", "text"])
+def test_a_broken_model(models: Path, text: str) -> None:
+    (models / "base" / "config.json").write_text(text)
     assert_models("seed", 0, "pair.base: resources/organism/base/config.json is no model's configuration")
 
 
@@ -545,6 +620,42 @@ def test_a_missing_prompt_file() -> None:
     assert_models(
         "prompts.source", "none.jsonl", "prompts.source: no file at none.jsonl; give 'organism', 'word-problems', a"
     )
+
+
+GOOD = '{"category": "a", "prompt": "x", "answer": 3}\n'
+
+
+@pytest.mark.usefixtures("models")
+@pytest.mark.parametrize("shares", [True, False])
+@pytest.mark.parametrize(
+    ("line", "said"),
+    [
+        ('{"category": "a", "prompt": " "}', "prompt is empty; each line is a JSON object with the texts category"),
+        ('{"category": "", "prompt": "x"}', "category is empty"),
+        ('{"category": "a", "prompt": "x", "anwser": 3}', "'anwser' is an unknown key; each line is a JSON object"),
+        ('{"category": "a", "prompt": "x", "prompt": "y"}', "'prompt' is given twice"),
+        ('{"category": "a", "prompt": "x", "answer": [3]}', "answer is a JSON list, not a text or a number"),
+        ('{"category": "a", "prompt": "\\ud800"}', "prompt holds half of a surrogate pair"),
+        ('{"category": "a", "prompt": "x"', "it is no JSON (Expecting ',' delimiter, column 32)"),
+        ("[" * 100_000, "its lists and objects lie too deep"),
+        ('{"category": "a", "prompt": 3}', "prompt is a JSON number, not a text"),
+        ('{"category": "a"}', "prompt is missing"),
+    ],
+)
+def test_a_bad_line_of_prompts_is_told_while_planning(tmp_path: Path, line: str, said: str, shares: bool) -> None:
+    (tmp_path / "prompts.jsonl").write_text(3 * GOOD + f"\n{line}\n" + 400 * GOOD)
+    counts: dict[str, Any] = {"train": 0.8, "heldout": 0.2} if shares else {"train": 240, "heldout": 60}
+    prompts = {"source": "prompts.jsonl", **counts}
+    assert_models("prompts", prompts, f"prompts.source: prompts.jsonl line 5: {said}")
+
+
+@pytest.mark.usefixtures("models")
+def test_a_large_file_of_prompts_is_read_at_once(tmp_path: Path) -> None:
+    (tmp_path / "prompts.jsonl").write_text(100_000 * GOOD)
+    study = read_study(changed("prompts", {"source": "prompts.jsonl", "train": 240, "heldout": 60}))
+    started = time.process_time()
+    check_models(study)
+    assert time.process_time() - started < 5
 
 
 @pytest.mark.usefixtures("models")

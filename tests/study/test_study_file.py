@@ -114,6 +114,32 @@ def test_a_file_that_is_no_study(tmp_path: Path) -> None:
     (tmp_path / "binary.yaml").write_bytes(b"\xff\xfe\x00")
     assert_fault(tmp_path / "binary.yaml", f"{tmp_path}/binary.yaml: cannot be read: ")
     assert_fault(write(tmp_path / "list.yaml", ["a"]), f"{tmp_path}/list.yaml: ['a'] is not a mapping of settings")
+    (tmp_path / "empty.yaml").write_text("# nothing\n")
+    assert_fault(tmp_path / "empty.yaml", f"{tmp_path}/empty.yaml: is empty; give a mapping of settings")
+
+
+@pytest.mark.parametrize("line", ["seed: 1\nseed: 2", "seed: 1:30", "study: [", "seed: 0", "- a", ""])
+def test_the_plan_says_in_one_line_which_file_is_wrong(tmp_path: Path, line: str) -> None:
+    (tmp_path / "mine.yaml").write_text(f"{line}\n")
+    command = [sys.executable, "-m", "repurpose.study.plan", "--check", "mine.yaml"]
+    found = {**os.environ, "PYTHONPATH": str(ROOT / "src")}
+    done = subprocess.run(command, cwd=tmp_path, env=found, capture_output=True, text=True)
+    assert done.returncode == 1 and done.stdout == ""
+    assert done.stderr.startswith("repurpose plan: mine.yaml: ") and done.stderr.count("\n") == 1
+
+
+@pytest.mark.workflow
+@pytest.mark.parametrize(("line", "said"), [("seed: 7", "the key is given twice"), ("seed: 1:30", "several ways")])
+def test_snakemake_reads_a_study_as_strictly(tmp_path: Path, line: str, said: str) -> None:
+    text = (ROOT / "studies" / "organism.yaml").read_text()
+    assert "\nseed: " in text
+    text = f"{text}\n{line}\n" if line == "seed: 7" else re.sub(r"\nseed: .*", f"\n{line}", text)
+    (tmp_path / "mine.yaml").write_text(text)
+    command = [sys.executable, "-m", "snakemake", "-n", "-s", ROOT / "Snakefile", "--configfile", "mine.yaml"]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
+    assert done.returncode != 0 and "Traceback" not in done.stderr
+    (told,) = [one for one in done.stderr.splitlines() if one.startswith("mine.yaml: cannot be read: line ")]
+    assert said in told
 
 
 def test_values_merged_from_several_files_extend_what_one_of_them_names(default: Path, tmp_path: Path) -> None:

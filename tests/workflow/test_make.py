@@ -34,7 +34,9 @@ def test_clean_removes_the_study_that_the_file_names(folder: Path, line: str) ->
     assert [path.name for path in (folder / "results").iterdir()] == ["other"]
 
 
-@pytest.mark.parametrize("text", [None, "", "seed: 0\n", "study:\n", "study: ''\n", "study: ..\n", "study: mine/..\n"])
+@pytest.mark.parametrize(
+    "text", [None, "", "seed: 0\n", "study:\n", "study: ''\n", "study: ..\n", "study: mine/..\n", "study: replies\n"]
+)
 @pytest.mark.parametrize("target", ["clean", "study"])
 def test_no_name_removes_and_starts_nothing(folder: Path, target: str, text: str | None) -> None:
     if text is not None:

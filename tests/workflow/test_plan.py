@@ -198,7 +198,7 @@ def leaf_plans(finished: Project) -> dict[str, list[str]]:
     values, changes = whole_study(finished), {"as it is": {}, "defaults written out": {}}
     changes["defaults written out"] = {"config.yaml": write_study(values)}
     write_model(finished.root / "resources" / "organism" / "other")
-    (finished.root / "prompts.jsonl").write_text("{}\n" * 1000)
+    (finished.root / "prompts.jsonl").write_text('{"category": "a", "prompt": "b"}\n' * 1000)
     before, root = Path.cwd(), os.environ.get("REPURPOSE_ROOT")
     os.chdir(finished.root)
     try:

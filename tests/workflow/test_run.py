@@ -424,6 +424,20 @@ BAD = {
 }
 
 
+@pytest.mark.parametrize("text", ["", "- a", "study: [", "seed: 1\nseed: 2", "[" * 3000, "study: \ud800"])
+def test_a_study_that_cannot_be_read_is_one_line(plain: Project, text: str) -> None:
+    file = plain.root / "config.yaml"
+    good = file.read_bytes()
+    file.write_bytes(text.encode("utf-8", "surrogatepass"))
+    try:
+        printed = plain.run("-n", "--cores", "1", fails=True)
+    finally:
+        file.write_bytes(good)
+    lines = [line for line in printed.splitlines() if not line.startswith("Using workflow specific profile")]
+    assert len(lines) == 1
+    assert lines[0].startswith("config.yaml: ")
+
+
 @pytest.mark.parametrize("name", BAD)
 def test_bad_settings_stop_in_one_line_before_any_job(plain: Project, name: str) -> None:
     section, key, value, message = BAD[name]

@@ -6,7 +6,7 @@
 # directory, names in a study to this repository.
 #
 # Of Snakemake only what its manual names is used, but for three attributes of `workflow` that have no public
-# counterpart: `overwrite_configfiles` (in Snakefile: is there a --configfile?), `configfiles` (its path)
+# counterpart: `overwrite_configfiles` (is there a --configfile?), `configfiles` (its path)
 # and `deployment_settings` (is there an --sdm conda?).
 
 import atexit
@@ -31,23 +31,33 @@ from repurpose.study.jobs.parameters import Checks, step_parameter, step_variabl
 from repurpose.study.pair_files import ADAPTER_FILES, MADE_FILES, check_models
 from repurpose.study.resources import cpu_threads, study_demands
 from repurpose.study.settings import SettingsError, read_study
-from repurpose.study.study_file import resolve_extends
+from repurpose.study.study_file import load_values, naming, resolve_extends
 
 # Steps look up the study's relative paths in the repository.
 os.environ.update(REPURPOSE_ROOT=str(ROOT))
 
 
 @contextmanager
-def one_line(name=""):
+def one_line():
     """End with one line, before any job, for whatever is wrong with the study."""
     try:
         yield
     except SettingsError as problem:
-        sys.exit(f"{name}{problem}")
+        sys.exit(str(problem))
 
 
-with one_line(f"{os.path.relpath((workflow.configfiles or ['study'])[0])}: "):
-    STUDY = read_study(resolve_extends(config, workflow.configfiles))
+# A study file stands alone: it is never merged into the default one.
+if not workflow.overwrite_configfiles:
+    with one_line(), naming(ROOT / "config.yaml"):
+        load_values(ROOT / "config.yaml")  # what is wrong with it is told in our words, before Snakemake's
+
+    configfile: f"{workflow.basedir}/config.yaml"
+
+
+STUDY_FILES = [os.path.relpath(file) for file in workflow.configfiles]
+
+with one_line(), naming(" ".join(STUDY_FILES) or "study"):
+    STUDY = read_study(resolve_extends(config, STUDY_FILES))
     check_models(STUDY)
 
 enter_directory()

@@ -8,6 +8,7 @@ from typing import Any
 
 import torch
 from huggingface_hub import try_to_load_from_cache
+from safetensors import SafetensorError
 from transformers import AutoConfig, AutoModelForCausalLM, GenerationConfig, PretrainedConfig, PreTrainedModel
 
 from repurpose.model.gpus import lease_gpus
@@ -39,7 +40,7 @@ def load(kind: Any, pair: Pair, role: Role, **options: Any) -> Any:
     name, revision = _source(pair, role)
     try:
         return kind.from_pretrained(name, revision=revision, trust_remote_code=False, **options)
-    except (OSError, ValueError, KeyError) as problem:
+    except (OSError, ValueError, KeyError, SafetensorError) as problem:
         lines = [line.strip() for line in str(problem).split("\n") if line.strip()]
         said = " ".join(lines[:2] if lines and lines[0].endswith(":") else lines[:1])  # the next where it announces it
         words = str(problem).lower().replace("401", "private")  # what the hub answers for one

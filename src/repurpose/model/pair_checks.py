@@ -1,21 +1,28 @@
 """What makes two models a pair."""
 
+from pathlib import Path
+
+from safetensors import SafetensorError, safe_open
+
 from repurpose.model.hooks import HookError, decoder_layers
 from repurpose.model.loading import ModelError, empty_model, load_shape, load_text_config
 from repurpose.model.tokens import check_same_ids, load_tokenizer
-from repurpose.study.pair_files import KNOWN_LAYERS, ROLES, check_shapes
+from repurpose.study.messages import as_line
+from repurpose.study.pair_files import KNOWN_LAYERS, ROLES, WEIGHTS_SUFFIX, check_shapes
 from repurpose.study.settings import Pair, Role
 
 
 def check_pair(pair: Pair) -> None:
-    """Refuse a pair that no study can use, from the small files of both models: no weights are loaded.
+    """Refuse a pair that no study can use, from the small files of both models: of weights the headers are read.
 
     Raises:
-        ModelError: for a model that cannot be had or steered, tokenizers that disagree, or prompts without a template.
+        ModelError: for a model that cannot be had or steered, damaged weights, tokenizers that disagree, or prompts
+            without a template.
         SettingsError: for models of different shapes.
     """
     for role in ROLES:
         check_layers_are_known(pair, role)
+        check_headers(pair, role)
     check_shapes(load_shape(pair, "base"), load_shape(pair, "reasoning"))
     check_same_ids(load_tokenizer(pair, "reasoning"), load_tokenizer(pair, "base"))
     check_rows(pair)
@@ -28,6 +35,18 @@ def check_layers_are_known(pair: Pair, role: Role) -> None:
         decoder_layers(empty_model(pair, role))
     except HookError as problem:
         raise ModelError(f"pair.{role}: {problem}; {KNOWN_LAYERS}") from None
+
+
+def check_headers(pair: Pair, role: Role) -> None:
+    """Refuse files of a local model's weights that are damaged or cut off, as their headers tell (ModelError)."""
+    for file in sorted(Path(getattr(pair, role)).expanduser().glob(f"*{WEIGHTS_SUFFIX}")):
+        try:
+            safe_open(file, framework="pt")
+        except (OSError, ValueError, SafetensorError) as problem:
+            said = as_line(str(problem).partition("\n")[0])
+            raise ModelError(
+                f"pair.{role}: {file} is no whole safetensors file ({said}); give the model's own files"
+            ) from None
 
 
 def check_rows(pair: Pair) -> None:

@@ -12,6 +12,7 @@ from repurpose.data.command import run_step
 from repurpose.model.engines.vllm_requirements import check_gpu, check_memory, check_requirements
 from repurpose.model.loading import load_shape, model_parameters
 from repurpose.model.pair_checks import check_context, check_pair, check_template
+from repurpose.model.template_checks import check_rendering
 from repurpose.model.tokens import check_ids_fit, load_tokenizer, prompt_token_ids
 from repurpose.study.pair_files import ROLES, check_layers, check_vectors
 from repurpose.study.resources import weight_bytes
@@ -51,6 +52,8 @@ def check_models(settings: StepSettings, messages: Sequence[str], engine: bool, 
 def check_lengths(settings: StepSettings, messages: Sequence[str]) -> int:
     """The most tokens that a text may have, prompt included; a ModelError where they are too many for either model."""
     tokenizers = [load_tokenizer(settings.pair, role) for role in {"reasoning", settings.rollouts.generator}]
+    for tokenizer in tokenizers:
+        check_rendering(tokenizer, messages)
     prompts = [prompt_token_ids(tokenizer, one) for tokenizer in tokenizers for one in messages]
     for role in ROLES:
         check_ids_fit([max(ids) for ids in prompts if ids], settings.pair, role)

@@ -19,6 +19,7 @@ import yaml
 
 from repurpose.model.loading import load_config, load_shape, load_text_config, loaded_file, model_parameters
 from repurpose.model.pair_checks import check_pair
+from repurpose.model.template_checks import check_rendering
 from repurpose.model.tokens import decode, keyword_ids, load_tokenizer, prompt_token_ids
 from repurpose.rollouts.check_models import check_models
 from repurpose.rollouts.prompts import make_prompts
@@ -123,6 +124,7 @@ def stored_dtype(pair: Pair, parameters: float) -> str:
 def read_facts(pair: Pair, messages: Sequence[str]) -> Facts:
     """What lengths, layers and batches must fit."""
     tokenizer, configs = load_tokenizer(pair, "reasoning"), [load_text_config(pair, role) for role in ROLES]
+    check_rendering(tokenizer, messages)
     limits = [most for config in configs if (most := getattr(config, "max_position_embeddings", None)) is not None]
     return Facts(
         layers=load_shape(pair, "reasoning")["num_hidden_layers"],

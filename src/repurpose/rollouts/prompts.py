@@ -17,6 +17,7 @@ from repurpose.data.schemas import PROMPTS
 from repurpose.organism import language as organism_language
 from repurpose.organism import word_problems
 from repurpose.study.prompt_counts import OWN_PROMPTS, PROMPT_SOURCES, check_enough
+from repurpose.study.prompt_file import read_lines
 from repurpose.study.published import PublishedError, is_published, read_prompts, tell_left_out
 from repurpose.study.settings import Prompts, SettingsError
 
@@ -81,28 +82,7 @@ def _from_published(source: str) -> list[dict[str, Any]]:
 
 
 def _from_lines(path: Path) -> list[dict[str, Any]]:
-    needed = "each line is a JSON object with the texts category and prompt, and where known answer and id"
-    rows: dict[str, dict[str, Any]] = {}
-    for number, line in enumerate(path.read_bytes().split(b"\n"), start=1):  # other line ends may stand in a text
-        if not line.strip():
-            continue
-        try:
-            row = _read_line(line, number)
-        except (ValueError, KeyError, TypeError) as problem:
-            raise SettingsError(f"prompts.source: {path.name} line {number}: {problem!r}; {needed}") from None
-        if row["prompt_id"] in rows:
-            raise SettingsError(f"prompts.source: {path.name} line {number}: id {row['prompt_id']} is given twice")
-        rows[row["prompt_id"]] = row
-    return list(rows.values())
-
-
-def _read_line(line: bytes, number: int) -> dict[str, Any]:
-    record = json.loads(line.decode("utf-8"))
-    category, content = record["category"], record["prompt"]
-    for value in (category, content):
-        if not isinstance(value, str):
-            raise TypeError(f"{value!r} is no text")
-    return _row(str(record.get("id", f"{category}-{number:04d}")), category, _ask(content), record.get("answer"))
+    return [_row(line.prompt_id, line.category, _ask(line.prompt), line.answer) for line in read_lines(path)]
 
 
 def main() -> None:

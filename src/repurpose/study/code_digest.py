@@ -28,6 +28,7 @@ SUPPORT = ("study", "data")
 COMPUTING = {
     "study/conditions.py": "the grid of a sweep: which rows there are, and how strongly each is steered",
     "study/chunks.py": "which sentences a language model sees together",
+    "study/prompt_file.py": "what a line of a file of prompts says",
     "study/published.py": "what a record of a published file says",
     "study/vector_files.py": "the numbers of a vector from outside",
     "data/categories.py": "in which order prompts are taken",
@@ -40,6 +41,7 @@ NOT_COMPUTING = {
     "__init__.py": "the version",
     "model/gpus.py": "which GPU is free",
     "model/pair_checks.py": "refuses a pair, or lets it pass",
+    "model/template_checks.py": "refuses a chat template, or lets it pass",
     "model/engines/vllm_requirements.py": "refuses a machine, or lets it pass",
 }
 """Modules elsewhere that decide no value, each with what they are for."""

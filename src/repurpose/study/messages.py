@@ -1,5 +1,6 @@
 """What pydantic finds wrong with a study, told in one line: the key's path, what stands there, what is allowed."""
 
+import reprlib
 from collections.abc import Iterable, Iterator
 from typing import Any
 
@@ -14,22 +15,40 @@ MESSAGES = {
     MISSING: "missing setting; it is required",
     "too_short": "give at least one",
     "value_error": "{error}",
-    "int_type": "{value!r} is not of type int",
-    "float_type": "{value!r} is not of type float",
-    "string_type": "{value!r} is not of type str",
-    "bool_type": "{value!r} is not of type bool",
-    "tuple_type": "{value!r} is not a list",
-    "dict_type": "{value!r} is not a mapping",
-    "dataclass_type": "{value!r} is not a mapping of settings",
-    "finite_number": "{value!r} is not a finite number",
+    "int_type": "{value} is not of type int",
+    "float_type": "{value} is not of type float",
+    "string_type": "{value} is not of type str",
+    "bool_type": "{value} is not of type bool",
+    "tuple_type": "{value} is not a list",
+    "dict_type": "{value} is not a mapping",
+    "dataclass_type": "{value} is not a mapping of settings",
+    "finite_number": "{value} is not a finite number",
+    "json_invalid": "is not readable ({error})",
 }
 """By pydantic's name of an error."""
-OTHERWISE = "{value!r} is not allowed; {allowed}"
+OTHERWISE = "{value} is not allowed; {allowed}"
 BOUNDS = dict(minimum="at least", exclusiveMinimum="more than", maximum="at most", exclusiveMaximum="less than")
 
 
+LONGEST = 1_000
+"""Characters of a message."""
+SHORT = reprlib.Repr()
+"""Writes a value; of a long one its beginning and end."""
+SHORT.maxstring = SHORT.maxother = SHORT.maxlong = 120
+
+
 class SettingsError(ValueError):
-    """A setting is unknown, of the wrong type or out of range; the message is one line."""
+    """A setting is unknown, of the wrong type or out of range; the message is one line, whatever stands in a study."""
+
+    def __init__(self, message: str) -> None:
+        super().__init__(as_line(message))
+
+
+def as_line(text: str) -> str:
+    """A text as one line that any terminal can show: not too long, and escapes for what has no sign of its own."""
+    if len(text) > LONGEST:
+        text = f"{text[: LONGEST // 2]} ... {text[-LONGEST // 2 :]}"
+    return "".join(sign if sign.isprintable() else sign.encode("unicode_escape").decode() for sign in text)
 
 
 def one_line(problem: ValidationError, value: Any, schema: Schema, section: str = "") -> str:
@@ -41,7 +60,7 @@ def one_line(problem: ValidationError, value: Any, schema: Schema, section: str 
     paths = [tuple(_path(error["type"], error["loc"], value)) for error in errors]
     said = [
         MESSAGES.get(error["type"], OTHERWISE).format(
-            value=error["input"],
+            value=SHORT.repr(error["input"]),
             error=error.get("ctx", {}).get("error"),
             known=", ".join(key for option in _at(path[:-1], schema) for key in option.get("properties", ())),
             allowed=", or ".join(_allowed(_at(path, schema))),
@@ -69,7 +88,7 @@ def _allowed(options: Iterable[Schema]) -> Iterator[str]:
     for option in options:
         if values := option.get("enum", [option["const"]] if "const" in option else []):
             yield f"choose from {', '.join(values)}"
-        if bounds := [f"{word} {option[name]:g}" for name, word in BOUNDS.items() if name in option]:
+        if bounds := [f"{word} {option[name]:,.10g}" for name, word in BOUNDS.items() if name in option]:
             yield " and ".join(bounds)
         if option.get("type") == "null":
             yield "null"

@@ -138,7 +138,7 @@ def _reading(role: Role, file: Path, kind: str) -> Iterator[Any]:
     """Give what a JSON file holds; whatever is missed in it shows that the file is not of its kind."""
     try:
         yield json.loads(file.read_text(encoding="utf-8"))
-    except (ValueError, KeyError, TypeError, AttributeError) as problem:
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as problem:
         raise SettingsError(f"pair.{role}: {file} is no {kind} ({problem!r})") from problem
 
 

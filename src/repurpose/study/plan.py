@@ -21,7 +21,7 @@ from repurpose.study.pair_files import ROLES, check_models, count_to_make, read_
 from repurpose.study.published import read_prompts
 from repurpose.study.resources import asked_of, list_conditions
 from repurpose.study.settings import Llm, Role, SettingsError, Study, locate
-from repurpose.study.study_file import load_study
+from repurpose.study.study_file import load_study, naming
 
 TOKENS_PER_SENTENCE = 16
 CHARACTERS_PER_TOKEN = 4
@@ -224,12 +224,15 @@ def format_plan(items: list[Item]) -> str:
 def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n", 1)[0])
     parser.add_argument("study", nargs="?", default="config.yaml", help="a study file")
+    parser.add_argument("--check", action="store_true", help="only say what is wrong with it, if anything is")
     arguments = parser.parse_args()
     # as the workflow does: a study's relative paths count from the repository, wherever the command is given
     os.environ.setdefault("REPURPOSE_ROOT", os.path.relpath(REPOSITORY))
-    with one_line_errors("plan"):
+    with one_line_errors("plan"), naming(arguments.study):
         study = load_study(arguments.study)
         check_models(study)
+        if arguments.check:
+            return
         sys.stdout.write(format_plan(plan_study(study, read_shape(study))) + "\n")
 
 

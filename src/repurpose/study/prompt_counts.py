@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, TypeGuard
 
 from repurpose.study.messages import SettingsError
+from repurpose.study.prompt_file import read_lines
 from repurpose.study.published import PublishedError, is_published, read_prompts
 
 OWN_PROMPTS = {"organism": 5_000, "word-problems": 1_000_000}
@@ -19,6 +20,13 @@ SPLITS = ("train", "heldout")
 ALL = "all"
 Locate = Callable[[str], str]
 """Finds a path of a study."""
+
+
+def is_path(text: str) -> bool:
+    """Whether a file or a model on a hub could be called so; asking for another is an error of the system."""
+    parts = text.encode("utf-8", "replace").split(b"/")
+    of_others = text.startswith("~") and parts[0] != b"~"
+    return bool(text) and max(map(len, parts)) <= 255 and len(text) <= 1000 and "\0" not in text and not of_others
 
 
 def with_counts(values: Mapping[str, Any], locate: Locate) -> dict[str, Any]:
@@ -49,7 +57,7 @@ def _counted(name: Any, sweep: Any, prompts: Mapping[str, Any]) -> Any:
 def _counts(prompts: Mapping[str, Any], locate: Locate) -> dict[str, int]:
     """Numbers for the splits that are given as shares; shares that add up to 1 leave no prompt out."""
     shares = {split: prompts[split] for split in SPLITS if _is_share(prompts.get(split))}
-    if not shares or not isinstance(prompts.get("source"), str):
+    if not shares or not isinstance(prompts.get("source"), str) or not is_path(prompts["source"]):
         return {}
     there, counts, upto = _total(prompts["source"], shares, locate), dict[str, int](), 0.0
     for split, share in shares.items():
@@ -77,8 +85,10 @@ def _total(source: str, shares: Mapping[str, float], locate: Locate) -> int:
 def count_prompts(source: str, file: str) -> int:
     """The prompts that a program can write, or those in a file, one a line or one a published problem.
 
+    The file is read as the first step reads it, so that what is wrong with it is told while planning.
+
     Raises:
-        SettingsError: where there are none to be had.
+        SettingsError: where there are none to be had, or a line of the file is wrong.
     """
     if source in OWN_PROMPTS:
         return OWN_PROMPTS[source]
@@ -89,7 +99,7 @@ def count_prompts(source: str, file: str) -> int:
             return len(read_prompts(file).tasks)
         except PublishedError as problem:
             raise SettingsError(f"prompts.source: {problem}") from None
-    return sum(bool(line.strip()) for line in Path(file).read_bytes().split(b"\n"))
+    return len(read_lines(Path(file)))
 
 
 def check_enough(source: str, train: int, heldout: int, there: int) -> None:

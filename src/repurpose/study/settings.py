@@ -21,7 +21,7 @@ from pydantic.dataclasses import dataclass
 
 from repurpose.study.messages import SettingsError as SettingsError
 from repurpose.study.messages import one_line
-from repurpose.study.prompt_counts import ALL, OWN_PROMPTS, with_counts
+from repurpose.study.prompt_counts import ALL, OWN_PROMPTS, is_path, with_counts
 
 Behaviour = Literal[
     "initializing", "deduction", "adding-knowledge", "example-testing", "uncertainty-estimation", "backtracking"
@@ -34,6 +34,10 @@ Direction = Literal[Behaviour, VectorControl, TokenControl]
 BEHAVIOURS: tuple[str, ...] = get_args(Behaviour)
 TOKEN_CONTROLS: tuple[str, ...] = get_args(TokenControl)
 CONTROLS: tuple[str, ...] = (*get_args(VectorControl), *TOKEN_CONTROLS)
+RESERVED = ("replies",)
+"""Folders of results/ that all studies share, so that no study may bear the name."""
+USAGE = "_usage"
+"""Ends the name of the file of what an annotator cost, beside that of its labels."""
 OTHER_NAMES = ("none", "unsteered", "natural", "behaviour", "other", "outside")
 """What tables and figures call something else, so that no vector from outside may bear it."""
 Role = Literal["base", "reasoning"]
@@ -66,24 +70,39 @@ def each_once(values: tuple[T, ...]) -> tuple[T, ...]:
     return values
 
 
+def possible_path(text: str) -> str:
+    """Return a text that may be a path, or a name on a hub."""
+    if not is_path(text):
+        raise ValueError(f"{text!r} is no path; give one whose parts have 1 to 255 bytes, without `~user`")
+    return text
+
+
+Location = Annotated[str, AfterValidator(possible_path)]
 Several = Annotated[
     tuple[T, ...], Field(min_length=1, json_schema_extra={"uniqueItems": True}), AfterValidator(each_once)
 ]
-Count = Annotated[int, Field(ge=1)]
-COUNT = {"type": "integer", "minimum": 1}
+MOST = 1_000_000
+Count = Annotated[int, Field(ge=1, le=MOST)]
+"""Of prompts, tokens, rows: more than anybody could compute."""
+FewerCount = Annotated[int, Field(ge=1, le=10_000)]
+"""Of what is a job, a request, or a further pass over all rows."""
+COUNT = {"type": "integer", "minimum": 1, "maximum": MOST}
 CountOrShare = Annotated[
     Count, WithJsonSchema({"anyOf": [COUNT, {"type": "number", "exclusiveMinimum": 0, "exclusiveMaximum": 1}]})
 ]
 CountOrAll = Annotated[Count, WithJsonSchema({"anyOf": [COUNT, {"const": ALL}]})]
 """A file may say a share, or `all`: `with_counts` has made a number of it before it is checked."""
-NotNegative = Annotated[float, Field(ge=0)]
-Positive = Annotated[float, Field(gt=0)]
+Amount = Annotated[float, Field(ge=0, le=1e6)]
+"""Of temperature or money."""
+Seconds = Annotated[float, Field(gt=0, le=86_400)]
 Share = Annotated[float, Field(gt=0, le=1)]
 Magnitude = Annotated[float, Field(ge=-1e6, le=1e6)]
 """Negative reverses; what is larger leaves no number of a model finite."""
 Offset = Annotated[int, Field(ge=-512, le=512)]
 """Tokens from a sentence's start."""
-Name = Annotated[str, matching(r"[A-Za-z0-9_-]+", "{!r} may hold only letters, digits, '-' and '_'")]
+Name = Annotated[
+    str, matching(r"[A-Za-z0-9_-]{1,64}", "{!r} may hold only letters, digits, '-' and '_', and at most 64 of them")
+]
 Keyword = Annotated[str, matching(KEYWORD, "{!r} is not one word of letters; give each word alone")]
 Url = Annotated[
     str,
@@ -102,12 +121,12 @@ Label = Annotated[str, matching("|".join(BEHAVIOURS), f"{{!r}} is no label; choo
 class Pair:
     """The two models: local directories or hub names."""
 
-    base: str
-    reasoning: str
+    base: Location
+    reasoning: Location
     dtype: Literal["float32", "bfloat16", "float16"] = "float32"
     base_revision: str | None = None
     reasoning_revision: str | None = None
-    parameters: Positive | None = None
+    parameters: Annotated[float, Field(gt=0, le=100_000)] | None = None
     """Billions of them in one model, from which jobs ask for memory and time; null: from a local model's files, and 8
     for a hub name."""
 
@@ -116,20 +135,20 @@ class Pair:
 class Vllm:
     """How vLLM runs the pair, where it is the engine."""
 
-    tensor_parallel: Count = 1
+    tensor_parallel: FewerCount = 1
     """Processes that share one model; where there are GPUs, one for each."""
-    max_length: int | None = None
+    max_length: Annotated[int, Field(ge=1, le=100_000_000)] | None = None
     """Tokens of the longest text, prompt included; null takes what the job at hand needs."""
     memory_share: Share = 0.9
     """Share of a GPU's memory that vLLM may take."""
     compile_rollouts: bool = False
     """Compile the model (and capture CUDA graphs) for the unsteered rollouts. What is steered is never compiled:
     compiled layers skip the hooks."""
-    parity_prompts: Count = 4
+    parity_prompts: FewerCount = 4
     """Prompts on which each target is held against the transformers engine before anything is steered."""
     parity_tokens: Count = 32
     """Tokens generated for each of them, greedily, under each condition of the comparison."""
-    parity_tolerance: Positive | None = None
+    parity_tolerance: Annotated[float, Field(gt=0, le=1000)] | None = None
     """Largest difference of a log-probability, in nats; null: 0.001 in float32, 0.25 in half precision."""
 
 
@@ -137,7 +156,7 @@ class Vllm:
 class Prompts:
     """Where prompts come from and how they are split."""
 
-    source: str
+    source: Location
     """`organism` or `word-problems` (those of our own pairs), a JSON-lines file with category, prompt and, where known,
     answer, or a JSON file of published chains, whose problems are the prompts."""
     train: CountOrShare
@@ -154,19 +173,19 @@ class Endpoint:
     """Such as `http://127.0.0.1:8000/v1`; null: OpenAI's own."""
     key_variable: Variable = "OPENAI_API_KEY"
     """The environment variable that holds the key."""
-    concurrency: Count = 8
+    concurrency: FewerCount = 8
     """Requests under way at once, at most."""
-    timeout: Positive = 120.0
+    timeout: Seconds = 120.0
     """Seconds that one attempt may take."""
-    retries: Annotated[int, Field(ge=0)] = 6
+    retries: Annotated[int, Field(ge=0, le=1000)] = 6
     """Further attempts after 408, 409, 429, 5xx and broken connections, with the SDK's backoff and Retry-After."""
-    temperature: NotNegative | None = 0.0
+    temperature: Amount | None = 0.0
     """Null leaves it out, for models that take none."""
     token_limit: Literal["max_tokens", "max_completion_tokens"] = "max_tokens"
     """What the server calls the limit on a reply's tokens; OpenAI's reasoning models know the second name alone."""
-    input_price: NotNegative = 0.0
+    input_price: Amount = 0.0
     """Per million prompt tokens, in the currency of `max_cost`."""
-    output_price: NotNegative = 0.0
+    output_price: Amount = 0.0
     """Per million generated tokens."""
 
 
@@ -178,13 +197,13 @@ class Rollouts:
     engine: Literal["openai", "published"] | None = None
     """Null: the study's `engine`. `openai`: any OpenAI-compatible server, at `endpoint`. `published`: none, the chains
     of `file` are the rollouts."""
-    file: str | None = None
+    file: Location | None = None
     """Engine `published`: a JSON file of chains, the one that `prompts.source` names: prompt and chain are of one
     record."""
     endpoint: Endpoint | None = None
     ids: Literal["tokenizer", "server"] = "tokenizer"
     """Engine `openai`: token ids by tokenising the answer's text, or from a server that returns them (vLLM does)."""
-    temperature: NotNegative = 0.7
+    temperature: Amount = 0.7
     """0 is greedy."""
     top_p: Share = 1.0
     """Draw from the likeliest tokens that together have at least this probability."""
@@ -192,9 +211,9 @@ class Rollouts:
     """Draw from so many of the likeliest tokens, before `top_p`; null: from all."""
     max_new_tokens: Count = 320
     """Published chains that are longer are cut there."""
-    samples: Count = 1
+    samples: FewerCount = 1
     """Of published chains there are as many as the file has of a problem."""
-    shards: Count = 2
+    shards: FewerCount = 2
     """Files, and jobs that may run side by side."""
     batch_size: Count = 64
 
@@ -221,18 +240,18 @@ class Llm:
     """How a language model labels sentences."""
 
     endpoint: Endpoint
-    prompt: str = "resources/annotation/labels-v1.md"
+    prompt: Location = "resources/annotation/labels-v1.md"
     """The instructions, a versioned file: the six labels, and none of the metric's keywords."""
-    chunk_sentences: Count = 40
+    chunk_sentences: FewerCount = 40
     """Sentences in one request; a longer rollout is cut into chunks at sentence borders."""
-    overlap_sentences: int = 6
+    overlap_sentences: Annotated[int, Field(ge=0, le=10_000)] = 6
     """Sentences that neighbouring chunks share; a shared sentence keeps the label from the chunk that shows more
     around it."""
-    attempts: Count = 3
+    attempts: Annotated[int, Field(ge=1, le=1000)] = 3
     """Requests for one chunk until every sentence of it has a valid label; each names the fault of the last."""
     max_invalid_share: Annotated[float, Field(ge=0, le=1)] = 0.02
     """More sentences without a valid label than this fail the rule."""
-    max_cost: NotNegative | None = None
+    max_cost: Amount | None = None
     """Stop before the study's requests to this annotator cost more than this: all that they ever cost, of killed
     runs, of other wordings and of steered text too, not what another study or annotator paid. Held back is the most
     that a request under way can cost. Not counted: requests that broke or were killed before their reply arrived,
@@ -240,8 +259,8 @@ class Llm:
     one another's replies."""
     batch: bool = False
     """Use the endpoint's Batch API: later, at `batch_price` times the price."""
-    batch_price: NotNegative = 0.5
-    batch_poll: NotNegative = 30.0
+    batch_price: Amount = 0.5
+    batch_poll: Annotated[float, Field(ge=0, le=86_400)] = 30.0
     """Seconds between looks at a batch."""
 
     def __post_init__(self) -> None:
@@ -257,7 +276,7 @@ class Annotator:
 
     kind: Literal["lexicon", "llm", "published"]
     llm: Llm | None = None
-    file: str | None = None
+    file: Location | None = None
     """`published`: a JSON file of annotated chains."""
     mapping: dict[Label, Label] = Field(default_factory=dict)
     """Renames labels after annotation, for instance to merge two; costs no new request."""
@@ -284,7 +303,7 @@ class Labels:
     """All of them, side by side: agreement is told for each pair."""
     steered_sweep: str = "two_by_two"
     """Whose steered rollouts (base-derived vector, reasoning target) LLM annotators label too, for Table C.1."""
-    steered_prompts: int = 10
+    steered_prompts: Count = 10
     """Prompts of that sweep; all magnitudes of each."""
 
     def __post_init__(self) -> None:
@@ -300,9 +319,9 @@ class Activations:
     layers: Several[int] | Literal["all"] = "all"
     window_starts: Several[Offset] = (-20, -16, -13, -9, -6, 0)
     """Tokens from a sentence's start."""
-    window_length: Count = 6
+    window_length: Annotated[int, Field(ge=1, le=1024)] = 6
     """Tokens in a window; the paper's [-13, -8] is start -13, length 6."""
-    batch_tokens: Count = 16384
+    batch_tokens: Annotated[int, Field(ge=1, le=1_000_000_000)] = 16384
     dtype: Literal["float32", "float16"] = "float32"
 
 
@@ -310,7 +329,7 @@ class Activations:
 class OutsideVector:
     """A vector from outside: of a file, or a row of a matrix in it, such as an SAE's decoder."""
 
-    file: str
+    file: Location
     """A .safetensors, .gguf or .npy file; other formats, and what would be unpickled, are not read."""
     layer: Annotated[int, Field(ge=0)]
     """The decoder block, counted from 0, whose output it is of; it is steered and projected on there alone."""
@@ -318,7 +337,7 @@ class OutsideVector:
     """Its name in the file; null: the only one or, in a GGUF file, `direction.<layer>`."""
     index: Annotated[int, Field(ge=0)] | None = None
     """The row of a matrix, counted from 0; null for a vector."""
-    norm: Positive | None = None
+    norm: Annotated[float, Field(gt=0, le=1e6)] | None = None
     """The L2 norm that it is stored with; null: its own. Steering takes its direction and a sweep's magnitudes."""
 
 
@@ -329,9 +348,9 @@ class Vectors:
     behaviour: Behaviour = "backtracking"
     estimator: Literal["minus_all", "minus_rest"] = "minus_all"
     """Mean before the behaviour minus mean before all sentences, as in the paper, or before all others."""
-    random_directions: Count = 20
-    shuffles: Count = 5
-    split_halves: Count = 20
+    random_directions: FewerCount = 20
+    shuffles: FewerCount = 5
+    split_halves: FewerCount = 20
     outside: dict[Name, OutsideVector] = Field(default_factory=dict)
     """Vectors from files, by the names that sweeps call them: see docs/vectors.md."""
 
@@ -368,9 +387,9 @@ class Sweep:
     window_starts: Several[int] | Literal["all", "selected"] = "selected"
     operation: Literal["add", "ablate"] = "add"
     positions: Literal["all", "generated"] = "all"
-    samples: Count = 1
+    samples: FewerCount = 1
     max_new_tokens: Count = 128
-    temperature: NotNegative = 0.7
+    temperature: Amount = 0.7
     top_p: Share = 1.0
     top_k: Count | None = None
     batch_size: Count = 192
@@ -390,11 +409,11 @@ class Selection:
     sweep: str = "selection"
     metric: Literal["keyword_share", "backtracking_share"] = "backtracking_share"
     """What the chosen cell has most of: keywords, or sentences that the annotator's rules label as the behaviour."""
-    latest_end: int = -1
+    latest_end: Annotated[int, Field(ge=-512, le=2048)] = -1
     """A window that is selected ends at or before this offset, so that it never reads the sentence itself."""
-    min_distinct_2: NotNegative = 0.9
+    min_distinct_2: Annotated[float, Field(ge=0, le=1000)] = 0.9
     """Coherent: distinct-2 at least this share of the unsteered value ..."""
-    max_longest_run: Annotated[float, Field(ge=1)] = 2.0
+    max_longest_run: Annotated[float, Field(ge=1, le=MOST)] = 2.0
     """... and the mean longest run of one token at most this many tokens."""
 
 
@@ -402,7 +421,7 @@ class Selection:
 class Statistics:
     """Intervals."""
 
-    bootstrap: Count = 2000
+    bootstrap: Annotated[int, Field(ge=1, le=100_000)] = 2000
     """Resamples of whole prompts."""
     level: Annotated[float, Field(gt=0, lt=1)] = 0.95
 
@@ -412,7 +431,7 @@ class Study:
     """A whole study."""
 
     study: Name
-    """results/<study>/ holds everything that the study makes."""
+    """results/<study>/ holds everything that the study makes. Not `replies`, where all studies keep paid replies."""
     pair: Pair
     prompts: Prompts
     sweeps: Annotated[dict[Name, Sweep], Field(min_length=1)]
@@ -420,7 +439,7 @@ class Study:
     """What runs the models wherever text is generated, for rollouts and in sweeps."""
     vllm: Vllm | None = None
     """Left out, it is the defaults of `Vllm` where that is the engine, and null elsewhere."""
-    seed: Annotated[int, Field(ge=0)] = 0
+    seed: Annotated[int, Field(ge=0, le=2**32 - 1)] = 0
     """Every random draw of the study derives from it."""
     keywords: Several[Keyword] = ("wait", "hmm")
     """The words of the metric (Eq. 1 of the paper)."""
@@ -564,6 +583,7 @@ def _located(section: Any) -> Any:
 
 def _faults(study: Study) -> Iterator[str]:
     """Yield what is wrong between the sections of a study, the first fault first."""
+    yield from _name_faults(study)
     prompts = study.prompts.train + study.prompts.heldout
     if study.rollouts.shards > prompts:
         yield f"rollouts.shards: {study.rollouts.shards} is more than there are prompts ({prompts})"
@@ -591,6 +611,20 @@ def _faults(study: Study) -> Iterator[str]:
     if any(annotator.llm is not None for annotator in study.labels.annotators.values()):
         yield from _steered_faults(study.labels, study.sweeps.get(study.labels.steered_sweep))
     yield from _selection_faults(study, f"sweeps.{study.selection.sweep}", study.sweeps[study.selection.sweep])
+
+
+def _name_faults(study: Study) -> Iterator[str]:
+    """Yield names that would give two things one file, on a file system that knows no capital letters, too."""
+    if study.study.lower() in RESERVED:
+        yield f"study: {study.study!r} is the folder that all studies' paid replies share; give another name"
+    for section, names in (("sweeps", study.sweeps), ("labels.annotators", study.labels.annotators)):
+        lower = [name.lower() for name in names]
+        for name in names:
+            if lower.count(name.lower()) > 1:
+                yield f"{section}.{name}: another name there differs in capital letters alone; give it other letters"
+    for name in study.labels.annotators:
+        if f"{name}{USAGE}".lower() in map(str.lower, study.labels.annotators):
+            yield f"labels.annotators.{name}{USAGE}: {name}'s costs are filed there; give a name without {USAGE}"
 
 
 def _vllm_faults(study: Study, vllm: Vllm) -> Iterator[str]:

@@ -5,12 +5,14 @@ are merged, whatever else stands in the file replaces what is inherited, and nul
 section, a sweep, an annotator) away. The file's own keys come first, in its own order.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-import yaml
-
+from repurpose.study.messages import SHORT
+from repurpose.study.plain_yaml import StudyFileError, read_yaml
+from repurpose.study.prompt_counts import is_path
 from repurpose.study.settings import SettingsError, Study, read_study
 
 EXTENDS = "extends"
@@ -19,6 +21,17 @@ EXTENDS = "extends"
 def load_study(path: str | Path) -> Study:
     """Read and check a study file, with what it extends; raises SettingsError where it is no YAML file or no study."""
     return read_study(load_values(path))
+
+
+@contextmanager
+def naming(file: str | Path) -> Iterator[None]:
+    """Let the message of a SettingsError begin with the study's file, where it does not name one itself."""
+    try:
+        yield
+    except StudyFileError:
+        raise
+    except SettingsError as problem:
+        raise SettingsError(f"{file}: {problem}") from None
 
 
 def load_values(path: str | Path) -> dict[str, Any]:
@@ -43,7 +56,7 @@ def _inherit(values: Mapping[str, Any], file: Path, before: tuple[Path, ...]) ->
         return dict(values)
     own, name, chain = dict(values), values[EXTENDS], (*before, file)
     del own[EXTENDS]
-    if not isinstance(name, str) or not (file.parent / name).is_file():
+    if not isinstance(name, str) or not is_path(name) or not (file.parent / name).is_file():
         raise SettingsError(f"{EXTENDS}: no file at {name!r}; give a study file's path, which counts from {file}")
     extended = file.parent / name
     if any(extended.samefile(other) for other in chain if other.exists()):
@@ -67,10 +80,9 @@ def _merge(inherited: Mapping[str, Any], own: Mapping[str, Any]) -> dict[str, An
 
 
 def _read(file: Path) -> dict[str, Any]:
-    try:
-        values = yaml.safe_load(file.read_text(encoding="utf-8"))
-    except (OSError, ValueError, yaml.YAMLError) as problem:
-        raise SettingsError(f"{file}: cannot be read: {str(problem).splitlines()[0]}") from None
+    values = read_yaml(file)
+    if values is None:
+        raise StudyFileError(f"{file}: is empty; give a mapping of settings")
     if not isinstance(values, dict):
-        raise SettingsError(f"{file}: {values!r} is not a mapping of settings")
+        raise StudyFileError(f"{file}: {SHORT.repr(values)} is not a mapping of settings")
     return values
