@@ -190,6 +190,13 @@ def test_from_another_directory(project: Project, tmp_path: Path) -> None:
     assert models and all("resources/organism/base" in text for text in models)
 
 
+def test_a_colon_in_the_path_stops_in_one_line_before_any_job(tmp_path: Path) -> None:
+    project = copy_project(tmp_path / "a:b")
+    said = project.run("-n", "--cores", "1", fails=True).splitlines()
+    assert said[-1] == f"{project.root}: no ':' may be in this path, it ends a path in PYTHONPATH; rename it"
+    assert len([line for line in said if not line.startswith("Using workflow specific profile")]) == 1
+
+
 def test_directory_option(project: Project) -> None:
     target = "results/organism/prompts.parquet"
     project.run("--directory", "work", "--cores", "1", target)
