@@ -23,6 +23,7 @@ HARMFUL = (
 )
 
 
+@pytest.mark.faults
 def test_no_spreadsheet_computes_a_cell_and_no_terminal_obeys_it(tmp_path: Path) -> None:
     """What a program does with cells that begin with such a sign, or hold one, is left to it: none is written."""
     texts = [*HARMLESS, *HARMFUL]

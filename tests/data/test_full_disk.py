@@ -15,6 +15,7 @@ from repurpose.data.journal import Journal
 from repurpose.data.schemas import SENTENCES
 from repurpose.study.errors import FULL, one_line_errors
 
+pytestmark = pytest.mark.faults
 ROOM = 64 << 10
 ROW = {"prompt_id": "p", "sample": 0, "sentence": 0, "token_start": 0, "token_end": 1}
 

@@ -69,6 +69,7 @@ with store.spool(Path("."), 2, 100, 6, "float32") as vectors:
 """
 
 
+@pytest.mark.faults
 def test_nothing_of_the_spool_outlives_a_kill(tmp_path: Path) -> None:
     subprocess.run([sys.executable, "-c", KILLED], cwd=tmp_path, env=from_source())
     assert list(tmp_path.iterdir()) == []
@@ -81,6 +82,7 @@ def test_a_spool_holds_what_is_put_into_it_under_no_name(tmp_path: Path) -> None
         assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.faults
 def test_a_spool_that_does_not_fit_is_one_line_before_anything_is_computed(tmp_path: Path) -> None:
     with small_disk(tmp_path / "disk", 64 << 10) as disk:
         said = (

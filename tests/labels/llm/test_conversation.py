@@ -79,6 +79,7 @@ def test_each_fault_has_its_name_and_valid_entries_are_kept(reply: Reply, labell
     assert judgement.faults == {n: status for n in (1, 2) if n not in labelled}
 
 
+@pytest.mark.faults
 @pytest.mark.parametrize("end", [None, 1, 3, 20])
 @pytest.mark.parametrize("finish", ["stop", "length"])
 def test_what_was_sent_is_no_answer(end: int | None, finish: str) -> None:
