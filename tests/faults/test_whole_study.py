@@ -118,7 +118,7 @@ def steps_of(run: subprocess.Popen[bytes]) -> list[psutil.Process]:
     found = []
     with contextlib.suppress(psutil.Error):
         for process in psutil.Process(run.pid).children(recursive=True):
-            _, *told = process.cmdline()
+            told = process.cmdline()[1:]
             if told[:1] == ["-m"] and told[1].startswith("repurpose.") and "job_log" not in told[1]:
                 found.append(process)
     return found

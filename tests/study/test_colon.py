@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import subprocess
 from pathlib import Path
@@ -23,7 +24,8 @@ def test_no_step_starts_from_such_a_path() -> None:
 def test_make_says_so_before_it_builds_an_environment(tmp_path: Path) -> None:
     (folder := tmp_path / "a:b").mkdir()
     shutil.copy(MAKEFILE, folder)
-    done = subprocess.run(["make", "study"], cwd=folder, capture_output=True, text=True)
+    outside = {name: value for name, value in os.environ.items() if name not in ("MAKEFLAGS", "MAKELEVEL", "MFLAGS")}
+    done = subprocess.run(["make", "study"], cwd=folder, env=outside, capture_output=True, text=True)
     assert done.returncode == 2 and not done.stdout
     (line,) = done.stderr.splitlines()
     assert f"{folder}: no ':' may be in this path, it ends a path in PYTHONPATH; rename it" in line
