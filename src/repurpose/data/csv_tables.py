@@ -17,7 +17,8 @@ TEXT_COLUMNS = (
     *("mark", "category", "annotator", "one", "other", "other_label"),
 )
 """Columns that stay text even where all of their values look like numbers."""
-NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?")
+PLAIN = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?|\+[a-z]")
+"""A number, or the name of a claim's part: `+a`."""
 FORMULA = re.compile(r"'*[=+@\t-].", re.DOTALL)
 """How a text begins that a spreadsheet may compute; with `'` before it, how it is written. A sign alone is none."""
 CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]|\\(?=x[0-9a-f]{2})")
@@ -52,7 +53,7 @@ def _change_texts(table: pl.DataFrame, change: Callable[[str], str]) -> pl.DataF
 def _guard(text: str) -> str:
     """A text as it is written."""
     shown = CONTROL.sub(lambda sign: f"\\x{ord(sign[0]):02x}", text)
-    return f"'{shown}" if FORMULA.match(shown) and not NUMBER.fullmatch(shown) else shown
+    return f"'{shown}" if FORMULA.match(shown) and not PLAIN.fullmatch(shown) else shown
 
 
 def _bare(text: str) -> str:
