@@ -141,10 +141,11 @@ def judge(reply: Reply, asked: Sequence[int], texts: Sequence[str] = (), prompt:
     cut_off = reply.finish_reason == "length"
     fault = _fault_of_all(reply, cut_off)
     said = (reply.content or "").strip()
-    entries = None if fault or any(said in text for text in texts) else _entries(said, cut_off)
-    if entries is None or (said in prompt and {number for number, _ in entries} != set(asked)):
+    entries = None if fault else _entries(said, cut_off)
+    given = dict(entries or ())
+    sent = any(said in text for text in texts) or (said in prompt and given.keys() != set(asked))
+    if entries is None or (entries and sent):
         return Judgement({}, dict.fromkeys(asked, fault or "malformed"))
-    given = dict(entries)
     if len(given) < len(entries) or said.count('"labels"') > 1:  # of two lists under one name JSON keeps the last
         return Judgement({}, dict.fromkeys(asked, "repeated"))
     if not given.keys() <= set(asked) and not given.keys() >= set(asked):
