@@ -142,7 +142,7 @@ def judge(reply: Reply, asked: Sequence[int], texts: Sequence[str] = (), prompt:
     fault = _fault_of_all(reply, cut_off)
     said = (reply.content or "").strip()
     entries = None if fault else _entries(said, cut_off)
-    given = dict(entries or ())
+    given = dict(entries or [])
     sent = any(said in text for text in texts) or (said in prompt and given.keys() != set(asked))
     if entries is None or (entries and sent):
         return Judgement({}, dict.fromkeys(asked, fault or "malformed"))
