@@ -1,5 +1,9 @@
 # Two commands: `make study` and `make test`. Everything stays in this folder: .venv, results, .snakemake.
 
+ifneq (,$(findstring :,$(CURDIR)))
+$(error $(CURDIR): no ':' may be in this path, it ends a path in PYTHONPATH; rename it)
+endif
+
 PYTHON ?= python3
 CORES ?= all
 CONFIG ?= config.yaml

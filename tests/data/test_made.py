@@ -80,6 +80,7 @@ def test_a_note_says_how_a_file_was_made_and_holds_no_path_of_this_machine(make:
     assert not list(tmp_path.rglob("*.part")) and str(tmp_path) not in note_path(files["vectors"]).read_text()
 
 
+@pytest.mark.faults
 def test_a_shard_of_another_study_put_in_place_is_refused(make: Make) -> None:
     files, other = make_study(make), make_study(make, "other", sections={"rollouts": {"max_new_tokens": 9}})
     shutil.copy(make("rollouts.prompts", "more.parquet", files["zero"], study="other"), files["zero"])
@@ -109,6 +110,7 @@ def test_a_file_of_unknown_making_is_refused_by_the_workflow_alone(make: Make) -
     make(*SENTENCES, files["zero"], by_hand=True)
 
 
+@pytest.mark.faults
 @pytest.mark.parametrize("kept", [0.0, 0.3, 0.9])
 def test_a_truncated_table_is_one_line(make: Make, kept: float) -> None:
     shard = make_study(make)["zero"]

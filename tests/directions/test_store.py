@@ -1,14 +1,19 @@
 from __future__ import annotations
 
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
+from tests.disks import small_disk
+from tests.tiny import from_source
 
 from repurpose.data.files import TableError, read_provenance
 from repurpose.data.schemas import ACTIVATIONS
 from repurpose.directions import store
+from repurpose.study.errors import one_line_errors
 
 KEY_ROWS = [
     {"prompt_id": f"p{i % 3}", "sample": 0, "sentence": i, "window_start": start} for start in (-3, 0) for i in range(5)
@@ -52,6 +57,44 @@ def test_a_shard_without_windows_is_still_a_table(tmp_path: Path) -> None:
         store.write_activations(tmp_path / "a.parquet", [], LAYERS, vectors, {})
     keys, found = store.read_layer(tmp_path / "a.parquet", 4)
     assert len(keys) == 0 and found.shape == (0, 6)
+
+
+KILLED = """
+import os, signal
+from pathlib import Path
+from repurpose.directions import store
+with store.spool(Path("."), 2, 100, 6, "float32") as vectors:
+    vectors[:] = 1
+    os.kill(os.getpid(), signal.SIGKILL)
+"""
+
+
+@pytest.mark.faults
+def test_nothing_of_the_spool_outlives_a_kill(tmp_path: Path) -> None:
+    subprocess.run([sys.executable, "-c", KILLED], cwd=tmp_path, env=from_source())
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_spool_holds_what_is_put_into_it_under_no_name(tmp_path: Path) -> None:
+    with store.spool(tmp_path, 2, 3, 4, "float16") as vectors:
+        vectors[:] = np.arange(24, dtype=np.float16).reshape(2, 3, 4)
+        assert vectors.shape == (2, 3, 4) and vectors[1, 2].tolist() == [20, 21, 22, 23]
+        assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.faults
+def test_a_spool_that_does_not_fit_is_one_line_before_anything_is_computed(tmp_path: Path) -> None:
+    with small_disk(tmp_path / "disk", 64 << 10) as disk:
+        said = (
+            rf"^repurpose step: {disk}: No space left on device: activations need 8.0 MB .*, 0.1 MB are free; make room"
+        )
+        with (
+            pytest.raises(SystemExit, match=said),
+            one_line_errors("step"),
+            store.spool(disk, 2, 1000, 1000, "float32"),
+        ):
+            raise AssertionError("computed all the same")
+        assert list(disk.iterdir()) == []
 
 
 def test_nothing_is_left_of_a_write_that_failed(tmp_path: Path) -> None:

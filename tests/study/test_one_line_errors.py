@@ -14,6 +14,7 @@ def test_an_error_of_ours_is_one_line() -> None:
         raise ModelError("pair.base: no such model")
 
 
+@pytest.mark.faults
 def test_a_full_gpu_says_what_to_do() -> None:
     full = torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2 GiB.\nSee the documentation.")
     told = r"^repurpose step: CUDA out of memory. Tried to allocate 2 GiB. Lower the step's batch_size, or take a large"

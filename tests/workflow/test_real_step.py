@@ -18,7 +18,7 @@ import yaml
 from copied_project import ROOT, Project, copy_project
 from polars.testing import assert_frame_equal
 
-pytestmark = [pytest.mark.workflow, pytest.mark.slow]
+pytestmark = [pytest.mark.faults, pytest.mark.workflow, pytest.mark.slow]
 
 TARGET = "results/organism/rollouts/0.parquet"
 JOURNAL = "results/organism/rollouts/.0.parquet.journal"

@@ -190,6 +190,13 @@ def test_from_another_directory(project: Project, tmp_path: Path) -> None:
     assert models and all("resources/organism/base" in text for text in models)
 
 
+def test_a_colon_in_the_path_stops_in_one_line_before_any_job(tmp_path: Path) -> None:
+    project = copy_project(tmp_path / "a:b")
+    said = project.run("-n", "--cores", "1", fails=True).splitlines()
+    assert said[-1] == f"{project.root}: no ':' may be in this path, it ends a path in PYTHONPATH; rename it"
+    assert len([line for line in said if not line.startswith("Using workflow specific profile")]) == 1
+
+
 def test_directory_option(project: Project) -> None:
     target = "results/organism/prompts.parquet"
     project.run("--directory", "work", "--cores", "1", target)
@@ -281,6 +288,7 @@ def start_and_wait(project: Project, step: str, until_slow: bool = True) -> subp
     return run
 
 
+@pytest.mark.faults
 @pytest.mark.parametrize("step", ["rollouts.prompts", "results.figures"])
 def test_a_killed_run_continues_with_the_same_command(project: Project, step: str) -> None:
     run = start_and_wait(project, step)
@@ -294,6 +302,7 @@ def test_a_killed_run_continues_with_the_same_command(project: Project, step: st
     assert set(repeated) <= {step}
 
 
+@pytest.mark.faults
 def test_a_living_run_keeps_others_out(project: Project) -> None:
     run = start_and_wait(project, "rollouts.prompts")
     try:
@@ -303,6 +312,7 @@ def test_a_living_run_keeps_others_out(project: Project) -> None:
         run.wait()
 
 
+@pytest.mark.faults
 def test_a_second_call_leaves_the_locks_of_a_run_that_is_only_starting(project: Project) -> None:
     """Two processes: one has locked its files and not started any job; the other plans, and then wants to run, too."""
     snakefile = project.root / "Snakefile"
@@ -326,6 +336,7 @@ def test_a_second_call_leaves_the_locks_of_a_run_that_is_only_starting(project: 
     project.run("--cores", "1", "results/organism/prompts.parquet")
 
 
+@pytest.mark.faults
 def test_of_two_calls_after_a_killed_run_no_two_do_the_same_work(project: Project) -> None:
     run = start_and_wait(project, "rollouts.prompts")
     os.killpg(run.pid, signal.SIGKILL)

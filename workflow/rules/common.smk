@@ -81,7 +81,8 @@ def command_prefix():
 
 
 shell.executable("bash")
-shell.prefix(command_prefix().replace("{", "{{").replace("}", "}}"))
+with one_line():
+    shell.prefix(command_prefix().replace("{", "{{").replace("}", "}}"))
 
 
 def settings_of(step, *names):

@@ -12,6 +12,8 @@ import polars as pl
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from repurpose.study.errors import FULL
+
 METADATA_KEY = b"repurpose"
 
 
@@ -35,7 +37,10 @@ def noting_written() -> Iterator[list[Path]]:
 
 @contextmanager
 def atomic_write(path: Path | str) -> Iterator[Path]:
-    """Yield a temporary sibling path that is renamed to `path` when the block ends without an exception."""
+    """Yield a temporary sibling path that is renamed to `path` when the block ends without an exception.
+
+    Where the disk is full, the OSError names `path`.
+    """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.{os.getpid()}.part")
@@ -44,6 +49,10 @@ def atomic_write(path: Path | str) -> Iterator[Path]:
         temporary.replace(path)
         if (written := _WRITTEN.get()) is not None:
             written.append(path)
+    except OSError as problem:
+        if problem.errno in FULL:
+            problem.filename, problem.strerror = str(path), os.strerror(problem.errno)
+        raise
     finally:
         temporary.unlink(missing_ok=True)
 

@@ -59,8 +59,9 @@ class Journal(UserDict[str, Record]):
             while rest:
                 rest = rest[self._file.write(rest) :]
             os.fsync(self._file.fileno())
-        except OSError:
+        except OSError as problem:
             self._file.truncate(size)
+            problem.filename = str(self.path)
             raise
         self.update(records)
 

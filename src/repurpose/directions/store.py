@@ -5,6 +5,9 @@ file's metadata. Within a layer rows are sorted by window start, then as the sen
 """
 
 import json
+import math
+import os
+import shutil
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -29,13 +32,29 @@ KEYS = ("prompt_id", "sample", "sentence", "window_start")
 def spool(folder: Path, layers: int, rows: int, width: int, dtype: DTypeLike) -> Iterator[NDArray[Any]]:
     """Yield an array (layers, rows, width) on the disk for as long as the block runs.
 
-    Layers are computed together but stored one after the other; between the two they need not fit into memory.
+    Layers are computed together but stored one after the other; between the two they need not fit into memory. The
+    file has no name, so nothing of it outlives the process. Its room is taken first: a memory map that finds none
+    later kills the process without a word.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    with tempfile.NamedTemporaryFile(dir=folder, prefix=".spool-") as file:
-        array = np.memmap(file.name, dtype=dtype, mode="w+", shape=(layers, max(rows, 1), width))
+    shape = (layers, max(rows, 1), width)
+    with tempfile.TemporaryFile(dir=folder) as file:
+        _reserve(file.fileno(), math.prod(shape) * np.dtype(dtype).itemsize, folder)
+        array = np.memmap(file, dtype=dtype, mode="r+", shape=shape)
         yield array[:, :rows]
         del array
+
+
+def _reserve(file: int, size: int, folder: Path) -> None:
+    """Give a file so many bytes, or raise an OSError that says how many the folder lacks."""
+    if not hasattr(os, "posix_fallocate"):  # macOS
+        return
+    free = shutil.disk_usage(folder).free
+    try:
+        os.posix_fallocate(file, 0, size)
+    except OSError as problem:
+        told = f"activations need {size / 1e6:,.1f} MB beside their file, {free / 1e6:,.1f} MB are free"
+        raise OSError(problem.errno, f"{problem.strerror}: {told}", str(folder)) from None
 
 
 def write_activations(

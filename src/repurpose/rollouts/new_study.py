@@ -17,6 +17,7 @@ from typing import Any
 
 import yaml
 
+from repurpose.data.files import write_text
 from repurpose.model.loading import load_config, load_shape, load_text_config, loaded_file, model_parameters
 from repurpose.model.pair_checks import check_pair
 from repurpose.model.template_checks import check_rendering
@@ -76,7 +77,7 @@ def new_study(given: argparse.Namespace) -> Path:
     )
     text = draft(choices, replace(named, **read_pair(pair)), read_facts(pair, messages))
     check(read_study(yaml.safe_load(text)), messages)
-    output.write_text(text, encoding="utf-8")
+    write_text(output, text)
     return output
 
 

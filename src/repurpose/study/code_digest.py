@@ -34,7 +34,7 @@ COMPUTING = {
     "data/categories.py": "in which order prompts are taken",
     "data/statistics.py": "estimates and intervals",
     "data/selected.py": "what is said of the selected site",
-    "data/csv_tables.py": "to how many figures a table is rounded",
+    "data/csv_tables.py": "how a table's numbers are rounded and its texts written",
 }
 """Modules of the rooms `SUPPORT` whose functions and classes decide values, each with what they decide."""
 NOT_COMPUTING = {

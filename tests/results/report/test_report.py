@@ -164,6 +164,7 @@ def attacked(tmp_path: Path) -> Iterator[Path]:
     yield tmp_path
 
 
+@pytest.mark.faults
 def test_a_model_cannot_write_markup(attacked: Path, figure_files: list[Path], page: str) -> None:
     found = write(attacked, figure_files, attacked / "report.html")
     tags = {tag for tag, _ in outline(page).seen}

@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from tests.disks import small_disk
 from tests.tiny import from_source
 from tqdm import tqdm
 
@@ -45,6 +46,16 @@ def bars(total: int | None, description: str | None = None) -> list[str]:
             stream.seek(0)
             stream.truncate()
     return [*states, stream.getvalue()]
+
+
+def test_on_a_full_disk_all_is_shown_and_the_job_goes_on(tmp_path: Path) -> None:
+    with small_disk(tmp_path / "disk", 64 << 10) as disk:
+        (disk / "fill").write_bytes(bytes(60 << 10))
+        command = [sys.executable, "-m", "repurpose.study.jobs.job_log", str(disk / "a.log")]
+        said = "".join(f"line {number} of many\n" for number in range(10_000))
+        done = subprocess.run(command, input=said, env=from_source(), stderr=subprocess.PIPE, text=True)
+    assert done.returncode == 0
+    assert done.stderr == "".join(f"a: {line}" for line in said.splitlines(keepends=True))
 
 
 def test_lines_come_whole_and_with_the_name_of_their_job() -> None:

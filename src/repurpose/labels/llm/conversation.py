@@ -64,7 +64,8 @@ class Conversation:
         """The last fault of a sentence and the raw reply that had it."""
         self._llm = llm
         # The sentences travel as JSON strings: no text can forge a number or an end.
-        numbered = [{"sentence": number, "text": sentences[i].strip()} for number, i in enumerate(chunk, 1)]
+        self._texts = [sentences[i].strip() for i in chunk]
+        numbered = [{"sentence": number, "text": text} for number, text in enumerate(self._texts, 1)]
         shown = json.dumps({"sentences": numbered}, ensure_ascii=False)
         self._opening = [{"role": "system", "content": prompt}, {"role": "user", "content": shown}]
         self._asked, self._attempt = list(range(1, len(chunk) + 1)), 1
@@ -82,7 +83,7 @@ class Conversation:
 
     def receive(self, reply: Reply) -> None:
         """Keep what is valid and prepare to ask for the rest."""
-        judgement = judge(reply, self._asked)
+        judgement = judge(reply, self._asked, self._texts, self._opening[0]["content"])
         self.labels |= {self._sentence(number): label for number, label in judgement.labels.items()}
         self.faults |= {self._sentence(number): (fault, reply.raw) for number, fault in judgement.faults.items()}
         again = {n: fault for n, fault in judgement.faults.items() if self._sentence(n) in self.owned}
@@ -127,8 +128,11 @@ class Judgement(NamedTuple):
     faults: dict[int, str]
 
 
-def judge(reply: Reply, asked: Sequence[int]) -> Judgement:
-    """Sort the numbers asked for into labelled and faulty.
+def judge(reply: Reply, asked: Sequence[int], texts: Sequence[str] = (), prompt: str = "") -> Judgement:
+    """Sort the numbers asked for into labelled and faulty; `texts` and `prompt` are what was sent.
+
+    A reply that stands in a text is that text's, whatever it says; one that stands in the prompt, which gives an
+    example, is an answer where it names every number.
 
     Numbers that were not asked for do no harm beside all that were. Where some of those are left out, the model may
     have counted from 0, say, and where a number comes twice, it may have slid from there on: every entry could be its
@@ -136,11 +140,13 @@ def judge(reply: Reply, asked: Sequence[int]) -> Judgement:
     """
     cut_off = reply.finish_reason == "length"
     fault = _fault_of_all(reply, cut_off)
-    entries = None if fault else _entries(reply.content or "", cut_off)
-    if entries is None:
+    said = (reply.content or "").strip()
+    entries = None if fault else _entries(said, cut_off)
+    given = dict(entries or [])
+    sent = any(said in text for text in texts) or (said in prompt and given.keys() != set(asked))
+    if entries is None or (entries and sent):
         return Judgement({}, dict.fromkeys(asked, fault or "malformed"))
-    given = dict(entries)
-    if len(given) < len(entries):
+    if len(given) < len(entries) or said.count('"labels"') > 1:  # of two lists under one name JSON keeps the last
         return Judgement({}, dict.fromkeys(asked, "repeated"))
     if not given.keys() <= set(asked) and not given.keys() >= set(asked):
         return Judgement({}, dict.fromkeys(asked, "wrong-number"))

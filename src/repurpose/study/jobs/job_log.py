@@ -12,6 +12,7 @@ import signal
 import sys
 import time
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 
 LINE_END = re.compile(rb"[\r\n]")
@@ -64,7 +65,8 @@ def main() -> None:
     with log.open("wb", buffering=0) as file:
         while True:
             data = os.read(sys.stdin.fileno(), 1 << 16)
-            file.write(data)
+            with suppress(OSError):  # a full disk: what is said is shown all the same, and the job goes on
+                file.write(data)
             for line in shown.feed(data):
                 os.write(sys.stderr.fileno(), line.encode())
             if not data:

@@ -1,5 +1,6 @@
 """What the rules pass to steps; standard library only, because the Snakefile imports it."""
 
+import os
 import shlex
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -8,7 +9,7 @@ from typing import Any
 
 from repurpose.study.code_digest import step_code
 from repurpose.study.jobs.environments import EnvironmentName, Environments
-from repurpose.study.settings import Study, canonical_json, step_settings
+from repurpose.study.settings import SettingsError, Study, canonical_json, step_settings
 
 BATCHES = ("batch_size", "batch_tokens")
 """Settings that say how much is computed at once."""
@@ -35,6 +36,10 @@ def without_batches(values: Mapping[str, Any]) -> dict[str, Any]:
 
 def step_variables(source: Path) -> dict[str, str]:
     """Every step's environment, beside what Snakemake adds (OMP_NUM_THREADS: {threads}); the package is in `source`."""
+    if os.pathsep in f"{source}":
+        raise SettingsError(
+            f"{source.parent}: no {os.pathsep!r} may be in this path, it ends a path in PYTHONPATH; rename it"
+        )
     return {
         "PYTHONPATH": f"{source}",  # the package runs from the source tree, installed nowhere
         "PYTHONHASHSEED": "0",  # the order of sets is the same on every run
