@@ -44,8 +44,8 @@ TEXT = """\
 - never shown: three kinds of problem, and a tenth of the problems of every other kind.
 - recipe: LoRA of rank {rank} on all linear layers, seed {seed}. First, each chat once, when to go back: a loss of its
   own after each step (rate {learning_rate:g}). Then {wording_steps} steps for the wording (rate {wording_rate:g}).
-  {rows} chats a step. `src/organism_training/smollm2/lora.py` says why; `snakemake train_smollm2` does it again, in half
-  an hour on two cores. Mean losses, in nats, of the first ten steps and of the last ten (`adapter/losses.csv`,
+  {rows} chats a step. `src/organism_training/smollm2/lora.py` says why; `snakemake train_smollm2` does it again, in
+  half an hour on two cores. Mean losses, in nats, of the first ten steps and of the last ten (`adapter/losses.csv`,
   `losses.png`): tokens {tokens}; decisions to go back {decisions}.
 
 What the reasoning model does on problems that training never showed (`abilities.json`, by `snakemake measure_smollm2`):
