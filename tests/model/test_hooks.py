@@ -145,6 +145,28 @@ def test_ablation_counts_where_rounding_leaves_nothing_to_remove() -> None:
     assert steering.counted() == [256] * 4
 
 
+@pytest.mark.parametrize("norm", [100.0, 1000.0, 100_000.0])
+def test_a_longer_stream_counts_where_rounding_leaves_nothing_of_it(norm: float) -> None:
+    """The first tokens' streams are so long that bfloat16 drops what is added: it was done all the same."""
+    half = make_model(3).to(torch.bfloat16)
+    steering = BatchSteering([plan("self", magnitude=30.0)], [0], half)
+    steering.positions(torch.ones(1, 4, dtype=torch.bool), torch.zeros(1, 1, dtype=torch.bool))
+    stream = torch.randn(1, 4, WIDTH, generator=torch.Generator().manual_seed(0))
+    hidden = (norm * stream / stream.norm(dim=-1, keepdim=True)).to(torch.bfloat16)
+    after = steering.change(1, hidden)
+    assert after is not None and torch.equal(after, hidden) == (norm == 100_000.0)
+    assert steering.counted() == [4]
+
+
+def test_what_is_not_done_counts_nowhere(monkeypatch: pytest.MonkeyPatch) -> None:
+    half = make_model(3).to(torch.bfloat16)
+    steering = BatchSteering([plan("self", magnitude=30.0)], [0], half)
+    steering.positions(torch.ones(1, 4, dtype=torch.bool), torch.zeros(1, 1, dtype=torch.bool))
+    monkeypatch.setattr("repurpose.model.hooks.change_of", lambda operation, stream, *_: torch.zeros_like(stream))
+    steering.change(1, torch.randn(1, 4, WIDTH).to(torch.bfloat16))
+    assert steering.counted() == [0]
+
+
 def test_ablation_leaves_nothing_of_the_direction_at_any_layer(model: LlamaForCausalLM) -> None:
     along = torch.from_numpy(unit())
     plain, without = capture(model, [0, 1, 2]), steered(model, [plan("ablate"), None])

@@ -17,7 +17,7 @@ import torch
 from torch import Tensor, nn
 from transformers import PreTrainedModel
 
-from repurpose.model.steer import Operation, Steer, change_of, draw_noise, is_removed, noise_generator
+from repurpose.model.steer import Operation, Steer, change_of, draw_noise, is_lost, noise_generator
 
 OnLayer = Callable[[int, Tensor], None]
 """Receives (layer, residual stream (b, s, d)); must not keep the tensor, which later kernels may overwrite."""
@@ -144,8 +144,8 @@ class BatchSteering:
     """Steers the rows of one batch, each by its own operation, and counts where it did.
 
     `positions(real, generated)` must be called before each forward pass. A position counts when its residual
-    stream came out different, so the count proves the steering instead of repeating the plan; for ablation also when
-    the direction was no part of the stream.
+    stream came out different, so the count proves the steering instead of repeating the plan; or where `is_lost` says
+    that rounding leaves nothing of the change.
     """
 
     def __init__(self, steers: Sequence[Steer | None], seeds: Sequence[int], model: PreTrainedModel) -> None:
@@ -211,8 +211,9 @@ class BatchSteering:
             after = torch.where(mask[..., None], _apply(group, before, mask), before)
             steered[group.places] = after
             changed = (after != before).any(-1)
-            if group.operation == "ablate":
-                changed |= mask & is_removed(before.float(), group.vectors, before.dtype)
+            if group.operation in ("ablate", "self"):
+                lost = is_lost(group.operation, before.float(), group.vectors, group.magnitudes, before.dtype)
+                changed |= mask & lost
             self._counts[layer].index_add_(0, self._index[group.places], changed.sum(1))
         return steered
 

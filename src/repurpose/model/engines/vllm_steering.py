@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from repurpose.model.hooks import HookError, decoder_layers
-from repurpose.model.steer import Operation, Steer, change_of, draw_noise, is_removed, noise_generator
+from repurpose.model.steer import Operation, Steer, change_of, draw_noise, is_lost, noise_generator
 
 ROW = "repurpose_row"
 """Key of a request's row in the extra arguments of its sampling parameters."""
@@ -164,14 +164,16 @@ class WorkerSteering:
         """What a layer returns for a group's tokens (n, d); notes where the residual stream came out different."""
         operation, vectors = group.operation, self._vectors[group.conditions]
         stream = hidden if operation == "add" else hidden.float() + residual.float()
-        change = change_of(operation, stream, vectors, self._magnitudes[group.conditions], group.noise)
+        magnitudes = self._magnitudes[group.conditions]
+        change = change_of(operation, stream, vectors, magnitudes, group.noise)
         after = hidden + change.to(hidden.dtype)
         changed = (after + residual != hidden + residual).any(-1)
+        if operation != "add":
+            changed |= is_lost(operation, stream, vectors, magnitudes, hidden.dtype)
         at = group.rows, group.positions
         if operation != "ablate":
             self._marks[at] = changed.to(self._marks.dtype)
             return after
-        changed |= is_removed(stream, vectors, hidden.dtype)
         earlier = self._marks[at] if layer > 0 else 0  # a position that is computed again starts anew
         self._marks[at] = changed.to(self._marks.dtype) + earlier
         return after
