@@ -162,7 +162,7 @@ def test_what_is_not_done_counts_nowhere(monkeypatch: pytest.MonkeyPatch) -> Non
     half = make_model(3).to(torch.bfloat16)
     steering = BatchSteering([plan("self", magnitude=30.0)], [0], half)
     steering.positions(torch.ones(1, 4, dtype=torch.bool), torch.zeros(1, 1, dtype=torch.bool))
-    monkeypatch.setattr("repurpose.model.hooks.change_of", lambda operation, stream, *_: torch.zeros_like(stream))
+    monkeypatch.setattr("repurpose.model.hooks.change_of", lambda *given: torch.zeros_like(given[1]))
     steering.change(1, torch.randn(1, 4, WIDTH).to(torch.bfloat16))
     assert steering.counted() == [0]
 
