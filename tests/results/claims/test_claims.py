@@ -263,6 +263,14 @@ def test_what_a_sweep_leaves_out_was_not_measured(
     assert set(found["part"]) == parts and all(note in text for text in found["note"])
 
 
+def test_marks_on_calculations_are_in_the_embedded_pairs_language_alone() -> None:
+    """The other pair of ours has a truth, too, and no marks: its tables hold no such row."""
+    study = replace(STUDY, prompts=replace(STUDY.prompts, source="word-problems"))
+    log_odds = tables()["log_odds"].filter(pl.col("context") != "mark")
+    found = weigh_claims({**tables(), "log_odds": log_odds}, study).filter(pl.col("verdict") == NOT_MEASURED)
+    assert found["part"].to_list() == ["+f"] and "marks" in found["note"][0]
+
+
 @pytest.mark.parametrize("claim", CLAIMS, ids=lambda claim: claim.part)
 def test_a_column_or_a_cell_that_is_missing_is_named(claim: Claim) -> None:
     """Where the settings ask for it, nothing that is missing passes for too little data."""

@@ -109,7 +109,7 @@ class Claim:
     """Whether a small study's table may be empty; of other tables that is an error."""
     counts: bool = True
     """Whether the paper's claim stands and falls with this part; others ask for more than the paper did."""
-    needs: Literal["", "negative magnitude", "truth"] = ""
+    needs: Literal["", "negative magnitude", "truth", "marks"] = ""
     """What a study may lack beside the claim's cell; the truth says which calculations are right."""
 
 

@@ -90,6 +90,8 @@ def why_not_measured(claim: Claim, study: Study) -> str:
     """Say what the study's settings leave out of what a claim is read off; nothing where all is asked for."""
     if claim.needs == "truth" and study.prompts.source not in OWN_PROMPTS:
         return "which calculations are right is known of our own pairs' prompts alone"
+    if claim.needs == "marks" and study.prompts.source != "organism":
+        return "marks on calculations are in the embedded pair's language alone"
     name = SWEEP_OF.get(claim.table, "")
     if name not in study.sweeps:
         return f"the study has no sweep {name}" if name else ""
