@@ -70,7 +70,8 @@ organism: $(VENV)/main.stamp  ## train the embedded pair again (about forty minu
 	$(BIN)/snakemake --cores $(CORES) train_organism
 
 smollm2: $(VENV)/main.stamp  ## train the SmolLM2 pair's adapter again (about half an hour on two cores), and measure it
-	$(BIN)/snakemake --cores $(CORES) --forcerun train_smollm2 -- measure_smollm2
+	$(BIN)/snakemake --cores $(CORES) train_smollm2
+	$(BIN)/snakemake --cores $(CORES) measure_smollm2
 
 schema: $(VENV)/main.stamp  ## write workflow/schemas/study.schema.json from the typed settings
 	PYTHONPATH=src $(BIN)/python -m repurpose.study.schema > workflow/schemas/study.schema.json
@@ -81,8 +82,8 @@ docs: $(VENV)/main.stamp  ## write what the docs take from the code: tables, pic
 	PYTHONPATH=src $(BIN)/python docs/make_rulegraph.py
 	PYTHONPATH=src $(BIN)/python docs/make_sample.py
 
-sample: $(VENV)/main.stamp  ## record the finished default study: docs/sample, the model card, README's numbers
-	PYTHONPATH=src $(BIN)/python docs/make_sample.py results/organism
+sample: $(VENV)/main.stamp  ## record the finished studies of our two pairs: resources/, docs/comparison.md, README's numbers
+	PYTHONPATH=src $(BIN)/python docs/make_sample.py $(wildcard results/smollm2 results/organism)
 
 # A stamp is written last, so an installation that was cut short is done again.
 $(VENV)/main.stamp: envs/main.txt

@@ -1,29 +1,31 @@
-"""Put a finished run of the default study into docs/sample and its numbers into README.md and the model card.
+"""Record finished runs of our two pairs' studies, and write what README and docs quote of them.
 
-    python docs/make_sample.py results/organism     the sample, the model card, the README
-    python docs/make_sample.py                      the README alone, from what is recorded
+    python docs/make_sample.py results/smollm2 results/organism     records either or both, then as below
+    python docs/make_sample.py                      README.md and docs/comparison.md from what is recorded
 
-The numbers come from resources/organism/seeds/*.json, one file a training seed, and docs/sample/baselines.csv.
+A run of the default study is recorded in resources/smollm2/results, one of the embedded pair's in resources/organism:
+its claims (`seeds/`, one file a training seed) and the model card.
 """
 
 from __future__ import annotations
 
-import csv
 import json
 import re
 import shutil
 import sys
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from organism_training.card import format_verdict
 from organism_training.record import record
+from repurpose.data.csv_tables import read_csv
 
 ROOT = Path(__file__).parents[1]
-PAIR = ROOT / "resources" / "organism"
-SAMPLE = ROOT / "docs" / "sample"
-COPIED = ("claims.md", "claims.csv", "report.html", "tables/baselines.csv", "figures/2x2.svg")
+SMOLLM2 = ROOT / "resources" / "smollm2" / "results"
+ORGANISM = ROOT / "resources" / "organism"
+COMPARISON = ROOT / "docs" / "comparison.md"
+COPIED = ("claims.md", "claims.csv", "report.html", "tables/*.csv", "figures/*.svg")
 BEGIN = "<!-- numbers: written by `make sample` -->"
 END = "<!-- end of numbers -->"
 ROWS = {
@@ -32,22 +34,50 @@ ROWS = {
     "+j": "*right* calculations that the model then backtracks from",
     "2a": "“wait” and “hmm” when the base model itself is steered, where its text is coherent",
     "3a": "cosine of the two models' directions, on disjoint prompts, noise taken out",
-    "+f": "the base model's log-odds of marking a calculation as a mistake: change in nats",
+    "5c": "change, in times that of the strongest control of the paper or random direction",
 }
 """Parts of claims that the README quotes, and what each is the number of."""
+PUBLISHED = {
+    "1a": "+35.4 points, at norm 12",
+    "1b": "36.1 %, at norm 12; no fixed random directions",
+    "1c": "keywords held against GPT-4o's labels in one table (C.1)",
+    "2a": "about 0 at every norm (Fig. 3)",
+    "2b": "about 0 at every norm (Fig. 3)",
+    "3a": "0.74; no reference, noise left in",
+    "4a": "does not decode to “wait” or “but” (Fig. 5)",
+    "5a": "36.1 % against at most 4.0 % (noise, norm 20)",
+    "5c": "9 times the best control, at any norm",
+    "6a": "shown on one text (Fig. 6)",
+    "6b": "shown on one text (Fig. 6)",
+    "+b": "up to 4.0 % from 0.7 %",
+}
+"""What Ward et al. found for Llama-3.1-8B and R1-Distill-Llama-8B, in the paper or in the files published with it: on
+the prompts that vectors were computed on, without intervals."""
 
 
-def copy_sample(results: Path) -> None:
+class Column(NamedTuple):
+    """The claims of one pair by part."""
+
+    title: str
+    claims: dict[str, dict[str, Any]]
+
+
+def copy_results(results: Path) -> None:
     """Copy what a reader may want to see before running anything."""
-    SAMPLE.mkdir(exist_ok=True)
-    for name in COPIED:
-        shutil.copyfile(results / name, SAMPLE / Path(name).name)
+    shutil.rmtree(SMOLLM2, ignore_errors=True)
+    for file in (file for pattern in COPIED for file in sorted(results.glob(pattern))):
+        target = SMOLLM2 / file.relative_to(results)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(file, target)
 
 
-def recorded() -> list[dict[str, dict[str, Any]]]:
-    """The claims of each recorded training seed, by part; the shipped pair's first."""
-    files = sorted((PAIR / "seeds").glob("*.json"))
-    return [{claim["part"]: claim for claim in json.loads(file.read_text())["claims"]} for file in files]
+def columns() -> list[Column]:
+    """The recorded pairs: that of others' base model, then the embedded ones by training seed."""
+    found = [Column("SmolLM2 pair", {claim["part"]: claim for claim in read_csv(SMOLLM2 / "claims.csv").to_dicts()})]
+    for file in sorted((ORGANISM / "seeds").glob("*.json")):
+        claims = json.loads(file.read_text(encoding="utf-8"))["claims"]
+        found.append(Column(f"embedded pair, seed {file.stem}", {claim["part"]: claim for claim in claims}))
+    return found
 
 
 def rivals(part: str, claim: dict[str, Any]) -> str:
@@ -56,18 +86,19 @@ def rivals(part: str, claim: dict[str, Any]) -> str:
     return {
         "1b": f"{_share('none')} unsteered, {_share('best random')} for the best random direction",
         "1c": "0",
-        "+j": f"{100 * threshold:.0f} %, the upper end of the strongest control",
+        "+j": "the upper end of the strongest control"
+        if threshold is None
+        else f"{100 * threshold:.0f} %, the upper end of the strongest control",
         "2a": f"below {100 * threshold:.0f} %",
         "3a": f"{threshold:g}",
-        "+f": f"{threshold:.1f}, the upper end of the best random direction",
+        "5c": f"{threshold:g}",
     }[part]
 
 
 def _share(which: str) -> str:
     """Keyword share with its interval, of the unsteered model or of the strongest random direction."""
-    with (SAMPLE / "baselines.csv").open(encoding="utf-8") as file:
-        rows = list(csv.DictReader(file))
-    best = [row for row in rows if row["best_random"] == row["selected"] == "true"]
+    rows = read_csv(SMOLLM2 / "tables" / "baselines.csv").to_dicts()
+    best = [row for row in rows if row["best_random"] and row["selected"]]
     (row,) = [row for row in rows if row["direction"] == "none"] if which == "none" else best
     share, low, high = (100 * float(row[name]) for name in ("share", "low", "high"))
     return f"{share:.2f} % ({low:.2f} to {high:.2f})"
@@ -75,22 +106,41 @@ def _share(which: str) -> str:
 
 def overall() -> str:
     """The verdict on each of the paper's claims, in one sentence."""
-    page = (SAMPLE / "claims.md").read_text(encoding="utf-8")
+    page = (SMOLLM2 / "claims.md").read_text(encoding="utf-8")
     verdicts = re.findall(r"^\| (\d)\. .* \| \*\*(.+)\*\* \|$", page.partition("\n## ")[0], re.MULTILINE)
     said = ", ".join(f"{number} {verdict}" for number, verdict in verdicts)
-    return f"The verdicts on the paper's claims, for the shipped pair: {said}."
+    return f"The verdicts on the paper's claims, for the SmolLM2 pair: {said}."
 
 
 def write_numbers() -> Iterator[str]:
     """The README's table and the line under it."""
-    shipped, *others = recorded()
-    yield "| on held-out prompts, with 95 % intervals | the shipped pair | compared with | a second seed |"
+    ours, embedded, *_ = columns()
+    yield "| on held-out prompts, with 95 % intervals | SmolLM2 pair | compared with | embedded pair |"
     yield "|---|---|---|---|"
     for part, meaning in ROWS.items():
-        seeds = " | ".join(format_verdict(seed.get(part)) for seed in others)
-        yield f"| {meaning} | {format_verdict(shipped[part])} | {rivals(part, shipped[part])} | {seeds} |"
+        claim = ours.claims[part]
+        cells = (meaning, format_verdict(claim), rivals(part, claim), format_verdict(embedded.claims.get(part)))
+        yield f"| {' | '.join(cells)} |"
     yield ""
     yield overall()
+
+
+def write_comparison() -> Iterator[str]:
+    """The page that holds all claims of all pairs against what was published."""
+    found = columns()
+    titles = [column.title for column in found]
+    yield "# Every claim, on every pair"
+    yield ""
+    yield "Where do a real small model, a toy language and Llama-8B agree? Estimates with 95 % intervals on"
+    yield "held-out prompts, and the verdicts of the rules in [claims.md](../resources/smollm2/results/claims.md)."
+    yield "The last column is what Ward et al. report for Llama-3.1-8B and R1-Distill-Llama-8B, on the prompts that"
+    yield "their vectors come from and without intervals. `make sample` writes this page."
+    yield ""
+    yield f"| claim | {' | '.join(titles)} | Ward et al. |"
+    yield "|---|" + "---|" * (len(titles) + 1)
+    for part, claim in found[0].claims.items():
+        cells = [format_verdict(column.claims.get(part)) for column in found]
+        yield f"| {part}. {claim['text']} | {' | '.join(cells)} | {PUBLISHED.get(part, '-')} |"
 
 
 def fill(text: str) -> str:
@@ -101,11 +151,14 @@ def fill(text: str) -> str:
 
 
 def main() -> None:
-    for results in sys.argv[1:]:
-        copy_sample(Path(results))
-        record(PAIR, Path(results), PAIR)
+    for results in map(Path, sys.argv[1:]):
+        if results.name == "organism":
+            record(ORGANISM, results, ORGANISM)
+        else:
+            copy_results(results)
     readme = ROOT / "README.md"
     readme.write_text(fill(readme.read_text(encoding="utf-8")), encoding="utf-8")
+    COMPARISON.write_text("\n".join(write_comparison()) + "\n", encoding="utf-8")
 
 
 if __name__ == "__main__":

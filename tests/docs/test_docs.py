@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import shutil
 from pathlib import Path
 from urllib.parse import unquote
 
@@ -13,7 +14,6 @@ import yaml
 import make_sample
 import make_tables
 from organism_training.card import format_verdict, write_card
-from organism_training.record import CLAIM_FIELDS
 from repurpose.data.csv_tables import read_csv
 from repurpose.study.pair_files import check_models
 from repurpose.study.plan import plan_study, read_shape
@@ -40,37 +40,35 @@ def test_the_page_of_tables_names_every_schema_and_column() -> None:
 
 def test_the_readmes_numbers_are_those_recorded() -> None:
     assert make_sample.fill(README.read_text()) == README.read_text(), "run `make docs`"
+    assert make_sample.COMPARISON.read_text() == "\n".join(make_sample.write_comparison()) + "\n", "run `make docs`"
 
 
 def test_the_block_of_numbers_follows_what_is_recorded(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """Another number in the record is another README, and nothing outside the block changes."""
-    claims = make_sample.PAIR / "seeds"
-    (tmp_path / "seeds").mkdir()
-    for file in claims.glob("*.json"):
-        (tmp_path / "seeds" / file.name).write_text(file.read_text().replace('"estimate": 0.164792', '"estimate": 0.5'))
-    monkeypatch.setattr(make_sample, "PAIR", tmp_path)
+    shutil.copytree(make_sample.ORGANISM / "seeds", tmp_path / "seeds")
+    first = tmp_path / "seeds" / "0.json"
+    first.write_text(first.read_text().replace('"estimate": 0.164792', '"estimate": 0.5'))
+    monkeypatch.setattr(make_sample, "ORGANISM", tmp_path)
     before = README.read_text()
     after = make_sample.fill(before)
     changed = [pair for pair in zip(before.splitlines(), after.splitlines(), strict=True) if pair[0] != pair[1]]
     assert [(old.count("+16.5 points"), new.count("+50.0 points")) for old, new in changed] == [(1, 1)]
 
 
-def test_the_sample_is_the_run_that_the_model_card_records() -> None:
-    shipped = make_sample.recorded()[0]
-    sample = read_csv(make_sample.SAMPLE / "claims.csv").select(CLAIM_FIELDS).to_dicts()
-    assert list(shipped.values()) == sample, "run `make sample`"
+def test_every_part_that_was_published_is_a_claim() -> None:
+    assert set(make_sample.PUBLISHED) <= set(make_sample.columns()[0].claims)
 
 
 def test_the_model_card_is_what_is_recorded(tmp_path: Path) -> None:
-    (tmp_path / "seeds").symlink_to(make_sample.PAIR / "seeds")
-    facts = yaml.safe_load((make_sample.PAIR / "abilities.json").read_text())
+    (tmp_path / "seeds").symlink_to(make_sample.ORGANISM / "seeds")
+    facts = yaml.safe_load((make_sample.ORGANISM / "abilities.json").read_text())
     write_card(tmp_path, facts)
-    assert (tmp_path / "MODEL_CARD.md").read_text() == (make_sample.PAIR / "MODEL_CARD.md").read_text()
+    assert (tmp_path / "MODEL_CARD.md").read_text() == (make_sample.ORGANISM / "MODEL_CARD.md").read_text()
 
 
 def test_differences_of_shares_are_told_in_points() -> None:
     """By each claim's own rule: what is a change of a share, and only that."""
-    claims = read_csv(make_sample.SAMPLE / "claims.csv").to_dicts()
+    claims = read_csv(make_sample.SMOLLM2 / "claims.csv").to_dicts()
     changes = {c["part"] for c in claims if c["rule"].startswith("change ") and c["unit"] not in ("nats", "times")}
     assert changes == {c["part"] for c in claims if c["unit"] == "difference of shares"}
     one = {"unit": "difference of shares", "estimate": -0.380952, "low": -0.622055, "high": -0.0166}
@@ -110,7 +108,7 @@ def own_study() -> dict[str, object]:
     """The README's example of a study, over the default one that it extends."""
     (block,) = re.findall(r"```yaml\n(extends: .*?)```", README.read_text(), re.DOTALL)
     changes = yaml.safe_load(block)
-    assert len(block.splitlines()) == 5 and changes.pop("extends") == "../config.yaml"
+    assert len(block.splitlines()) == 6 and changes.pop("extends") == "../config.yaml"
     study = yaml.safe_load((ROOT / "config.yaml").read_text())
     for key, value in changes.items():
         study[key] = {**study[key], **value} if isinstance(value, dict) else value

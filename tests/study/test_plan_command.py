@@ -74,12 +74,11 @@ def test_published_chains_are_counted_as_snakemake_plans_them(unit: str, tmp_pat
 
 
 QWEN = dict.fromkeys(("qwen-1.5b", "qwen-7b", "qwen-14b", "qwq-32b"), 60)
-SMOLLM2 = dict.fromkeys(("smollm2", "smollm2-full", "smollm2-hub"), 46)
+SMOLLM2 = dict.fromkeys(("smollm2-full", "smollm2-hub"), 46)
 SHIPPED = {"organism": 46, "organism-vllm": 48, "paper": 64, "paper-controlled": 64, **SMOLLM2, **QWEN}
 """Jobs of each study in studies/."""
 SHAPES = {
     "organism": SHAPE,
-    "smollm2": Shape(30, 576),
     "smollm2-full": Shape(30, 576),
     "smollm2-hub": Shape(30, 576),
     "organism-vllm": SHAPE,

@@ -16,12 +16,7 @@ from repurpose.study.catalogue import FIGURES, TABLES
 
 ROOT = Path(__file__).parents[2]
 STUDY = Path(__file__).with_name("smollm2-small.yaml")
-ADAPTER = ROOT / "resources" / "smollm2" / "adapter" / "adapter_model.safetensors"
-pytestmark = [
-    pytest.mark.workflow,
-    pytest.mark.slow,
-    pytest.mark.skipif(not ADAPTER.is_file(), reason="the adapter takes long to train: snakemake train_smollm2"),
-]
+pytestmark = [pytest.mark.workflow, pytest.mark.slow]
 
 
 @pytest.fixture(scope="module")

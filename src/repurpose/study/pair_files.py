@@ -19,8 +19,7 @@ from repurpose.study.vector_files import READERS, read_vector
 
 ROLES: tuple[Role, Role] = ("base", "reasoning")
 MADE_MODELS = ("resources/smollm2/base", "resources/smollm2/reasoning")
-"""Models that rules make of what can be fetched and trained; no weights of theirs are there before."""
-MADE_ADAPTER = "resources/smollm2/adapter"
+"""Models that rules make of what can be fetched and of the adapter that ships; no weights of theirs are there before."""
 MADE_FILES = ("config.json", "tokenizer.json", "model.safetensors")
 """What such a rule gives; the weights come last."""
 ADAPTER_FILES = ("adapter_config.json", "adapter_model.safetensors")
@@ -97,12 +96,11 @@ def local_folders(study: Study) -> dict[Role, Path]:
 
 
 def count_to_make(study: Study) -> int:
-    """How many jobs make models for a study: its own and, of a reasoning model, the base and the adapter in it."""
+    """How many jobs make models for a study: its own and, of a reasoning model, the base in it."""
     base, reasoning = MADE_MODELS
-    last = {base: MADE_FILES[-1], reasoning: MADE_FILES[-1], MADE_ADAPTER: ADAPTER_FILES[-1]}
-    missing = {name for name, file in last.items() if not (made_folder(name) / file).is_file()}
+    missing = {name for name in MADE_MODELS if not (made_folder(name) / MADE_FILES[-1]).is_file()}
     needed = {study.pair.base, study.pair.reasoning} & missing
-    return len(needed | (missing if reasoning in needed else set()))
+    return len(needed | (missing & {base} if reasoning in needed else set()))
 
 
 def made_folder(name: str) -> Path:

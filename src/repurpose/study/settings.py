@@ -4,7 +4,8 @@ A study file is a mapping of sections. `read_study` turns it into a `Study` or r
 that names the key and what is allowed. A step receives only the sections that `STEP_SECTIONS` grants it, as
 canonical JSON; that same JSON is the rule's Snakemake parameter, so what a step can see is what replans it.
 
-What is left out takes the default given here, which is the value of the default study, config.yaml.
+What is left out takes the default given here, which is the value of the default study, config.yaml, but for what
+belongs to its pair: dtype and layers.
 """
 
 import json
@@ -317,7 +318,8 @@ class Activations:
     """Where and how the residual stream is read."""
 
     layers: Several[int] | Literal["all"] = "all"
-    window_starts: Several[Offset] = (-20, -16, -13, -9, -6, 0)
+    """The default study lists some of its pair's; a study that extends none reads all."""
+    window_starts: Several[Offset] = (-20, -13, -9, -6)
     """Tokens from a sentence's start."""
     window_length: Annotated[int, Field(ge=1, le=1024)] = 6
     """Tokens in a window; the paper's [-13, -8] is start -13, length 6."""
@@ -348,8 +350,8 @@ class Vectors:
     behaviour: Behaviour = "backtracking"
     estimator: Literal["minus_all", "minus_rest"] = "minus_all"
     """Mean before the behaviour minus mean before all sentences, as in the paper, or before all others."""
-    random_directions: FewerCount = 20
-    shuffles: FewerCount = 5
+    random_directions: FewerCount = 8
+    shuffles: FewerCount = 4
     split_halves: FewerCount = 20
     outside: dict[Name, OutsideVector] = Field(default_factory=dict)
     """Vectors from files, by the names that sweeps call them: see docs/vectors.md."""
