@@ -19,7 +19,7 @@ from repurpose.study.vector_files import READERS, read_vector
 
 ROLES: tuple[Role, Role] = ("base", "reasoning")
 MADE_MODELS = ("resources/smollm2/base", "resources/smollm2/reasoning")
-"""Models that rules make of what can be fetched and of the adapter that ships; no weights of theirs are there before."""
+"""Models that rules make of what can be fetched and of the adapter that ships; no weights are there before."""
 MADE_FILES = ("config.json", "tokenizer.json", "model.safetensors")
 """What such a rule gives; the weights come last."""
 ADAPTER_FILES = ("adapter_config.json", "adapter_model.safetensors")
