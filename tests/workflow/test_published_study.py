@@ -70,7 +70,7 @@ def make_records(count: int) -> list[dict[str, Any]]:
 
 def make_study(unit: str) -> dict[str, Any]:
     published = {"kind": "published", "file": "chains.json"}
-    base = yaml.safe_load((ROOT / "config.yaml").read_text())
+    base = yaml.safe_load((ROOT / "studies" / "organism.yaml").read_text())
     return {
         "study": "published",
         "pair": base["pair"],
