@@ -21,7 +21,7 @@ from tests.workflow.copied_project import ROOT, Project, copy_project
 
 from repurpose.data.files import read_table
 
-pytestmark = [pytest.mark.faults, pytest.mark.workflow, pytest.mark.slow]
+pytestmark = [pytest.mark.faults, pytest.mark.workflow, pytest.mark.slow, pytest.mark.timeout(1500)]  # many runs
 
 SWEEP = {"split": "heldout", "prompts": 4, "magnitudes": {"unit": "selected", "values": [1.0]}, "max_new_tokens": 12}
 SITES = {"split": "train", "prompts": 2, "layers": "all", "window_starts": "all"}
@@ -81,7 +81,7 @@ def rng() -> random.Random:
 def shown(project: Project) -> dict[str, bytes]:
     """Tables, figures and claims, byte by byte."""
     folder = project.root / RESULTS
-    found = [*folder.glob("tables/*.csv"), *folder.glob("figures/*.*"), *folder.glob("claims.*")]
+    found = [*folder.glob("tables/*.csv"), *folder.glob("figures/[!.]*"), *folder.glob("claims.*")]
     assert len(found) > 30
     return {file.relative_to(folder).as_posix(): file.read_bytes() for file in found}
 
@@ -152,7 +152,7 @@ def test_whatever_ends_runs_and_steps_the_study_is_the_same(
     with runs(project) as start:
         run = start()
         while blows:
-            time.sleep(rng.uniform(0.5, 6.0))
+            time.sleep(rng.uniform(0.5, 4.0))
             if run.poll() == 0:
                 assert shown(project) == shown(undisturbed)
                 shutil.rmtree(project.root / RESULTS)

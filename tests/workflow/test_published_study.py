@@ -128,7 +128,7 @@ def check_results(project: Project, unit: str) -> pl.DataFrame:
     """Everything is there, and both annotators speak of the same units; return the study's own labels."""
     results = project.root / RESULTS
     figures = {f"{name}.{kind}" for name in (*FIGURES, *AGREEMENT_FIGURES) for kind in ("svg", "png")}
-    assert {file.name for file in (results / "figures").iterdir()} == figures
+    assert {file.name for file in (results / "figures").iterdir() if file.is_file()} == figures
     labels, other = (table(project, f"labels/{name}") for name in ("truth", "lexicon"))
     assert labels.select(KEY).equals(other.select(KEY)) and labels.height > 60
     (kappa,) = pl.read_csv(results / "tables" / "agreement.csv").filter(label="all").to_dicts()

@@ -457,7 +457,7 @@ STEP_SECTIONS: dict[str, tuple[str, ...]] = {
     "rollouts.prompts": ("seed", "prompts"),
     "steering.check_parity": ("seed", "pair", "engine", "vllm", "vectors", "activations"),
     "rollouts.sampling": ("seed", "pair", "engine", "vllm", "rollouts"),
-    "rollouts.sentences": (),
+    "rollouts.sentences": ("seed",),  # by which it knows the rollouts of another study
     "labels.spans": ("labels",),
     "labels.labelling": ("study", "labels"),
     "labels.check_annotators": ("labels",),
