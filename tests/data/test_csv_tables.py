@@ -57,7 +57,7 @@ def test_numbers_stay_numbers(tmp_path: Path) -> None:
 
 
 def test_the_recorded_claims_are_written_as_they_are() -> None:
-    sample = Path(__file__).parents[2] / "docs/sample/claims.csv"
+    sample = Path(__file__).parents[2] / "resources/smollm2/results/claims.csv"
     assert to_csv(read_csv(sample)) == sample.read_text()
 
 

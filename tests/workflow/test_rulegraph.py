@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
-from copied_project import Project
+import subprocess
+import sys
+from pathlib import Path
 
 import make_rulegraph
 
 
-def test_the_picture_shows_the_default_studys_rules(project: Project) -> None:
-    printed = project.run("--dag", "dot", "--forceall")
+def test_the_picture_shows_the_default_studys_rules(tmp_path: Path) -> None:
+    default = ["-s", make_rulegraph.ROOT / "Snakefile", "--configfile", make_rulegraph.ROOT / "config.yaml"]
+    command = [sys.executable, "-m", "snakemake", "--dag", "dot", "--forceall", *default]
+    printed = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=True).stdout
     edges = make_rulegraph.read_edges(printed)
     assert len(edges) > 15
     assert make_rulegraph.drawn_edges(make_rulegraph.PICTURE.read_text()) == edges, "run `make docs`"
