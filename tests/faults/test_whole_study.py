@@ -17,7 +17,7 @@ import psutil
 import pytest
 import yaml
 from tests.disks import small_disk
-from tests.workflow.copied_project import ROOT, Project, copy_project
+from tests.workflow.copied_project import Project, real_project
 
 from repurpose.data.files import read_table
 
@@ -46,19 +46,17 @@ KILLS = {"the run": 10, "a step": 10}
 STOPS = {"Ctrl-C": 2, "SIGTERM": 2}
 
 
-def real_project(root: Path) -> Project:
-    project = copy_project(root)
-    shutil.rmtree(project.root / "resources")
-    (project.root / "resources").symlink_to(ROOT / "resources")
+def own_project(root: Path) -> Project:
+    """Real steps, and the study under fire."""
+    project = real_project(root)
     (project.root / "config.yaml").write_text(yaml.safe_dump(STUDY))
-    project.environment["REPURPOSE_PYTHON_MAIN"] = sys.executable
     return project
 
 
 @pytest.fixture(scope="module")
 def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> Project:
     """The study as it is when nothing happens; not to be changed by a test."""
-    project = real_project(tmp_path_factory.mktemp("undisturbed") / "a project")
+    project = own_project(tmp_path_factory.mktemp("undisturbed") / "a project")
     project.run("--cores", "2")
     return project
 
@@ -146,7 +144,7 @@ def test_whatever_ends_runs_and_steps_the_study_is_the_same(
     undisturbed: Project, tmp_path: Path, rng: random.Random
 ) -> None:
     """After each blow the same command; a study that ends before the last one begins anew."""
-    project = real_project(tmp_path / "a project")
+    project = own_project(tmp_path / "a project")
     blows = [name for name, count in (KILLS | STOPS).items() for _ in range(count)]
     rng.shuffle(blows)
     with runs(project) as start:

@@ -105,6 +105,15 @@ def copy_project(root: Path) -> Project:
     return Project(root, {"REPURPOSE_PYTHON_MAIN": str(interpreter)})
 
 
+def real_project(root: Path) -> Project:
+    """Such a copy with the models that ship and this interpreter, so that its steps are real."""
+    project = copy_project(root)
+    shutil.rmtree(root / "resources")
+    (root / "resources").symlink_to(ROOT / "resources")
+    project.environment["REPURPOSE_PYTHON_MAIN"] = sys.executable
+    return project
+
+
 def write_model(folder: Path, layers: int = 6, vocabulary: tuple[str, ...] = ("a", "b")) -> None:
     """Write as much of a model as planning looks at."""
     folder.mkdir(parents=True, exist_ok=True)

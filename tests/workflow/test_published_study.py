@@ -5,8 +5,6 @@ from __future__ import annotations
 import json
 import os
 import random
-import shutil
-import sys
 import time
 from pathlib import Path
 from typing import Any
@@ -14,7 +12,7 @@ from typing import Any
 import polars as pl
 import pytest
 import yaml
-from copied_project import ROOT, Project, copy_project
+from copied_project import ROOT, Project, real_project
 
 from repurpose.data.files import read_provenance
 from repurpose.labels.lexicon import label_sentence
@@ -110,10 +108,7 @@ def records() -> list[dict[str, Any]]:
 
 @pytest.fixture(scope="module")
 def project(tmp_path_factory: pytest.TempPathFactory, records: list[dict[str, Any]]) -> Project:
-    project = copy_project(tmp_path_factory.mktemp("published") / "a project")
-    shutil.rmtree(project.root / "resources")
-    (project.root / "resources").symlink_to(ROOT / "resources")
-    project.environment["REPURPOSE_PYTHON_MAIN"] = sys.executable
+    project = real_project(tmp_path_factory.mktemp("published") / "a project")
     unread = {"task_id": "broken", "problem": "?", "reasoning_chain": None}
     (project.root / "chains.json").write_text(json.dumps([*records, unread]))
     return project

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import os
 import re
-import shutil
 import signal
 import subprocess
 import sys
@@ -15,7 +14,7 @@ from pathlib import Path
 import polars as pl
 import pytest
 import yaml
-from copied_project import ROOT, Project, copy_project
+from copied_project import Project, real_project
 from polars.testing import assert_frame_equal
 
 pytestmark = [pytest.mark.faults, pytest.mark.workflow, pytest.mark.slow]
@@ -25,11 +24,9 @@ JOURNAL = "results/organism/rollouts/.0.parquet.journal"
 COMMAND = [sys.executable, "-m", "snakemake", "--cores", "1", TARGET]
 
 
-def real_project(root: Path) -> Project:
-    """A copy with the real pair and the real steps, and few prompts in small batches."""
-    project = copy_project(root)
-    shutil.rmtree(project.root / "resources")
-    (project.root / "resources").symlink_to(ROOT / "resources")
+def small_project(root: Path) -> Project:
+    """Real steps, and few prompts in small batches."""
+    project = real_project(root)
     values = project.study()
     values["prompts"] = {"source": "organism", "train": 20, "heldout": 4}
     values["rollouts"] = {"shards": 1, "batch_size": 2, "max_new_tokens": 48}
@@ -37,7 +34,6 @@ def real_project(root: Path) -> Project:
     assert isinstance(sweeps, dict)
     values["sweeps"] = {"selection": sweeps["selection"]}
     (project.root / "config.yaml").write_text(yaml.safe_dump(values))
-    project.environment["REPURPOSE_PYTHON_MAIN"] = sys.executable
     return project
 
 
@@ -60,7 +56,7 @@ def start_until_journal(project: Project) -> subprocess.Popen[bytes]:
 @pytest.fixture(scope="module")
 def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> pl.DataFrame:
     """The rollouts of a run that nobody killed."""
-    project = real_project(tmp_path_factory.mktemp("undisturbed") / "a project")
+    project = small_project(tmp_path_factory.mktemp("undisturbed") / "a project")
     project.run(*COMMAND[3:])
     assert not (project.root / JOURNAL).exists()
     return pl.read_parquet(project.root / TARGET)
@@ -68,7 +64,7 @@ def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> pl.DataFrame:
 
 @pytest.mark.parametrize("victim", ["run and job", "run alone"])
 def test_a_killed_step_continues_and_gives_the_same(tmp_path: Path, undisturbed: pl.DataFrame, victim: str) -> None:
-    project = real_project(tmp_path / "a project")
+    project = small_project(tmp_path / "a project")
     run = start_until_journal(project)
     if victim == "run and job":
         os.killpg(run.pid, signal.SIGKILL)

@@ -14,6 +14,7 @@ import random
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from statistics import fmean
 from typing import Any, NamedTuple
 
 import torch
@@ -111,10 +112,8 @@ def train(
         optimiser.step()
         optimiser.zero_grad(set_to_none=True)
         if (step + 1) % EVERY == 0 or step + 1 == recipe.steps:
-            state = {"key": key, "losses": losses, "weights": weights, "optimiser": optimiser.state_dict()}
-            with atomic_write(checkpoint) as file:
-                torch.save({**state, "losses": [tuple(loss) for loss in losses]}, file)
-            tokens, decisions = (sum(part) / EVERY for part in zip(*losses[-EVERY:], strict=True))
+            _save(checkpoint, weights, optimiser, key, losses)
+            tokens, decisions = map(fmean, zip(*losses[-EVERY:], strict=True))
             tqdm.write(f"step {step + 1}: tokens {tokens:.3f}, decisions {decisions:.3f}")
     return losses
 
@@ -193,6 +192,19 @@ def _shape(done: float, cooled_from: float, step: int, warmup: int) -> float:
     """Warmed up linearly, then 1 until a share of the steps is done, then along a cosine to nothing."""
     cooled = max(0.0, (done - cooled_from) / (1 - cooled_from))
     return min(1.0, (step + 1) / warmup) * 0.5 * (1 + math.cos(math.pi * cooled))
+
+
+def _save(
+    checkpoint: Path,
+    weights: Sequence[torch.nn.Parameter],
+    optimiser: torch.optim.Optimizer,
+    key: str,
+    losses: Sequence[Losses],
+) -> None:
+    """Keep what `_load` goes on from."""
+    told = [tuple(loss) for loss in losses]
+    with atomic_write(checkpoint) as file:
+        torch.save({"key": key, "losses": told, "weights": weights, "optimiser": optimiser.state_dict()}, file)
 
 
 def _load(

@@ -83,12 +83,14 @@ def run_step(
 
 def _study_folder(given: argparse.Namespace) -> Path | None:
     """`results/<study>`, where the workflow lets a step write; None of a step that writes nothing."""
-    outputs = [vars(given).get("output") or []]
-    first = next((Path(path) for named in outputs for path in ([named] if isinstance(named, str) else named)), None)
-    return Path(*first.parts[:2]) if first else None
+    outputs = _paths(vars(given).get("output"))
+    return Path(*outputs[0].parts[:2]) if outputs else None
 
 
 def _files(named: str | list[str] | None) -> list[Path]:
     """The files among what an argument names."""
-    paths = [Path(path) for path in ([named] if isinstance(named, str) else named or [])]
-    return [path for path in paths if path.is_file()]
+    return [path for path in _paths(named) if path.is_file()]
+
+
+def _paths(named: str | list[str] | None) -> list[Path]:
+    return [Path(path) for path in ([named] if isinstance(named, str) else named or [])]

@@ -211,7 +211,7 @@ class BatchSteering:
             after = torch.where(mask[..., None], _apply(group, before, mask), before)
             steered[group.places] = after
             changed = (after != before).any(-1)
-            if group.operation in ("ablate", "self"):
+            if group.operation != "add":
                 lost = is_lost(group.operation, before.float(), group.vectors, group.magnitudes, before.dtype)
                 changed |= mask & lost
             self._counts[layer].index_add_(0, self._index[group.places], changed.sum(1))
