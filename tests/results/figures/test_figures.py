@@ -106,6 +106,34 @@ def test_every_random_direction_is_a_line() -> None:
     assert {"best random", "backtracking", "noise", "self", "mean", "uncertainty-estimation", "unsteered"} <= texts
 
 
+@pytest.mark.parametrize("name", ["windows", "layers"])
+def test_readers_that_a_sweep_leaves_out_have_no_panel(name: str) -> None:
+    """There was an empty one."""
+    whole = table(name)
+    titles = [f"{reader}-derived vector" for reader in ("base", "reasoning")]
+    assert [axes.get_title("left") for axes in step.draw_figure(name, whole, CONTEXT).axes] == titles
+    kept = whole.filter(pl.col("reader").is_null() | (pl.col("reader") != "reasoning"))
+    assert [axes.get_title("left") for axes in step.draw_figure(name, kept, CONTEXT).axes] == titles[:1]
+
+
+def test_contexts_that_a_language_lacks_have_no_panel() -> None:
+    whole = table("log_odds")
+    titles = [axes.get_title("left") for axes in step.draw_figure("log_odds", whole, CONTEXT).axes]
+    kept = step.draw_figure("log_odds", whole.filter(pl.col("context") != "mark"), CONTEXT)
+    assert [axes.get_title("left") for axes in kept.axes] == titles[:2] and len(titles) == 3
+    assert not any("mistake" in text.get_text() for text in kept.texts)
+
+
+def test_a_line_of_crosses_alone_is_named_at_its_last_cross() -> None:
+    """Not at the unsteered cell, where nobody would look for it."""
+    own = (pl.col("direction") == CONTEXT.behaviour) & (pl.col("magnitude") > 0)
+    whole = table("baselines").with_columns(coherent=pl.col("coherent") & ~own)
+    axes = step.draw_figure("baselines", whole, CONTEXT).axes[0]
+    (named,) = (text for text in axes.texts if text.get_text() == CONTEXT.behaviour)
+    last = 100 * whole.filter(own).sort("magnitude")["share"][-1]
+    assert named.xy[1] == pytest.approx(min(last, 0.985 * axes.get_ylim()[1]))  # a cross above stands at the edge
+
+
 def test_loops_do_not_set_the_scale() -> None:
     """One cell is a loop of 'Wait', 100 % of its words; the others are below 15 %."""
     axes = step.draw_figure("2x2", table("2x2"), CONTEXT).axes[0]

@@ -110,7 +110,7 @@ def _best_tokens(table: pl.DataFrame, name: str) -> str:
     best = table.sort("score", descending=True)
     words = [printable(word.removeprefix("top:")).strip() or "␣" for word in best["word"][:TOP]]
     short = [word if len(word) <= LONGEST else f"{word[: LONGEST - 1]}…" for word in words]
-    lines = textwrap.wrap("  ".join(short), 52, subsequent_indent="   ", break_on_hyphens=False)
+    lines = textwrap.wrap("  ".join(short), 44, subsequent_indent="   ", break_on_hyphens=False)
     return f"{name}, best tokens: " + ("\n   ".join(["", *map(str.strip, lines)]) if words else "not stored")
 
 
@@ -118,8 +118,9 @@ def draw_log_odds(table: pl.DataFrame, context: Context) -> Figure:
     """Draw changes of log-odds (keywords, marks) on the same text at the selected magnitude; keywords share a scale."""
     cells = style.with_names(table.filter("selected"))
     names = style.order_rows(cells)
-    figure, axes = style.panels(3, 0.27 * len(names) + 1.5, sharey=True)
-    for panel, (kind, target, title) in zip(axes, LOG_ODDS, strict=True):
+    contexts = [known for known in LOG_ODDS if known[0] == "keyword" or known[0] in cells["context"]]
+    figure, axes = style.panels(len(contexts), 0.27 * len(names) + 1.5, sharey=True)
+    for panel, (kind, target, title) in zip(axes, contexts, strict=True):
         here = cells.filter(pl.col("context") == kind, pl.col("target") == target)
         style.draw_forest(panel, here, names, ("change", "low", "high"), context)
         panel.axvline(0, color="#BBBBBB", linewidth=0.8, zorder=0)
@@ -130,8 +131,6 @@ def draw_log_odds(table: pl.DataFrame, context: Context) -> Figure:
     limits = [panel.get_xlim() for panel in axes[:2]]
     for panel in axes[:2]:
         panel.set_xlim(min(low for low, _ in limits), max(high for _, high in limits))
-    note = (
-        "Keywords at sentence starts of the reasoning model's rollouts; the mark “mistake” after steps of homework; "
-        "bars: intervals"
-    )
+    marks = "the mark “mistake” after steps of homework; " if len(contexts) > 2 else ""
+    note = f"Keywords at sentence starts of the reasoning model's rollouts; {marks}bars: intervals"
     return style.add_title(figure, "What steering does to log-odds on the same text, at the selected magnitude", note)

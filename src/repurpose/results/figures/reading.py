@@ -122,7 +122,7 @@ def _draw_profile(axes: Axes, table: pl.DataFrame, reader: str, context: Context
             style.draw_band(axes, line, "position", "value", color, markersize=2)
             labels.append((line["value"][-1], text, color))
     axes.set(xlabel="token from the sentence's start", ylabel="projection (s.d.)")
-    axes.set_title(f"{reader} model, mean around sentence starts")
+    axes.set_title(f"{reader} model, mean at sentence starts")
     style.label_lines(axes, labels)
 
 

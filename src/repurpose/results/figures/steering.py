@@ -30,7 +30,7 @@ METRICS = (
 
 
 def draw_windows(table: pl.DataFrame, context: Context) -> Figure:
-    """Fig. 2: the share by where the vector is read, a panel per reader, a shade per dose."""
+    """Fig. 2: the share by where the vector is read, a panel per reader whose vectors are there, a shade per dose."""
     title = f"Keyword share by where the vector is read (windows of {context.window_length} tokens)"
     label = "window start (tokens from the sentence's start)"
     return _draw_grid(table, "window_start", label, title, context)
@@ -46,8 +46,9 @@ def _draw_grid(table: pl.DataFrame, axis: str, label: str, title: str, context: 
     shares = style.percent(table)
     steered = shares.filter(pl.col("direction") == context.behaviour, pl.col("multiple") > 0)
     unsteered = shares.filter(UNSTEERED_ROW)["share"]
-    figure, axes = style.panels(2, 2.9, sharey=True)
-    for panel, reader in zip(axes, READER, strict=True):
+    readers = [reader for reader in READER if reader in steered["reader"]] or [*READER]  # whose vectors the sweep has
+    figure, axes = style.panels(len(readers), 2.9, sharey=True)
+    for panel, reader in zip(axes, readers, strict=True):
         style.limit_to_coherent(panel, steered)
         labels = [*_draw_doses(panel, steered.filter(pl.col("reader") == reader), axis, reader)]
         labels += style.draw_reference(panel, unsteered, "unsteered")

@@ -81,17 +81,19 @@ def draw_band(axes: Axes, table: pl.DataFrame, x: str, y: str, color: str, **opt
 def draw_cell_line(axes: Axes, line: pl.DataFrame, x: str, color: str, text: str) -> list[Label]:
     """Draw a condition's share: coherent cells as a line with its band, interrupted by crosses for the others.
 
-    A cross above the axes stands at their upper edge. Returns a label at the last coherent height.
+    A cross above the axes stands at their upper edge. Returns a label at the last coherent height; at the last cross
+    where nothing that is steered is coherent.
     """
     whole, broken = line.filter(pl.col("coherent")).sort(x), line.filter(~pl.col("coherent"))
     columns = ("share", "low", "high")
     gaps = line.sort(x).with_columns(pl.when("coherent").then(c).otherwise(math.nan).alias(c) for c in columns)
     draw_band(axes, gaps, x, "share", color)
     axes.vlines(whole[x], whole["low"], whole["high"], color=color, linewidth=0.8, alpha=0.4)
+    heights = broken.sort(x)["share"].clip(upper_bound=axes.get_ylim()[1] * 0.985)
     if broken.height:  # an empty line that is not clipped would stretch the layout
-        heights = broken["share"].clip(upper_bound=axes.get_ylim()[1] * 0.985)
-        axes.plot(broken[x], heights, "x", color=color, markersize=6, clip_on=False)
-    return [(whole["share"][-1], text, color)] if whole.height else []
+        axes.plot(broken.sort(x)[x], heights, "x", color=color, markersize=6, clip_on=False)
+    named = whole["share"] if broken.is_empty() or whole.filter(~UNSTEERED_ROW).height else heights
+    return [(named[-1], text, color)] if len(named) else []
 
 
 def draw_reference(
