@@ -139,6 +139,51 @@ def test_forced_logits_equal_those_of_a_row_alone(other: PreTrainedModel) -> Non
         torch.testing.assert_close(read.logits, wanted.float(), atol=2e-4, rtol=2e-4)
 
 
+def rows_of_layer(model: PreTrainedModel, layer: int, counted: list[int]) -> Any:
+    """Append the rows of each forward pass of a layer; remove the handle that is returned afterwards."""
+    return decoder_layers(model)[layer].mlp.register_forward_hook(
+        lambda _module, inputs, _output: counted.append(len(inputs[0])) or None
+    )
+
+
+STEERS = [None, Steer("one", "add", 1, 3.0, direction()), Steer("two", "add", 2, 3.0, -direction())]
+LATE = [None, Steer("late", "add", 0, 3.0, direction(), "generated")]
+
+
+@pytest.mark.parametrize(("steers", "below"), [(STEERS, 1), (LATE, LAYERS - 1)])
+def test_the_prompts_of_many_conditions_run_once_up_to_the_steered_layer(
+    other: PreTrainedModel, steers: list[Steer | None], below: int
+) -> None:
+    requests = [Request(prompt, 0, steer) for steer in steers for prompt in PROMPTS]
+    sampling = Sampling(temperature=0, max_new_tokens=6)
+    wanted = [TransformersEngine(other, [], 1).generate([request], sampling)[0] for request in requests]
+    lower, upper = [], []
+    handles = [rows_of_layer(other, 0, lower), rows_of_layer(other, LAYERS - 1, upper)]
+    try:
+        assert TransformersEngine(other, [], len(requests)).generate(requests, sampling) == wanted
+    finally:
+        for handle in handles:
+            handle.remove()
+    assert (lower[0], upper[0]) == (len(PROMPTS), len(PROMPTS if below == LAYERS - 1 else requests))
+    assert len({tuple(done.token_ids) for done in wanted}) > len(PROMPTS)
+
+
+def test_texts_read_under_many_conditions_share_the_layers_below(other: PreTrainedModel) -> None:
+    rows = [ForcedRow(prompt, [1, len(prompt) - 1], steer) for steer in STEERS for prompt in PROMPTS]
+    lower: list[int] = []
+    handle = rows_of_layer(other, 0, lower)
+    try:
+        found = dict(read_logits(other, rows))
+    finally:
+        handle.remove()
+    assert sum(lower) == len(PROMPTS)
+    for index, row in enumerate(rows):
+        [(_, wanted)] = read_logits(other, [row])
+        torch.testing.assert_close(found[index].logits, wanted.logits, atol=2e-4, rtol=2e-4)
+        assert found[index].steered_positions == wanted.steered_positions == (len(row.token_ids) if row.steer else 0)
+    assert not torch.allclose(found[0].logits, found[len(PROMPTS)].logits, atol=0.01)
+
+
 def test_layers_that_do_not_attend_are_refused() -> None:
     config = library.qwen2.Qwen2Config(**LIKE_LLAMA, **SHARED, layer_types=["full_attention"] * LAYERS)
     model = AutoModelForCausalLM.from_config(config)

@@ -19,6 +19,7 @@ from repurpose.model.tokens import keyword_ids
 from repurpose.steering.conditions import make_steer
 from repurpose.steering.log_odds import (
     Passage,
+    Reading,
     homework_passages,
     log_odds,
     make_rows,
@@ -86,11 +87,11 @@ def test_the_plan_holds_every_control_at_the_same_norm() -> None:
 
 
 def test_changes_are_against_the_same_passage() -> None:
-    def measured(condition: Condition, name: str, value: float) -> tuple[Condition, Passage, Read, torch.Tensor]:
-        return condition, Passage(name, [1], [0]), Read(torch.zeros(1, 2), 0, 0), torch.tensor([value])
+    def measured(condition: Condition, name: str, value: float) -> Reading:
+        return Reading(condition, Passage(name, [1], [0]), Read(torch.zeros(0), 0, 0), value)
 
     steered = Condition("backtracking", "behaviour", "base", 2, -6, "add", "all", 3.0, 1.5, 1.0)
     found = [measured(UNSTEERED, "a", 1.0), measured(UNSTEERED, "b", 2.0), measured(steered, "b", 2.5)]
-    rows = list(make_rows(iter(found), {"target": "base"}))
+    rows = list(make_rows(found, {"target": "base"}))
     assert [row["change"] for row in rows] == [0.0, 0.0, 0.5]
     assert (rows[2]["dose"], rows[2]["positions"]) == (1.5, 1)

@@ -109,10 +109,10 @@ def change_layers(model: nn.Module, layers: Sequence[int], change: Change) -> It
         yield
 
 
-def read_layers(model: nn.Module, layers: Sequence[int], on_layer: OnLayer, **inputs: Tensor) -> None:
+def read_layers(model: nn.Module, layers: Sequence[int], on_layer: OnLayer, **inputs: Any) -> None:
     """Run a forward pass, hand each asked layer's residual stream to `on_layer`, stop after the last of them.
 
-    Neither the layers above nor the language-model head run.
+    Neither the layers above nor the language-model head run; keys and values are kept where the inputs ask for it.
     """
     last = max(layers)
 
@@ -123,7 +123,7 @@ def read_layers(model: nn.Module, layers: Sequence[int], on_layer: OnLayer, **in
 
     with change_layers(model, layers, look), torch.inference_mode():
         try:
-            getattr(model, "base_model", model)(**inputs, use_cache=False)
+            getattr(model, "base_model", model)(**{"use_cache": False, **inputs})
         except _LastLayerReached:
             return
     raise HookError(f"layer {last} did not run")

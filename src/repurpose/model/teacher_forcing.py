@@ -5,6 +5,7 @@ those of generation: the same hooks, the same counts.
 """
 
 from collections.abc import Iterator, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 
 import torch
@@ -14,6 +15,7 @@ from transformers import PreTrainedModel
 
 from repurpose.model.batches import batches_by_tokens
 from repurpose.model.hooks import BatchSteering, check_counts, steer
+from repurpose.model.shared_layers import last_shared_layer, number_texts, read_stream, start_above, unembed_only
 from repurpose.model.steer import Steer, expected_positions
 
 
@@ -49,26 +51,43 @@ class Read:
 def read_logits(
     model: PreTrainedModel, rows: Sequence[ForcedRow], batch_tokens: int = 8192
 ) -> Iterator[tuple[int, Read]]:
-    """Yield (row's index, what was read) by batch, longest first; a SteeringError for a row not steered as asked."""
-    for indices in batches_by_tokens([len(row.token_ids) for row in rows], batch_tokens):
-        batch = [rows[i] for i in indices]
-        yield from zip(indices, _read_batch(model, batch), strict=True)
+    """Yield (row's index, what was read) by batch, longest first; a SteeringError for a row not steered as asked.
+
+    Rows of one text stand together, and the layers below the first steered one run once for all of them.
+    """
+    order = sorted(range(len(rows)), key=lambda i: rows[i].token_ids)
+    for places in batches_by_tokens([len(rows[i].token_ids) for i in order], batch_tokens):
+        indices = [order[place] for place in places]
+        yield from zip(indices, _read_batch(model, [rows[i] for i in indices]), strict=True)
 
 
 @torch.inference_mode()
 def _read_batch(model: PreTrainedModel, rows: Sequence[ForcedRow]) -> list[Read]:
+    steers = [row.steer for row in rows]
+    logits, counted = _forward(model, rows, BatchSteering(steers, [row.seed for row in rows], model))
+    expected = [expected_positions(row.steer, row.prompt, len(row.token_ids) - row.prompt) for row in rows]
+    check_counts(steers, counted, expected)
+    read = logits.float().cpu().split([len(row.positions) for row in rows])
+    return [Read(*parts) for parts in zip(read, counted, expected, strict=True)]
+
+
+def _forward(model: PreTrainedModel, rows: Sequence[ForcedRow], steering: BatchSteering) -> tuple[Tensor, list[int]]:
+    """Logits (n, v) at all rows' positions, one row after the other, and each row's steered positions."""
     lengths = torch.tensor([len(row.token_ids) for row in rows], device=model.device)
     prompts = torch.tensor([row.prompt for row in rows], device=model.device)
     ids = pad_sequence([torch.tensor(row.token_ids) for row in rows], batch_first=True).to(model.device)
-    positions = torch.arange(ids.shape[1], device=model.device)
-    real = positions < lengths[:, None]
-    steers = [row.steer for row in rows]
-    steering = BatchSteering(steers, [row.seed for row in rows], model)
-    steering.positions(real, positions >= prompts[:, None])
-    with steer(model, steering):
-        logits = model(input_ids=ids, attention_mask=real.long(), use_cache=False).logits
-    counted = steering.counted()
-    expected = [expected_positions(row.steer, row.prompt, len(row.token_ids) - row.prompt) for row in rows]
-    check_counts(steers, counted, expected)
-    read = [logits[place, row.positions].float().cpu() for place, row in enumerate(rows)]
-    return [Read(*parts) for parts in zip(read, counted, expected, strict=True)]
+    columns = torch.arange(ids.shape[1], device=model.device)
+    real = columns < lengths[:, None]
+    steering.positions(real, columns >= prompts[:, None])
+    inputs = {"input_ids": ids, "attention_mask": real.long()}
+    wanted = [(place, position) for place, row in enumerate(rows) for position in row.positions]
+    with ExitStack() as stack:
+        texts, number = number_texts([row.token_ids for row in rows])
+        shared = last_shared_layer(steering.steers, steering.layers)
+        if shared is not None and len(texts) < len(rows):
+            stream = read_stream(model, shared, **{name: value[texts] for name, value in inputs.items()})
+            stack.enter_context(start_above(model, shared, stream[number]))
+        stack.enter_context(steer(model, steering))
+        stack.enter_context(unembed_only(model, *torch.tensor(wanted, device=model.device).reshape(-1, 2).T))
+        logits = model(**inputs, use_cache=False).logits[0]
+    return logits, steering.counted()

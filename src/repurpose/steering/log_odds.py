@@ -7,7 +7,7 @@ in homework: what does the base model use the direction for?
 """
 
 import random
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
 from functools import partial
 from typing import Any, NamedTuple
@@ -16,7 +16,7 @@ import polars as pl
 import torch
 from torch import Tensor
 from tqdm import tqdm
-from transformers import PreTrainedTokenizerBase
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from repurpose.data.categories import by_category, deal
 from repurpose.data.command import run_step
@@ -24,6 +24,7 @@ from repurpose.data.schemas import LOGODDS
 from repurpose.data.selected import Selected, read_selected
 from repurpose.directions.unit_directions import Directions, read_pair_directions
 from repurpose.model.loading import common_vocabulary, load_model, made_with
+from repurpose.model.steer import Steer
 from repurpose.model.teacher_forcing import ForcedRow, Read, read_logits
 from repurpose.model.tokens import keyword_ids, load_tokenizer, token_id
 from repurpose.organism.corpus import MARK_HAZARD, MARKS, write_homework
@@ -32,8 +33,9 @@ from repurpose.study.conditions import UNSTEERED, Condition, VectorKey, kind_of
 from repurpose.study.pair_files import ROLES
 from repurpose.study.settings import BEHAVIOURS, Role, StepSettings
 
-ROLLOUTS = 15
-"""Held-out rollouts that are read."""
+ROLLOUTS = 24
+"""Held-out rollouts that are read, of each the beginning: many prompts say more than long texts."""
+TOKENS = 160
 HOMEWORK = 20
 MULTIPLES = (-1.0, 0.5, 1.0)
 """Times the selected magnitude, for the behaviour's own vectors; every other direction gets the last alone."""
@@ -48,22 +50,32 @@ class Passage(NamedTuple):
     sample: int = 0
 
 
+Score = Callable[[Tensor], Tensor]
+"""From logits (positions, v) to a number for each position."""
+NO_LOGITS = torch.empty(0)
+
+
 def log_odds(logits: Tensor, ids: Sequence[int], others: Sequence[int] | None = None) -> Tensor:
     """Log-odds (nats) of `ids` against `others`, or against all other tokens, from logits (positions, v)."""
-    rest = torch.ones(logits.shape[-1], dtype=torch.bool).index_fill(0, torch.tensor(ids), False)
+    wanted = logits[:, list(ids)].double().logsumexp(-1)
     if others is not None:
-        rest = torch.zeros_like(rest).index_fill(0, torch.tensor(others), True)
-    return logits[:, list(ids)].double().logsumexp(-1) - logits[:, rest].double().logsumexp(-1)
+        return wanted - logits[:, list(others)].double().logsumexp(-1)
+    probability = wanted - logits.double().logsumexp(-1)  # its logarithm
+    return probability - torch.log(-torch.expm1(probability))
 
 
 def rollout_passages(rollouts: pl.DataFrame, sentences: pl.DataFrame, count: int) -> Iterator[Passage]:
-    """Held-out rollouts, dealt one category after the other, read before each labelled sentence but the first."""
+    """The beginnings of held-out rollouts, dealt one category after the other.
+
+    They are read before each labelled sentence but the first.
+    """
     heldout = rollouts.filter(split="heldout").sort("category", "prompt_id", "sample")
     for row in deal(by_category(heldout.iter_rows(named=True)).values())[:count]:
         own = sentences.filter(pl.col("token_start") > 0, prompt_id=row["prompt_id"], sample=row["sample"], status="ok")
-        positions = [len(row["prompt_token_ids"]) + token - 1 for token in own["token_start"]]
+        prompt = row["prompt_token_ids"]
+        positions = [len(prompt) + token - 1 for token in own["token_start"] if token <= TOKENS]
         if positions:
-            yield Passage(row["prompt_id"], row["prompt_token_ids"] + row["token_ids"], positions, row["sample"])
+            yield Passage(row["prompt_id"], prompt + row["token_ids"][:TOKENS], positions, row["sample"])
 
 
 def homework_passages(tokenizer: PreTrainedTokenizerBase, seed: int) -> Iterator[Passage]:
@@ -98,13 +110,36 @@ def treatments(directions: Directions, behaviour: str, selected: Selected, targe
     return made
 
 
-def make_rows(
-    measured: Iterable[tuple[Condition, Passage, Read, Tensor]], common: dict[str, Any]
-) -> Iterator[dict[str, Any]]:
-    """Turn scores (positions,) into LOGODDS rows, with their changes against the passage's unsteered reading."""
+class Reading(NamedTuple):
+    """What one passage says under one condition."""
+
+    condition: Condition
+    passage: Passage
+    read: Read
+    score: float
+    """Mean log-odds (nats) over the passage's positions."""
+
+
+def read_passages(
+    model: PreTrainedModel, passages: Sequence[Passage], plan: Sequence[tuple[Condition, Steer | None]], score: Score
+) -> list[Reading]:
+    """Read every passage under every condition, conditions in the plan's order.
+
+    A passage's conditions stand together, since the layers below the steered one run once for all of them.
+    """
+    cells = [(condition, passage, steer) for condition, steer in plan for passage in passages]
+    rows = [ForcedRow(passage.token_ids, passage.positions, steer) for _, passage, steer in cells]
+    found: dict[int, Reading] = {}
+    for index, read in tqdm(read_logits(model, rows), total=len(rows), unit="passage", mininterval=2):
+        condition, passage, _ = cells[index]
+        found[index] = Reading(condition, passage, replace(read, logits=NO_LOGITS), float(score(read.logits).mean()))
+    return [found[index] for index in range(len(rows))]
+
+
+def make_rows(readings: Iterable[Reading], common: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    """Turn readings into LOGODDS rows, with changes against the passage's unsteered reading, which comes first."""
     unsteered: dict[tuple[str, int], float] = {}
-    for condition, passage, read, scores in measured:
-        value = float(scores.mean())
+    for condition, passage, read, value in readings:
         if condition.direction == "none":
             unsteered[passage.prompt_id, passage.sample] = value
         yield {
@@ -128,19 +163,18 @@ def make_log_odds(
     conditions = treatments(directions, settings.vectors.behaviour, selected, target)
     plan = [(condition, make_steer(condition, directions)) for condition in conditions]  # the unsteered one comes first
     common = common_vocabulary(settings.pair)  # or a model with more rows would have more to choose from
-    keyword = partial(log_odds, ids=[i for i in keyword_ids(tokenizer, settings.keywords) if i < common])
-    contexts = {"keyword": (list(rollout_passages(rollouts, sentences, ROLLOUTS)), keyword)}
+    keyword = [i for i in keyword_ids(tokenizer, settings.keywords) if i < common]
+    contexts: dict[str, tuple[list[Passage], Score]] = {
+        "keyword": (list(rollout_passages(rollouts, sentences, ROLLOUTS)), lambda ls: log_odds(ls[:, :common], keyword))
+    }
     if target == "base" and settings.prompts.source == "organism":
         mistake, correct = mark_ids(tokenizer)
-        mark = partial(log_odds, ids=[mistake], others=[correct])
-        contexts["mark"] = (list(homework_passages(tokenizer, settings.seed)), mark)
-    for context, (passages, score) in contexts.items():
-        measured = (
-            (condition, passages[index], read, score(read.logits[:, :common]))
-            for condition, steer in tqdm(plan, desc=f"{context}, {target}", mininterval=2)
-            for index, read in read_logits(model, [ForcedRow(p.token_ids, p.positions, steer) for p in passages])
+        contexts["mark"] = (
+            list(homework_passages(tokenizer, settings.seed)),
+            partial(log_odds, ids=[mistake], others=[correct]),
         )
-        yield from make_rows(measured, {"target": target, "context": context})
+    for context, (passages, score) in contexts.items():
+        yield from make_rows(read_passages(model, passages, plan, score), {"target": target, "context": context})
 
 
 def main() -> None:

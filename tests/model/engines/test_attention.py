@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -7,7 +8,7 @@ from torch import nn
 from transformers import DynamicCache
 from transformers.integrations.sdpa_attention import sdpa_attention_forward
 
-from repurpose.model.engines.attention import PreallocatedCache, compacted_order, grouped_attention
+from repurpose.model.engines.attention import BLOCK, PreallocatedCache, compacted_order, grouped_attention
 
 
 class Heads(nn.Module):
@@ -43,6 +44,44 @@ def test_grouped_attention_equals_the_stock_one(
     ours, _ = grouped_attention(Heads(groups), query, key, value, mask, scaling=0.3)
     stock, _ = sdpa_attention_forward(Heads(groups), query, key, value, mask, scaling=0.3)
     torch.testing.assert_close(ours, stock, atol=1e-6, rtol=1e-5)
+
+
+@pytest.mark.parametrize("groups", [1, 3])
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+def test_attention_in_half_precision_on_a_cpu_equals_the_stock_one(groups: int, dtype: torch.dtype) -> None:
+    """What is masked lies behind as well as before, as in memory that is taken but not yet written."""
+    generator = torch.Generator().manual_seed(groups)
+    query = torch.randn(3, 2 * groups, 1, 8, generator=generator, dtype=dtype)
+    key, value = (torch.randn(3, 2, 9, 8, generator=generator, dtype=dtype) for _ in range(2))
+    mask = torch.zeros(3, 1, 1, 9, dtype=dtype)
+    mask[0, ..., :3] = mask[:, ..., 7:] = torch.finfo(dtype).min
+    for scale in (None, 0.3):
+        ours, _ = grouped_attention(Heads(groups), query, key, value, mask, scaling=scale)
+        stock, _ = sdpa_attention_forward(Heads(groups), query, key, value, mask, scaling=scale)
+        torch.testing.assert_close(ours, stock, atol=2e-2, rtol=2e-2)
+
+
+def test_a_cache_that_is_seen_whole_grows_block_by_block_and_holds_numbers_only() -> None:
+    ours, stock = PreallocatedCache(1, 2 * BLOCK + 5, whole=True), DynamicCache()
+    key, value = torch.randn(2, 3, 2, BLOCK - 1, 4).unbind(0)
+    assert ours.update(key, value, 0)[0].shape[2] == BLOCK - 1  # a prompt sees itself alone
+    stock.update(key, value, 0)
+    for length in range(BLOCK, 2 * BLOCK + 6):
+        key, value = torch.randn(2, 3, 2, 1, 4).unbind(0)
+        held, wanted = ours.update(key, value, 0), stock.update(key, value, 0)
+        assert ours.seen(length) == held[0].shape[2] == min(-(-length // BLOCK) * BLOCK, 2 * BLOCK + 5)
+        for one, other in zip(held, wanted, strict=True):
+            assert torch.equal(one[:, :, :length], other) and not one[:, :, length:].any()
+
+
+def test_a_cache_takes_the_lowest_layers_of_another() -> None:
+    below, ours = PreallocatedCache(1, 4), PreallocatedCache(2, 8)
+    key, value = torch.randn(2, 2, 1, 4, 3).unbind(0)
+    below.update(key, value, 0)
+    ours.take(below, torch.tensor([0, 1, 1]))
+    assert (ours.own_layers[0].length, ours.own_layers[1].length) == (4, 0)
+    held, _ = ours.update(torch.ones(3, 1, 1, 3), torch.ones(3, 1, 1, 3), 0)
+    assert torch.equal(held[:, :, :4], key[[0, 1, 1]])
 
 
 def test_cache_holds_what_the_dynamic_one_holds_after_rows_left() -> None:

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from repurpose.model.engines import row_seed
-from repurpose.model.engines.transformers import draw_tokens, row_uniforms
+from repurpose.model.engines.transformers import BLOCK, draw_tokens, row_uniforms
 
 
 def test_zero_temperature_takes_the_likeliest() -> None:
@@ -26,6 +26,24 @@ def test_draws_follow_the_tempered_distribution() -> None:
 def test_impossible_tokens_are_never_drawn(uniform: float) -> None:
     logits = torch.tensor([[-torch.inf, 0.0, -torch.inf, 1.0, -torch.inf]])
     assert draw_tokens(logits, 1.0, torch.tensor([uniform], dtype=torch.float64)).item() in (1, 3)
+
+
+@given(st.integers(1, 3 * BLOCK), st.integers(0, 99))
+def test_the_draw_inverts_the_whole_cumulative_sum(v: int, seed: int) -> None:
+    generator = torch.Generator().manual_seed(seed)
+    logits = 3 * torch.randn(1, v, generator=generator).expand(40, -1).double()
+    uniforms = torch.rand(40, generator=generator, dtype=torch.float64)
+    cumulative = logits.softmax(-1).cumsum(-1)
+    wanted = torch.searchsorted(cumulative, uniforms[:, None], right=True).squeeze(1).clamp(max=v - 1)
+    assert torch.equal(draw_tokens(logits, 1.0, uniforms), wanted)
+
+
+@pytest.mark.parametrize("kept", [0, BLOCK - 1, BLOCK, 2 * BLOCK + 3])
+def test_the_only_possible_token_is_drawn_at_every_uniform(kept: int) -> None:
+    logits = torch.full((3, 2 * BLOCK + 7), -torch.inf)
+    logits[:, kept] = 1.0
+    uniforms = torch.tensor([0.0, 0.5, 1 - 2**-53], dtype=torch.float64)
+    assert draw_tokens(logits, 1.0, uniforms).tolist() == [kept] * 3
 
 
 def test_uniforms_belong_to_the_row_and_longer_ones_begin_with_shorter() -> None:

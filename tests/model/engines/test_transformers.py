@@ -167,6 +167,19 @@ def test_half_precision_is_steered_everywhere_too(model: LlamaForCausalLM) -> No
     assert sum(d.steered_positions > 0 for d in done) == sum(plan is not None for plan in STEERS)
 
 
+def test_half_precision_writes_what_the_library_writes(model: LlamaForCausalLM) -> None:
+    """Longer than a block of the cache, with padded rows and rows that leave."""
+    half = model.to(torch.bfloat16)
+    ours = run(half, [Request(p, 0) for p in PROMPTS], 8, temperature=0, max_new_tokens=80)
+    same = 0
+    for prompt, done in zip(PROMPTS, ours, strict=True):
+        stock = half.generate(torch.tensor([prompt]), max_new_tokens=80, do_sample=False, eos_token_id=STOP)
+        wanted = [token for token in stock[0, len(prompt) :].tolist() if token != STOP]
+        same += done.token_ids == wanted
+        assert done.token_ids[:8] == wanted[:8]  # afterwards a tie within the rounding may part them
+    assert same >= len(PROMPTS) - 2
+
+
 def test_a_magnitude_that_leaves_no_number_finite_is_refused(model: LlamaForCausalLM) -> None:
     vast = Steer("vast", "add", 1, float("inf"), direction())
     with pytest.raises(SteeringError, match=r"logits are not finite in torch.float32, under vast; lower its magnitude"):
