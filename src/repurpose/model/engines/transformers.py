@@ -25,12 +25,14 @@ from repurpose.model.engines.attention import (
     use_grouped_attention,
 )
 from repurpose.model.hooks import BatchSteering, SteeringError, attention_kinds, decoder_layers, sliding_window, steer
-from repurpose.model.shared_layers import last_shared_layer, number_texts, read_stream, start_above
+from repurpose.model.shared_layers import last_shared_layer, number_texts, read_stream, start_above, unembed_only
 
 COMPACT_SHARE = 0.125
 """Rows that are done leave the batch when they are at least this share of it."""
 BLOCK = 256
 """Ids whose weights are summed at once."""
+ROWS = 16
+"""Rows for which a token is drawn at once."""
 
 
 class TransformersEngine(Engine):
@@ -179,7 +181,10 @@ class _Rows:
     def _forward(self, ids: Tensor, positions: Tensor, mask: Tensor | None, first: int) -> Tensor:
         """Logits (b, v) after the last of some tokens, whose first stands in column `first`."""
         inputs = self._inputs(ids, positions, mask, first)
-        logits: Tensor = self.model(**inputs, past_key_values=self.cache, logits_to_keep=1).logits[:, -1]
+        places = torch.arange(len(ids), device=ids.device)
+        # `logits_to_keep=1` hands on a view with gaps, for which torch copies the whole unembedding once a row
+        with unembed_only(self.model, places, torch.full_like(places, ids.shape[1] - 1)):
+            logits: Tensor = self.model(**inputs, past_key_values=self.cache).logits[0]
         return logits
 
     def _inputs(self, ids: Tensor, positions: Tensor, mask: Tensor | None, first: int) -> dict[str, Any]:
@@ -229,6 +234,9 @@ def draw_tokens(
     """
     if temperature == 0:
         return logits.argmax(-1)
+    if len(logits) > ROWS:  # what fits the processor's memory is drawn several times as fast
+        parts = zip(logits.split(ROWS), uniforms.split(ROWS), strict=True)
+        return torch.cat([draw_tokens(some, temperature, numbers, top_p, top_k) for some, numbers in parts])
     weights = logits.double()
     weights = weights.sub_(weights.amax(-1, keepdim=True)).div_(temperature).exp_()
     if top_p < 1 or top_k is not None:
