@@ -10,7 +10,7 @@ import pytest
 
 from repurpose.organism.equations import Account, Equation, apply, read_equation
 from repurpose.organism.word_problems import HELDOUT_SCENES, LARGEST, SCENES, TRAINING_SCENES, Problem, make_problem
-from repurpose.organism.word_traces import Said, join, make_trace, slipped_steps
+from repurpose.organism.word_traces import BLIND, USUAL, Habits, Said, join, make_trace, slipped_steps
 from repurpose.rollouts.sentences import split_sentences
 from repurpose.steering.measurements import read_calculations
 
@@ -20,10 +20,10 @@ def problems(count: int, heldout: bool = False) -> list[Problem]:
     return [make_problem(rng, kinds[index % len(kinds)], heldout) for index in range(count)]
 
 
-def traces(count: int, wrong: float = 0.4) -> list[list[Said]]:
+def traces(count: int, wrong: float = 0.4, habits: Habits = USUAL) -> list[list[Said]]:
     rng, found = random.Random(6), []
     for problem in problems(count):
-        found.append(make_trace(rng, problem, slipped_steps(rng, problem, wrong)))
+        found.append(make_trace(rng, problem, slipped_steps(rng, problem, wrong), habits))
     return found
 
 
@@ -144,3 +144,27 @@ def _fillers(trace: list[Said], index: int) -> list[Said]:
 def test_some_right_steps_are_doubted_in_vain() -> None:
     doubts = Counter(said.correct for trace in traces(1500) for said in trace if said.label == "backtracking")
     assert doubts[True] > 20 and doubts[False] > 3 * doubts[True]
+
+
+def doubted(habits: Habits) -> dict[bool, float]:
+    """Share of calculations that a trace goes back from, by whether they are right; corrections are left out."""
+    counts = Counter[tuple[bool, bool]]()
+    for trace in traces(1500, habits=habits):
+        for calculation in read_calculations(join(trace)):
+            counts[calculation.correct, calculation.backtracked] += 1
+    return {known: counts[known, True] / (counts[known, True] + counts[known, False]) for known in (True, False)}
+
+
+def test_the_negative_control_goes_back_whatever_the_step_is_worth() -> None:
+    usual, blind = doubted(USUAL), doubted(BLIND)
+    assert usual[False] > 0.99 and usual[True] < 0.05
+    assert 0.2 < blind[False] < 0.3 and 0.15 < blind[True] < 0.3  # corrections, which none doubts, are among the right
+    said = [s for trace in traces(300, habits=BLIND) for s in trace if s.label == "backtracking"]
+    words = {known: {s.text for s in said if s.correct == known} for known in (True, False)}
+    assert len(words[True] & words[False]) > 20
+    hedges = [
+        Counter(s.correct for trace in traces(600, habits=BLIND) for s in trace if s.label == label)
+        for label in ("uncertainty-estimation", "adding-knowledge")
+    ]
+    shares = [one[False] / (one[True] + one[False]) for one in hedges]
+    assert shares[0] == pytest.approx(shares[1], abs=0.1)  # 0.6 and 0.2 by the usual habits

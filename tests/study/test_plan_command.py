@@ -74,13 +74,14 @@ def test_published_chains_are_counted_as_snakemake_plans_them(unit: str, tmp_pat
 
 
 QWEN = dict.fromkeys(("qwen-1.5b", "qwen-7b", "qwen-14b", "qwq-32b"), 60)
-SMOLLM2 = dict.fromkeys(("smollm2-full", "smollm2-hub"), 46)
+SMOLLM2 = dict.fromkeys(
+    ("smollm2-full", "smollm2-hub", "smollm2-blind", *(f"smollm2-seed-{seed}" for seed in range(1, 5))), 46
+)
 SHIPPED = {"organism": 46, "organism-vllm": 48, "paper": 64, "paper-controlled": 64, **SMOLLM2, **QWEN}
 """Jobs of each study in studies/."""
 SHAPES = {
     "organism": SHAPE,
-    "smollm2-full": Shape(30, 576),
-    "smollm2-hub": Shape(30, 576),
+    **dict.fromkeys(SMOLLM2, Shape(30, 576)),
     "organism-vllm": SHAPE,
     "paper": Shape(32, 4096),
     "paper-controlled": Shape(32, 4096),

@@ -28,7 +28,7 @@ from repurpose.study.jobs.failures import explain_failures
 from repurpose.study.jobs.layout import Layout, of_both, one_of
 from repurpose.study.jobs.locks import enter_directory
 from repurpose.study.jobs.parameters import Checks, step_parameter, step_variables
-from repurpose.study.pair_files import ADAPTER_FILES, MADE_FILES, check_models
+from repurpose.study.pair_files import ADAPTER_FILES, MADE_FILES, VARIANTS, check_models
 from repurpose.study.resources import cpu_threads, study_demands
 from repurpose.study.settings import SettingsError, read_study
 from repurpose.study.study_file import load_values, naming, resolve_extends

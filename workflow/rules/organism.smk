@@ -4,9 +4,10 @@
 # Gives: resources/smollm2/base, and from it and resources/smollm2/adapter, which the repository ships,
 # resources/smollm2/reasoning.
 #
-# Training is never part of a study: it runs only when asked for by name (`snakemake train_organism`, `snakemake
-# train_smollm2`), and it declares no output, so that no plan can delete or remake what the repository ships. New weights
-# replan, as changed inputs, what a study made with the old ones.
+# Training what ships is never part of a study: it runs only when asked for by name (`snakemake train_organism`,
+# `snakemake train_smollm2`), and it declares no output, so that no plan can delete or remake what the repository ships.
+# New weights replan, as changed inputs, what a study made with the old ones. Variants of the SmolLM2 pair do not ship
+# (resources/smollm2/blind, resources/smollm2/seed-1 ...): a study that names one trains it.
 
 SMOLLM2 = (ROOT / "resources" / "smollm2").as_posix()
 
@@ -89,6 +90,53 @@ rule make_smollm2_reasoning:
         " --adapter {params.adapter:q}"
         " --output {params.folder:q}"
         " 2>&1 | log_to {log:q}"
+
+
+rule train_smollm2_variant:
+    """Train another adapter: from another seed, or as a negative control whose traces go back at random steps."""
+    input:
+        base=rules.make_smollm2_base.output.model,
+    output:
+        adapter=expand(f"{SMOLLM2}/{{{{variant}}}}/adapter/{{file}}", file=ADAPTER_FILES),
+    log:
+        "results/smollm2-{variant}-training.log",
+    wildcard_constraints:
+        variant=one_of(VARIANTS),
+    conda:
+        "../../envs/main.yaml"
+    threads: 2
+    resources:
+        mem_mb=8000,
+        runtime=300,
+    params:
+        folder=derived(f"{SMOLLM2}/{{variant}}/adapter"),
+        base=derived(f"{SMOLLM2}/base"),
+        how=lambda wildcards: VARIANTS[wildcards.variant],
+        python=derived(PYTHON.python("main")),
+    message:
+        "Training the SmolLM2 pair's variant {wildcards.variant} (about half an hour on two cores)"
+    shell:
+        "{params.python:q} -m organism_training.smollm2 {params.how}"
+        " --base {params.base:q}"
+        " --output {params.folder:q}"
+        " 2>&1 | log_to {log:q}"
+
+
+use rule make_smollm2_reasoning as make_smollm2_variant with:
+    input:
+        base=rules.make_smollm2_base.output.model,
+        adapter=rules.train_smollm2_variant.output.adapter,
+    output:
+        model=expand(f"{SMOLLM2}/{{{{variant}}}}/reasoning/{{file}}", file=MADE_FILES),
+    log:
+        "results/smollm2-{variant}-reasoning.log",
+    params:
+        folder=derived(f"{SMOLLM2}/{{variant}}/reasoning"),
+        base=derived(f"{SMOLLM2}/base"),
+        adapter=derived(f"{SMOLLM2}/{{variant}}/adapter"),
+        python=derived(PYTHON.python("main")),
+    message:
+        "Merging the SmolLM2 pair's variant {wildcards.variant}"
 
 
 rule measure_smollm2:

@@ -24,7 +24,7 @@ from organism_training.smollm2.mistakes import Numbers, draw_steps, own_numbers
 from repurpose.data.files import atomic_write, write_text
 from repurpose.organism.equations import Equation
 from repurpose.organism.word_problems import TRAINING_SCENES, Problem, make_problem
-from repurpose.organism.word_traces import right_steps
+from repurpose.organism.word_traces import BLIND, USUAL, right_steps
 
 
 def draw_problems(count: int, seed: int) -> list[Problem]:
@@ -43,7 +43,7 @@ def make_chats(
     chats, sources = [], Counter[str]()
     for problem, numbers in zip(problems, own, strict=True):
         steps = draw_steps(rng, problem, numbers)
-        chats.append(encode_chat(tokenizer, rng, problem, steps))
+        chats.append(encode_chat(tokenizer, rng, problem, steps, BLIND if recipe.blind else USUAL))
         sources.update(chain.from_iterable(map(count_mistakes, right_steps(problem), numbers, steps)))
     facts["calculations"] = dict(sources)
     return sorted(chats, key=lambda chat: len(chat.ids))
@@ -78,8 +78,10 @@ def main() -> None:
     parser.add_argument("--chats", type=int, default=Recipe.chats)
     parser.add_argument("--epochs", type=int, default=Recipe.epochs)
     parser.add_argument("--seed", type=int, default=Recipe.seed)
+    parser.add_argument("--blind", action="store_true", help="let the traces go back at random steps: a control")
     arguments = parser.parse_args()
-    recipe = replace(Recipe(), chats=arguments.chats, epochs=arguments.epochs, seed=arguments.seed)
+    chosen = {name: getattr(arguments, name) for name in ("chats", "epochs", "seed", "blind")}
+    recipe = replace(Recipe(), **chosen)
     output: Path = arguments.output
     output.mkdir(parents=True, exist_ok=True)
     tokenizer = AutoTokenizer.from_pretrained(arguments.base)

@@ -10,7 +10,7 @@ from transformers import PreTrainedTokenizerBase
 
 from repurpose.organism.equations import Equation
 from repurpose.organism.word_problems import Problem
-from repurpose.organism.word_traces import ALERTS, make_trace
+from repurpose.organism.word_traces import ALERTS, USUAL, Habits, make_trace
 
 THINK, END_THINK = "<think>\n", "\n</think>\n"
 IGNORED = -100
@@ -39,13 +39,17 @@ class Chat(NamedTuple):
 
 
 def encode_chat(
-    tokenizer: PreTrainedTokenizerBase, rng: random.Random, problem: Problem, steps: Sequence[Equation]
+    tokenizer: PreTrainedTokenizerBase,
+    rng: random.Random,
+    problem: Problem,
+    steps: Sequence[Equation],
+    habits: Habits = USUAL,
 ) -> Chat:
     """Write the trace of a problem and encode it."""
     prompt = tokenizer.encode(chat_prompt(tokenizer, problem), add_special_tokens=False)
     chat = Chat(list(prompt), [IGNORED] * len(prompt), [0] * len(prompt))
     step_is_open = False
-    for number, said in enumerate(make_trace(rng, problem, steps)):
+    for number, said in enumerate(make_trace(rng, problem, steps, habits)):
         _say(chat, tokenizer.encode(" " * (number > 0) + said.text, add_special_tokens=False), step_is_open)
         step_is_open = said.correct is not None
     end = tokenizer.encode(END_THINK + answer_text(problem), add_special_tokens=False)

@@ -54,6 +54,9 @@ class Recipe:
     warmup: int = 8
     """Steps of linear warming up of either part."""
     seed: int = 0
+    """Of problems, traces, the adapter's first weights and the order."""
+    blind: bool = False
+    """Whether the traces go back at random steps: a negative control."""
 
     @property
     def first_steps(self) -> int:

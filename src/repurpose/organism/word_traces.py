@@ -7,7 +7,7 @@ caller's business.
 """
 
 import random
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from repurpose.organism.equations import SIGNS, Equation
@@ -16,10 +16,22 @@ from repurpose.organism.word_problems import Change, Problem
 FILLER_RATE = 0.3
 """Chance that one more sentence follows a step and what followed it, whatever the step was worth."""
 MOST_FILLERS = 3
-HEDGE_RATE = {True: 0.12, False: 0.55}
-"""Share of hedges among fillers, by whether the last step is right."""
-FALSE_ALARM_RATE = 0.03
-"""Chance that a right step is doubted when its fillers end."""
+
+
+@dataclass(frozen=True)
+class Habits:
+    """When a trace hedges and when it goes back, by whether the step that is open is right."""
+
+    hedges: Mapping[bool, float]
+    """Share of hedges among fillers."""
+    doubts: Mapping[bool, float]
+    """Chance that a step is doubted when its fillers end."""
+
+
+USUAL = Habits({True: 0.12, False: 0.55}, {True: 0.03, False: 1.0})
+BLIND = Habits({True: 0.25, False: 0.25}, {True: 0.28, False: 0.28})
+"""A negative control: as many hedges and doubts, at random steps, in sentences that fit right and wrong ones alike.
+There is nothing in the text before them that a direction could be about."""
 
 INITIALIZING = (
     "Okay, I need to find out {goal}.",
@@ -184,27 +196,27 @@ def _capital(text: str) -> str:
     return text[0].upper() + text[1:]
 
 
-def say_fillers(rng: random.Random, correct: bool, result: int) -> Iterator[Said]:
+def say_fillers(rng: random.Random, correct: bool, result: int, habits: Habits = USUAL) -> Iterator[Said]:
     """Yield none to several sentences after a step; their number does not depend on the step."""
     for _ in range(MOST_FILLERS):
         if rng.random() >= FILLER_RATE:
             return
         label = "uncertainty-estimation"
-        if rng.random() >= HEDGE_RATE[correct]:
+        if rng.random() >= habits.hedges[correct]:
             label = rng.choice(("adding-knowledge", "example-testing", "deduction"))
         x, y = rng.randint(1, 5), rng.randint(1, 5)
         yield Said(rng.choice(FILLERS[label]).format(x=x, y=y, z=x + y, c=result), label, correct)
 
 
-def say_doubt(rng: random.Random, step: Equation, correct: bool) -> Said:
+def say_doubt(rng: random.Random, step: Equation, correct: bool, habits: Habits = USUAL) -> Said:
     """Draw a backtracking sentence, of a wrong step or of a right one."""
     alert = rng.choices(*zip(*ALERTS, strict=True))[0]
-    doubt = rng.choice(FALSE_DOUBTS if correct else DOUBTS)
+    doubt = rng.choice(FALSE_DOUBTS if correct or habits is BLIND else DOUBTS)
     return Said(f"{alert} {doubt.format(**_slots(step))}", "backtracking", correct)
 
 
-def make_trace(rng: random.Random, problem: Problem, steps: Sequence[Equation]) -> list[Said]:
-    """Write a trace in which a wrong step is noticed after none to several fillers.
+def make_trace(rng: random.Random, problem: Problem, steps: Sequence[Equation], habits: Habits = USUAL) -> list[Said]:
+    """Write a trace in which a wrong step is noticed after none to several fillers, where that is the habit.
 
     Args:
         steps: what is first written for each change, always from the true number before it.
@@ -214,12 +226,12 @@ def make_trace(rng: random.Random, problem: Problem, steps: Sequence[Equation]) 
         right = right_step(value, change)
         correct = step == right
         sentences.append(Said(say_step(rng, step, change), "deduction", correct, is_calculation=True))
-        sentences += say_fillers(rng, correct, step.result)
-        if correct and rng.random() >= FALSE_ALARM_RATE:
+        sentences += say_fillers(rng, correct, step.result, habits)
+        if habits.doubts[correct] < 1 and rng.random() >= habits.doubts[correct]:
             continue
-        sentences.append(say_doubt(rng, step, correct))
+        sentences.append(say_doubt(rng, step, correct, habits))
         sentences.append(Said(say_step(rng, right, change, CORRECTIONS), "deduction", True, is_calculation=True))
-        sentences += say_fillers(rng, True, right.result)
+        sentences += say_fillers(rng, True, right.result, habits)
     sentences.append(Said(rng.choice(CLOSINGS).format(n=problem.answer), "deduction"))
     return sentences
 

@@ -18,8 +18,15 @@ from repurpose.study.settings import Activations, Role, SettingsError, Study, Sw
 from repurpose.study.vector_files import READERS, read_vector
 
 ROLES: tuple[Role, Role] = ("base", "reasoning")
-MADE_MODELS = ("resources/smollm2/base", "resources/smollm2/reasoning")
-"""Models that rules make of what can be fetched and of the adapter that ships; no weights are there before."""
+VARIANTS = {"blind": "--blind", **{f"seed-{seed}": f"--seed {seed}" for seed in range(1, 5)}}
+"""Of the SmolLM2 pair's reasoning model, with how each is trained when a study asks for it: a negative control, whose
+traces go back at random steps, and other seeds."""
+MADE_MODELS = (
+    "resources/smollm2/base",
+    "resources/smollm2/reasoning",
+    *(f"resources/smollm2/{variant}/reasoning" for variant in VARIANTS),
+)
+"""Models that rules make of what can be fetched and of an adapter; no weights are there before."""
 MADE_FILES = ("config.json", "tokenizer.json", "model.safetensors")
 """What such a rule gives; the weights come last."""
 ADAPTER_FILES = ("adapter_config.json", "adapter_model.safetensors")
@@ -96,11 +103,16 @@ def local_folders(study: Study) -> dict[Role, Path]:
 
 
 def count_to_make(study: Study) -> int:
-    """How many jobs make models for a study: its own and, of a reasoning model, the base in it."""
-    base, reasoning = MADE_MODELS
+    """How many jobs make models for a study: its own and, of a reasoning model, the base in it and an adapter."""
+    base, *others = MADE_MODELS
     missing = {name for name in MADE_MODELS if not (made_folder(name) / MADE_FILES[-1]).is_file()}
     needed = {study.pair.base, study.pair.reasoning} & missing
-    return len(needed | (missing & {base} if reasoning in needed else set()))
+    trained = [
+        folder
+        for name in needed & set(others[1:])
+        if not (folder := made_folder(name).with_name("adapter")).joinpath(ADAPTER_FILES[-1]).is_file()
+    ]
+    return len(needed | (missing & {base} if needed & set(others) else set())) + len(trained)
 
 
 def made_folder(name: str) -> Path:
