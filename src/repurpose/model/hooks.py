@@ -154,11 +154,13 @@ class BatchSteering:
             check_steer(steer, self.layers)
         self._generators = [noise_generator(seed) for seed in seeds]
         self._counts = torch.zeros(self.layers, len(steers), dtype=torch.int64, device=self.device)
-        self._arrange(list(range(len(steers))))
+        self.steered_layers = sorted({layer for steer in steers if steer for layer in steer.layers(self.layers)})
+        """Layers at which any row is steered."""
+        self.hold(range(len(steers)))
 
-    def _arrange(self, rows: list[int]) -> None:
-        """Group the rows that are in the batch by operation and layer."""
-        self._rows, self._index = rows, torch.tensor(rows, device=self.device)
+    def hold(self, rows: Sequence[int]) -> None:
+        """Say which of the rows are in the next forward passes' batch, in its order; at first all are."""
+        self._rows, self._index = list(rows), torch.tensor(rows, dtype=torch.int64, device=self.device)
         places: dict[tuple[Operation, Sequence[int]], list[int]] = {}
         generated_only = []
         for place, row in enumerate(rows):
@@ -196,10 +198,6 @@ class BatchSteering:
         """
         self._mask = real & (generated | ~self._generated_only)
 
-    def keep(self, places: Sequence[int]) -> None:
-        """Keep only the rows at these places of the batch, in this order."""
-        self._arrange([self._rows[place] for place in places])
-
     def change(self, layer: int, hidden: Tensor) -> Tensor | None:
         """Return the steered residual stream (b, s, d) of one layer and count the positions that changed."""
         groups = self.groups.get(layer)
@@ -217,10 +215,11 @@ class BatchSteering:
             self._counts[layer].index_add_(0, self._index[group.places], changed.sum(1))
         return steered
 
-    def counted(self) -> list[int]:
-        """Steered positions of each row of the original batch; a SteeringError where an ablation missed some layers."""
-        totals = []
-        for row, (steer, by_layer) in enumerate(zip(self.steers, self._counts.T.tolist(), strict=True)):
+    def counted(self, rows: Sequence[int] | None = None) -> list[int]:
+        """Steered positions of some rows, or of all; a SteeringError where an ablation missed some layers."""
+        totals, rows = [], range(len(self.steers)) if rows is None else rows
+        for row, by_layer in zip(rows, self._counts[:, list(rows)].T.tolist(), strict=True):
+            steer = self.steers[row]
             if steer is not None and steer.operation == "ablate" and len(set(by_layer)) > 1:
                 raise SteeringError(f"condition {steer.condition}, row {row}: ablated positions by layer {by_layer}")
             totals.append(0 if steer is None else by_layer[steer.layer])
@@ -261,7 +260,7 @@ def _noise(group: _Group, mask: Tensor, width: int) -> Tensor:
 
 def steer(model: nn.Module, steering: BatchSteering) -> AbstractContextManager[None]:
     """Steer every forward pass inside the block."""
-    return change_layers(model, list(steering.groups), steering.change)
+    return change_layers(model, steering.steered_layers, steering.change)
 
 
 def check_counts(steers: Sequence[Steer | None], counted: Sequence[int], expected: Sequence[int]) -> None:

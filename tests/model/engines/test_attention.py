@@ -8,7 +8,7 @@ from torch import nn
 from transformers import DynamicCache
 from transformers.integrations.sdpa_attention import sdpa_attention_forward
 
-from repurpose.model.engines.attention import BLOCK, PreallocatedCache, compacted_order, grouped_attention
+from repurpose.model.engines.attention import BLOCK, SlotCache, compacted_order, grouped_attention
 
 
 class Heads(nn.Module):
@@ -61,48 +61,57 @@ def test_attention_in_half_precision_on_a_cpu_equals_the_stock_one(groups: int, 
         torch.testing.assert_close(ours, stock, atol=2e-2, rtol=2e-2)
 
 
-def test_a_cache_that_is_seen_whole_grows_block_by_block_and_holds_numbers_only() -> None:
-    ours, stock = PreallocatedCache(1, 2 * BLOCK + 5, whole=True), DynamicCache()
-    key, value = torch.randn(2, 3, 2, BLOCK - 1, 4).unbind(0)
-    assert ours.update(key, value, 0)[0].shape[2] == BLOCK - 1  # a prompt sees itself alone
-    stock.update(key, value, 0)
-    for length in range(BLOCK, 2 * BLOCK + 6):
-        key, value = torch.randn(2, 3, 2, 1, 4).unbind(0)
-        held, wanted = ours.update(key, value, 0), stock.update(key, value, 0)
-        assert ours.seen(length) == held[0].shape[2] == min(-(-length // BLOCK) * BLOCK, 2 * BLOCK + 5)
-        for one, other in zip(held, wanted, strict=True):
-            assert torch.equal(one[:, :, :length], other) and not one[:, :, length:].any()
+def cache_of(*prompts: int, capacity: int = 3 * BLOCK, whole: bool = False) -> tuple[SlotCache, list[DynamicCache]]:
+    """Two layers of rows with random keys and values, and the same rows alone."""
+    cache, alone = SlotCache(2, 8, capacity, whole, torch.device("cpu")), list[DynamicCache]()
+    return cache, add(cache, alone, *prompts)
 
 
-def test_a_cache_takes_the_lowest_layers_of_another() -> None:
-    below, ours = PreallocatedCache(1, 4), PreallocatedCache(2, 8)
-    key, value = torch.randn(2, 2, 1, 4, 3).unbind(0)
-    below.update(key, value, 0)
-    ours.take(below, torch.tensor([0, 1, 1]))
-    assert (ours.own_layers[0].length, ours.own_layers[1].length) == (4, 0)
-    held, _ = ours.update(torch.ones(3, 1, 1, 3), torch.ones(3, 1, 1, 3), 0)
-    assert torch.equal(held[:, :, :4], key[[0, 1, 1]])
+def add(cache: SlotCache, alone: list[DynamicCache], *prompts: int) -> list[DynamicCache]:
+    states = [[torch.randn(len(prompts), 2, max(prompts), 3) for _ in range(2)] for _ in range(2)]
+    cache.add(torch.tensor(prompts), states)
+    for row, length in enumerate(prompts):
+        alone.append(DynamicCache())
+        for layer, pair in enumerate(states):
+            alone[-1].update(*(one[row : row + 1, :, :length] for one in pair), layer)
+    return alone
 
 
-def test_cache_holds_what_the_dynamic_one_holds_after_rows_left() -> None:
-    ours, stock = PreallocatedCache(1, 8), DynamicCache()
-    for step, s in enumerate((4, 1, 1)):
-        key, value = torch.randn(2, 5, 2, s, 3).unbind(0)
-        if step == 2:
-            kept = [0, 4, 2]
-            ours.keep(kept)
-            stock.batch_select_indices(torch.tensor(kept))
-            key, value = key[kept], value[kept]
-        held, wanted = ours.update(key, value, 0), stock.update(key, value, 0)
-        assert all(torch.equal(a, b) for a, b in zip(held, wanted, strict=True))
-    assert ours.get_seq_length() == 6
+def step(cache: SlotCache, alone: list[DynamicCache]) -> None:
+    """Write a token a row; what each row sees is what it has alone, then zeros or what is behind its end."""
+    seen = cache.prepare()
+    for layer in range(2):
+        pair = torch.randn(2, len(alone), 2, 1, 3).unbind(0)
+        held = cache.update(*pair, layer)
+        for row, other in enumerate(alone):
+            wanted = other.update(*(one[row : row + 1] for one in pair), layer)
+            for one, two in zip(held, wanted, strict=True):
+                assert one.shape == (len(alone), 2, seen, 3)
+                assert torch.equal(one[row, :, : two.shape[2]], two[0])
+                assert one.isfinite().all()
+    cache.advance()
 
 
-def test_cache_is_written_in_place() -> None:
-    cache = PreallocatedCache(1, 8)
-    first, _ = cache.update(torch.randn(1, 1, 2, 4), torch.randn(1, 1, 2, 4), 0)
-    second, _ = cache.update(torch.randn(1, 1, 1, 4), torch.randn(1, 1, 1, 4), 0)
-    assert first.data_ptr() == second.data_ptr()
+@pytest.mark.parametrize("whole", [True, False])
+def test_rows_in_slots_hold_what_they_hold_alone(whole: bool) -> None:
+    """Rows of any length, that leave and come while others go on, past several blocks of memory."""
+    cache, alone = cache_of(5, BLOCK - 1, 3, whole=whole)
+    for _ in range(4):
+        step(cache, alone)
+    order = compacted_order([True, False, True])
+    cache.keep(order)
+    alone = add(cache, [alone[place] for place in order], 7, 2, 9)
+    for _ in range(BLOCK + 3):
+        step(cache, alone)
+    assert cache.lengths.tolist() == [5 + BLOCK + 7, 3 + BLOCK + 7, 7 + BLOCK + 3, 2 + BLOCK + 3, 9 + BLOCK + 3]
+    assert cache.seen == (2 * BLOCK if whole else BLOCK + 12)
+
+
+def test_memory_ends_at_the_longest_text() -> None:
+    cache, alone = cache_of(4, capacity=BLOCK + 6, whole=True)
+    for _ in range(BLOCK + 2):
+        step(cache, alone)
+    assert (cache.width, cache.own_layers[1].stores[0].shape[2]) == (BLOCK + 6, BLOCK + 6)
 
 
 @given(st.lists(st.booleans(), min_size=1, max_size=20))

@@ -1,9 +1,10 @@
-"""What makes decoding fast: a preallocated key-value cache, and attention that never repeats keys for grouped queries.
+"""What makes decoding fast: a key-value cache whose slots are used again, attention that never repeats grouped keys.
 
 Knows shapes and nothing of sampling or steering. Legend: b rows, h query heads, g key-value heads, s query positions,
 k key positions, e head width.
 """
 
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -71,87 +72,106 @@ def is_whole_faster(model: PreTrainedModel) -> bool:
     return model.config._attn_implementation == GROUPED and model.device.type == "cpu" and model.dtype != torch.float32
 
 
-class _PreallocatedLayer(CacheLayerMixin):
-    """Keys and values of one layer in memory allocated once, or block by block; `update` writes in place.
-
-    It returns views of what is written; or, a token at a time, all of the memory where this is to be seen `whole`.
-    """
+class _SlotLayer(CacheLayerMixin):
+    """Keys and values of one layer, a slot for each row of the batch, in which its tokens stand from the beginning."""
 
     is_sliding = False
+    stores: list[Tensor]
+    """Keys and values (slots, g, k, e); zeros where nothing is written, since what is masked must be a number."""
 
-    def __init__(self, capacity: int, whole: bool) -> None:
+    def __init__(self, cache: "SlotCache") -> None:
         CacheLayerMixin.__init__(self)
-        self.capacity, self.whole, self.length = capacity, whole, 0
+        self.cache, self.stores = cache, []
 
     def lazy_initialization(self, key_states: Tensor, value_states: Tensor) -> None:
-        self.keys, self.values = (
-            states.new_empty(*states.shape[:2], 0, states.shape[-1]) for states in (key_states, value_states)
-        )
+        slots, width = self.cache.slots, self.cache.width
+        self.stores = [s.new_zeros(slots, s.shape[1], width, s.shape[-1]) for s in (key_states, value_states)]
         self.is_initialized = True
 
     def update(self, key_states: Tensor, value_states: Tensor, *_: object, **__: object) -> tuple[Tensor, Tensor]:
+        """Write each row's next token; return the rows' slots, as far as attention sees them."""
+        cache = self.cache
+        rows = torch.arange(cache.rows, device=key_states.device)
+        for store, states in zip(self.stores, (key_states, value_states), strict=True):
+            store[rows, :, cache.lengths] = states[:, :, 0]
+        keys, values = (store[: cache.rows, :, : cache.seen] for store in self.stores)
+        return keys, values
+
+    def add(self, states: Sequence[Tensor]) -> None:
+        """Fill the slots behind the rows with keys and values (b, g, s, e)."""
         if not self.is_initialized:
-            self.lazy_initialization(key_states, value_states)
-        assert self.keys is not None and self.values is not None
-        start, self.length = self.length, self.length + key_states.shape[2]
-        self._grow(self.allocated(self.length))
-        self.keys[:, :, start : self.length] = key_states
-        self.values[:, :, start : self.length] = value_states
-        seen = self.keys.shape[2] if self.whole and key_states.shape[2] == 1 else self.length
-        return self.keys[:, :, :seen], self.values[:, :, :seen]
+            self.lazy_initialization(*states)
+        slots = slice(self.cache.rows, self.cache.rows + states[0].shape[0])
+        for store, new in zip(self.stores, states, strict=True):
+            store[slots, :, : new.shape[2]] = new
 
-    def allocated(self, length: int) -> int:
-        """How many positions have memory when so many are written."""
-        return min(self.capacity, -(-length // BLOCK) * BLOCK) if self.whole else self.capacity
+    def grow(self, more: int) -> None:
+        self.stores = [nn.functional.pad(store, (0, 0, 0, more)) for store in self.stores]
 
-    def _grow(self, size: int) -> None:
-        """Take memory for more positions; zeros, since what is masked must still be a number."""
-        assert self.keys is not None and self.values is not None
-        more = size - self.keys.shape[2]
-        if more > 0:
-            self.keys, self.values = (nn.functional.pad(store, (0, 0, 0, more)) for store in (self.keys, self.values))
+    def move(self, targets: Tensor, sources: Tensor) -> None:
+        """Move rows to other slots."""
+        for store in self.stores:
+            store[targets] = store[sources]
 
-    def keep(self, targets: Tensor, sources: Tensor, rows: int) -> None:
-        """Move rows from `sources` to `targets`, then keep the first `rows`."""
-        assert self.keys is not None and self.values is not None
-        for store in (self.keys, self.values):
-            store[targets, :, : self.length] = store[sources, :, : self.length]
-        self.keys, self.values = self.keys[:rows], self.values[:rows]
-
-    def get_mask_sizes(self, query_length: int) -> tuple[int, int]:
-        return self.length + query_length, 0
+    def get_mask_sizes(self, _query_length: int) -> tuple[int, int]:
+        return self.cache.seen, 0
 
     def get_seq_length(self) -> int:
-        return self.length
+        return self.cache.seen
 
     def get_max_length(self) -> int:
-        return self.capacity
+        return self.cache.capacity
 
 
-class PreallocatedCache(Cache):
-    """A cache for a known number of positions, whose rows can be dropped without copying those that stay put."""
+class SlotCache(Cache):
+    """Keys and values of the rows that are being decoded, each of a length of its own, in slots that are used again."""
 
-    def __init__(self, layers: int, capacity: int, whole: bool = False) -> None:
-        self.capacity, self.whole = capacity, whole
-        self.own_layers = [_PreallocatedLayer(capacity, whole) for _ in range(layers)]
+    def __init__(self, layers: int, slots: int, capacity: int, whole: bool, device: torch.device) -> None:
+        """Of so many rows at once, at most, and of so many tokens of the longest text.
+
+        `whole`: whether attention is to see all memory, masked where nothing is written: see `_multiply`.
+        """
+        self.slots, self.capacity, self.whole = slots, capacity, whole
+        self.rows = self.width = self.seen = 0
+        self.lengths = torch.zeros(0, dtype=torch.int64, device=device)
+        """(b,) tokens of each row that are written."""
+        self.own_layers = [_SlotLayer(self) for _ in range(layers)]
         super().__init__(layers=list(self.own_layers))
 
-    def seen(self, length: int) -> int:
-        """How many keys attention sees when so many are written."""
-        return self.own_layers[0].allocated(length) if self.whole else length
+    def add(self, lengths: Tensor, states: Sequence[Sequence[Tensor]]) -> None:
+        """Take rows in: how long each is, and each layer's keys and values (b, g, s, e) of their prompts."""
+        self._make_room(states[0][0].shape[2])
+        for layer, pair in zip(self.own_layers, states, strict=True):
+            layer.add(pair)
+        self.rows += len(lengths)
+        self.lengths = torch.cat([self.lengths, lengths])
 
-    def take(self, other: "PreallocatedCache", rows: Tensor) -> None:
-        """Fill the lowest layers, still empty, with rows (b,) of another cache's."""
-        for layer, source in zip(self.own_layers, other.own_layers, strict=False):
-            assert source.keys is not None and source.values is not None
-            layer.update(source.keys[rows, :, : source.length], source.values[rows, :, : source.length])
+    def prepare(self) -> int:
+        """Make room for each row's next token; return how many keys attention then sees (`seen`)."""
+        longest = int(self.lengths.max()) + 1
+        self._make_room(longest)
+        self.seen = self.width if self.whole else longest
+        return self.seen
 
-    def keep(self, places: list[int]) -> None:
-        """Keep the rows at `places`; see `compacted_order` for orders that move the fewest rows."""
+    def advance(self) -> None:
+        """Count the token that each row has written."""
+        self.lengths = self.lengths + 1
+
+    def keep(self, places: Sequence[int]) -> None:
+        """Keep the rows at `places`, in this order; see `compacted_order` for orders that move the fewest rows."""
         moves = [(target, source) for target, source in enumerate(places) if target != source]
-        targets, sources = torch.tensor(moves, dtype=torch.int64).reshape(-1, 2).T
+        targets, sources = torch.tensor(moves, dtype=torch.int64, device=self.lengths.device).reshape(-1, 2).T
         for layer in self.own_layers:
-            layer.keep(targets, sources, len(places))
+            layer.move(targets, sources)
+        self.rows, self.lengths = len(places), self.lengths[list(places)]
+
+    def _make_room(self, width: int) -> None:
+        """Take memory for so many tokens, by blocks; where not all of it is seen, with some to spare."""
+        if width > self.width:
+            wanted = width if self.whole else max(width, self.width + self.width // 2)
+            self.width, before = min(self.capacity, -(-wanted // BLOCK) * BLOCK), self.width
+            for layer in self.own_layers:
+                layer.grow(self.width - before)
 
 
 def compacted_order(alive: list[bool]) -> list[int]:

@@ -1,34 +1,30 @@
 """The engine `transformers`: a generation loop over a Hugging Face causal model's forward pass.
 
-Rows of like prompt length are batched, padded on the left, decoded with a key-value cache, and leave the batch when
-they are done. Each row has uniforms of its own, so that its tokens do not depend on its batch. What is steered, and
-that it was, is the business of `model.hooks`.
+Rows of like prompt length run side by side, each as long as it has tokens to write: the ones that are done leave at
+once, and others take their places. Each row has uniforms of its own, so that its tokens do not depend on its
+neighbours. What is steered, and that it was, is the business of `model.hooks`.
 
-Legend: b rows in the batch, s positions, v vocabulary.
+Legend: b rows in the batch, u prompts that differ, s positions, v vocabulary.
 """
 
 from collections.abc import Generator, Sequence
+from contextlib import ExitStack
 from typing import Any, NamedTuple
 
 import numpy as np
 import torch
 from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
-from transformers import PreTrainedModel
+from transformers import DynamicCache, PreTrainedModel
 
 from repurpose.model.batches import batches_of_prompts
-from repurpose.model.engines import Batch, Engine, Generated, Request, Sampling, finish_rows
-from repurpose.model.engines.attention import (
-    PreallocatedCache,
-    compacted_order,
-    is_whole_faster,
-    use_grouped_attention,
-)
+from repurpose.model.engines import Batch, Engine, Request, Sampling, finish_rows
+from repurpose.model.engines.attention import SlotCache, compacted_order, is_whole_faster, use_grouped_attention
 from repurpose.model.hooks import BatchSteering, SteeringError, attention_kinds, decoder_layers, sliding_window, steer
 from repurpose.model.shared_layers import last_shared_layer, number_texts, read_stream, start_above, unembed_only
 
-COMPACT_SHARE = 0.125
-"""Rows that are done leave the batch when they are at least this share of it."""
+ADMITTED_SHARE = 0.125
+"""New rows come in when they are at least this share of a batch: fewer would cost as many passes."""
 BLOCK = 256
 """Ids whose weights are summed at once."""
 ROWS = 16
@@ -47,175 +43,183 @@ class TransformersEngine(Engine):
         use_grouped_attention(model)
 
     def _run(self, requests: Sequence[Request], sampling: Sampling) -> Generator[Batch, None, None]:
-        for indices in batches_of_prompts([r.prompt_ids for r in requests], self.batch_size):
-            rows = _Rows(self, [requests[i] for i in indices], sampling)
-            yield list(zip(indices, rows.run(), strict=True))
+        batches = batches_of_prompts([request.prompt_ids for request in requests], self.batch_size)
+        order = [index for batch in batches for index in batch]
+        if order:
+            for done in _Rows(self, [requests[index] for index in order], sampling).run():
+                yield [(order[row], outcome) for row, outcome in done]
 
 
 class _Below(NamedTuple):
-    """What the layers up to one made of the prompts of a batch, before any steering."""
+    """What the layers up to one made of the prompts of some rows, before any steering."""
 
     layer: int
     stream: Tensor
     """(u, s, d), a row for each prompt that differs"""
-    cache: PreallocatedCache
+    cache: DynamicCache
     """The keys and values of those layers."""
-    rows: Tensor
+    texts: list[int]
     """(b,) which of the prompts each row has"""
 
 
 class _Rows:
-    """One batch from prompt to last token."""
+    """All rows from prompt to last token, at most a batch of them at once; one that is in the batch has a place in it.
+
+    Rows are known by their numbers among the requests.
+    """
 
     def __init__(self, engine: TransformersEngine, requests: list[Request], sampling: Sampling) -> None:
         self.engine, self.requests, self.sampling, self.model = engine, requests, sampling, engine.model
-        seeds, device, steps = [r.seed for r in requests], engine.model.device, sampling.max_new_tokens
-        self.steering = BatchSteering([r.steer for r in requests], seeds, engine.model)
-        prompts = [torch.tensor(r.prompt_ids) for r in requests]
-        self.lengths = torch.tensor([len(prompt) for prompt in prompts], device=device)
-        self.prompts = pad_sequence(prompts, batch_first=True, padding_side="left").to(device)
-        self.width = self.prompts.shape[1]
-        self.uniforms = row_uniforms(seeds, steps).to(device)
-        self.tokens = torch.zeros(len(requests), steps, dtype=torch.int64, device=device)
-        self.drawn = torch.full((len(requests),), steps, device=device)
-        self.stopped = torch.zeros(len(requests), dtype=torch.bool, device=device)
-        self.finite = torch.ones_like(self.stopped)
-        self.cache = PreallocatedCache(engine.layers, self.width + steps, is_whole_faster(engine.model))
+        self.device, self.waiting = engine.model.device, list(range(len(requests)))
+        self.steering = BatchSteering([r.steer for r in requests], [r.seed for r in requests], engine.model)
         self.window, self.kinds = sliding_window(self.model.config), attention_kinds(self.model.config)
-        self._make_mask()
-        self._lay_out()
+        longest = max(len(request.prompt_ids) for request in requests) + sampling.max_new_tokens
+        slots, whole = min(engine.batch_size, len(requests)), is_whole_faster(engine.model)
+        self.cache = SlotCache(engine.layers, slots, longest, whole, self.device)
+        self.rows: list[int] = []
+        """Of the batch, by place."""
+        self.drawn = torch.zeros(0, dtype=torch.int64, device=self.device)
+        """(b,) how many tokens each row has drawn."""
+        self.tokens = torch.zeros(0, sampling.max_new_tokens, dtype=torch.int64, device=self.device)
+        self.uniforms = torch.zeros(0, sampling.max_new_tokens, dtype=torch.float64, device=self.device)
 
-    def run(self) -> list[Generated]:
-        """Decode all rows, then cut and check them; a SteeringError where one was broken by its magnitude."""
-        with torch.inference_mode():
-            below = self._read_below()
-            with steer(self.model, self.steering):
-                self._decode(self._prefill(below))
-        self._check_finite()
-        drawn = [row[:count] for row, count in zip(self.tokens.tolist(), self.drawn.tolist(), strict=True)]
-        return finish_rows(self.requests, drawn, self.stopped.tolist(), self.steering.counted())
+    def run(self) -> Generator[Batch, None, None]:
+        """Decode; yield rows as they are done; a SteeringError where one was broken by its magnitude."""
+        while self.waiting or self.rows:
+            with torch.inference_mode():
+                done = self._admit() if self._has_room() else self._step()
+            if done:
+                yield done
 
-    def _check_finite(self) -> None:
-        """Refuse what was drawn from logits that are no numbers: it says nothing of the model."""
-        broken = (~self.finite).nonzero().flatten().tolist()
-        if broken:
-            steered = self.requests[broken[0]].steer
+    def _has_room(self) -> bool:
+        """Whether it is time for new rows."""
+        free = min(self.cache.slots - len(self.rows), len(self.waiting))
+        return free > 0 and (not self.rows or free >= ADMITTED_SHARE * self.cache.slots)
+
+    def _admit(self) -> Batch:
+        """Take new rows in, with the first token of each."""
+        count = self.cache.slots - len(self.rows)
+        new, self.waiting = self.waiting[:count], self.waiting[count:]
+        prompts = [torch.tensor(self.requests[row].prompt_ids) for row in new]
+        lengths = torch.tensor([len(prompt) for prompt in prompts], device=self.device)
+        ids = pad_sequence(prompts, batch_first=True).to(self.device)
+        logits, states = self._prefill(new, ids, lengths)
+        self.cache.add(lengths, states)
+        self.rows = [*self.rows, *new]
+        uniforms = row_uniforms([self.requests[row].seed for row in new], self.sampling.max_new_tokens)
+        self.uniforms = torch.cat([self.uniforms, uniforms.to(self.device)])
+        self.drawn = torch.cat([self.drawn, torch.zeros_like(lengths)])
+        self.tokens = torch.cat([self.tokens, self.tokens.new_zeros(len(new), self.sampling.max_new_tokens)])
+        return self._draw(logits, torch.arange(len(self.rows) - len(new), len(self.rows), device=self.device))
+
+    def _prefill(self, new: Sequence[int], ids: Tensor, lengths: Tensor) -> tuple[Tensor, list[tuple[Tensor, Tensor]]]:
+        """Logits (b, v) after prompts (b, s), and each layer's keys and values of them.
+
+        Prompts are padded on the right, where what is behind a token changes nothing.
+        """
+        self.steering.hold(new)
+        below = self._read_below(new, ids)
+        columns = torch.arange(ids.shape[1], device=self.device)
+        self.steering.positions(columns < lengths[:, None], torch.zeros_like(ids[:1, :1], dtype=torch.bool))
+        cache, places = DynamicCache(), torch.arange(len(new), device=self.device)
+        with ExitStack() as stack:
+            if below is not None:
+                stack.enter_context(start_above(self.model, below.layer, below.stream[below.texts]))
+            stack.enter_context(steer(self.model, self.steering))
+            stack.enter_context(unembed_only(self.model, places, lengths - 1))
+            logits = self.model(input_ids=ids, past_key_values=cache, use_cache=True).logits[0]
+        return logits, [_states(cache, below, layer) for layer in range(self.engine.layers)]
+
+    def _read_below(self, new: Sequence[int], ids: Tensor) -> _Below | None:
+        """What the layers below the first steered one make of the prompts, where some rows have the same."""
+        first, texts = number_texts([self.requests[row].prompt_ids for row in new])
+        steers = [self.requests[row].steer for row in new]
+        layer = last_shared_layer(steers, self.engine.layers, prompt_only=True)
+        if layer is None or len(first) == len(texts):
+            return None
+        cache = DynamicCache()
+        stream = read_stream(self.model, layer, input_ids=ids[first], past_key_values=cache, use_cache=True)
+        return _Below(layer, stream, cache, texts)
+
+    def _step(self) -> Batch:
+        """Feed each row's last token, and draw the next."""
+        places = torch.arange(len(self.rows), device=self.device)
+        last = self.tokens[places, self.drawn - 1]
+        mask = self._mask(self.cache.prepare())
+        self.steering.hold(self.rows)
+        everywhere = torch.ones_like(last[:, None], dtype=torch.bool)
+        self.steering.positions(everywhere, everywhere)
+        with steer(self.model, self.steering):
+            logits = self.model(
+                input_ids=last[:, None],
+                position_ids=self.cache.lengths[:, None],
+                attention_mask=mask,
+                past_key_values=self.cache,
+                use_cache=True,
+            ).logits[:, -1]
+        self.cache.advance()
+        return self._draw(logits, places)
+
+    def _mask(self, seen: int) -> Tensor | dict[str, Tensor]:
+        """Additive mask (b, 1, 1, k) over the keys, the next token's among them, as the model takes it.
+
+        Layers that slide do not see what is a window behind: a mask that is given replaces the model's own.
+        """
+        columns, lengths = torch.arange(seen, device=self.device), self.cache.lengths[:, None]
+        full = self._additive(columns <= lengths)
+        if self.window is None:
+            return full
+        sliding = self._additive((columns <= lengths) & (columns > lengths - self.window))
+        return {"full_attention": full, "sliding_attention": sliding} if len(self.kinds) > 1 else sliding
+
+    def _additive(self, visible: Tensor) -> Tensor:
+        hidden = torch.zeros(visible.shape, dtype=self.model.dtype, device=self.device)
+        return hidden.masked_fill_(~visible, torch.finfo(self.model.dtype).min)[:, None, None]
+
+    def _draw(self, logits: Tensor, places: Tensor) -> Batch:
+        """Draw a token for the rows at some places; return those that are done, which leave."""
+        self._check_finite(logits, places)
+        count, chosen = self.drawn[places], self.sampling
+        uniforms = self.uniforms[places, count]
+        ids = draw_tokens(logits, chosen.temperature, uniforms, chosen.top_p, chosen.top_k)
+        self.tokens[places, count] = ids
+        self.drawn[places] = count + 1
+        stopped = torch.isin(ids, self.engine.stop_ids)
+        ended = stopped | (count + 1 == chosen.max_new_tokens)
+        if not ended.any():
+            return []
+        return self._leave(places[ended].tolist(), stopped[ended].tolist())
+
+    def _check_finite(self, logits: Tensor, places: Tensor) -> None:
+        """Refuse logits that are no numbers: what is drawn from them says nothing of the model."""
+        finite = logits.amax(-1).isfinite()  # a model may rule a token out by minus infinity
+        if not finite.all():
+            broken = int(places[(~finite).nonzero()[0, 0]])
+            steered = self.requests[self.rows[broken]].steer
             cause = f"under {steered.condition}; lower its magnitude" if steered else "though nothing is steered"
             raise SteeringError(f"the model's logits are not finite in {self.model.dtype}, {cause}")
 
-    def _make_mask(self) -> None:
-        """Additive mask over keys (b, 1, 1, capacity), none where no row is padded and no key is seen too early."""
-        model = self.model
-        self.real = torch.arange(self.width, device=model.device) >= (self.width - self.lengths)[:, None]
-        self.keys_mask = None
-        if self.cache.whole or not self.real.all():
-            hidden = torch.full((len(self.requests), 1, 1, self.cache.capacity), torch.finfo(model.dtype).min)
-            hidden[:, 0, 0, : self.width].masked_fill_(self.real.cpu(), 0.0)
-            self.keys_mask = hidden.to(model.device, model.dtype)
-
-    def _decode(self, logits: Tensor) -> None:
-        """Draw token after token, the first from the logits (b, v) that follow the prompts."""
-        places = torch.arange(len(logits), device=logits.device)
-        alive = torch.ones_like(places, dtype=torch.bool)
-        for step in range(self.sampling.max_new_tokens):
-            self.finite[places] &= logits.amax(-1).isfinite()  # a model may rule a token out by minus infinity
-            drawn = draw_tokens(
-                logits, self.sampling.temperature, self.uniforms[places, step], self.sampling.top_p, self.sampling.top_k
-            )
-            self.tokens[places, step] = drawn
-            ended = alive & torch.isin(drawn, self.engine.stop_ids)
-            self.stopped[places[ended]] = True
-            self.drawn[places[ended]] = step + 1
-            alive = alive & ~ended
-            if step + 1 == self.sampling.max_new_tokens or not alive.any():
-                return
-            if (~alive).sum() >= COMPACT_SHARE * len(alive):
-                kept = self._compact(alive.tolist())
-                drawn, places, alive = drawn[kept], places[kept], alive[kept]
-            logits = self._feed(drawn, places, alive, step)
-
-    def _lay_out(self) -> None:
-        """Positions (b, s) of the prompts' tokens and their mask (b, 1, s, s), none where no row is padded."""
-        s, hidden = self.width, torch.finfo(self.model.dtype).min
-        columns = torch.arange(s, device=self.real.device)
-        self.positions = (columns - (s - self.lengths)[:, None]).clamp(min=0)
-        self.prompt_mask = None
-        if not self.real.all():
-            assert self.keys_mask is not None
-            future = self.real.new_ones(s, s).triu(1)
-            mask = self.keys_mask[..., :s].expand(-1, 1, s, s).masked_fill(future, hidden)
-            # padding sees itself, never nothing
-            self.prompt_mask = mask.masked_fill(torch.eye(s, dtype=torch.bool, device=mask.device), 0.0)
-
-    def _read_below(self) -> _Below | None:
-        """What the layers below the first steered one make of the prompts, where some rows have the same."""
-        texts, number = number_texts([request.prompt_ids for request in self.requests])
-        layer = last_shared_layer(self.steering.steers, self.engine.layers, prompt_only=True)
-        if layer is None or len(texts) == len(number):
-            return None
-        cache = PreallocatedCache(layer + 1, self.width)
-        mask = None if self.prompt_mask is None else self.prompt_mask[texts]
-        inputs = self._inputs(self.prompts[texts], self.positions[texts], mask, 0)
-        stream = read_stream(self.model, layer, **inputs, past_key_values=cache)
-        return _Below(layer, stream, cache, torch.tensor(number, device=stream.device))
-
-    def _prefill(self, below: _Below | None) -> Tensor:
-        """Logits (b, v) after the prompts."""
-        self.steering.positions(self.real, torch.zeros_like(self.real[:1, :1]))
-        if below is None:
-            return self._forward(self.prompts, self.positions, self.prompt_mask, 0)
-        with start_above(self.model, below.layer, below.stream[below.rows]):
-            logits = self._forward(self.prompts, self.positions, self.prompt_mask, 0)
-        self.cache.take(below.cache, below.rows)
-        return logits
-
-    def _feed(self, tokens: Tensor, places: Tensor, alive: Tensor, step: int) -> Tensor:
-        """Logits (b, v) after the token that was drawn at `step`."""
-        length, mask = self.width + step + 1, None
-        if self.keys_mask is not None:
-            self.keys_mask[..., length - 1] = 0.0
-            mask = self.keys_mask[..., : self.cache.seen(length)]
-        self.steering.positions(alive[:, None], torch.ones_like(alive[:1, None]))
-        return self._forward(tokens[:, None], (self.lengths[places] + step)[:, None], mask, length - 1)
-
-    def _forward(self, ids: Tensor, positions: Tensor, mask: Tensor | None, first: int) -> Tensor:
-        """Logits (b, v) after the last of some tokens, whose first stands in column `first`."""
-        inputs = self._inputs(ids, positions, mask, first)
-        places = torch.arange(len(ids), device=ids.device)
-        # `logits_to_keep=1` hands on a view with gaps, for which torch copies the whole unembedding once a row
-        with unembed_only(self.model, places, torch.full_like(places, ids.shape[1] - 1)):
-            logits: Tensor = self.model(**inputs, past_key_values=self.cache).logits[0]
-        return logits
-
-    def _inputs(self, ids: Tensor, positions: Tensor, mask: Tensor | None, first: int) -> dict[str, Any]:
-        return {
-            "input_ids": ids,
-            "position_ids": positions,
-            "attention_mask": None if mask is None else self._by_kind(mask, first),
-            "use_cache": True,
-        }
-
-    def _by_kind(self, full: Tensor, first: int) -> Tensor | dict[str, Tensor]:
-        """An additive mask (b, 1, s, k) as the model takes it; layers that slide do not see what is a window behind.
-
-        A mask that is given replaces the model's own, window and all. Without padding none is given.
-        """
-        if self.window is None:
-            return full
-        columns = torch.arange(full.shape[-1], device=full.device)
-        far = columns <= columns[first : first + full.shape[-2], None] - self.window
-        sliding = full.masked_fill(far, torch.finfo(full.dtype).min)
-        return {"full_attention": full, "sliding_attention": sliding} if len(self.kinds) > 1 else sliding
-
-    def _compact(self, alive: list[bool]) -> Tensor:
-        """Let the rows that are done leave the batch; return the places that stay, in their new order."""
-        kept = compacted_order(alive)
+    def _leave(self, places: list[int], stopped: list[bool]) -> Batch:
+        """Let the rows at some places go; return what became of them."""
+        rows = [self.rows[place] for place in places]
+        drawn = [self.tokens[place, : self.drawn[place]].tolist() for place in places]
+        requests = [self.requests[row] for row in rows]
+        outcomes = finish_rows(requests, drawn, stopped, self.steering.counted(rows))
+        gone = set(places)
+        kept = compacted_order([place not in gone for place in range(len(self.rows))])
+        self.rows = [self.rows[place] for place in kept]
         self.cache.keep(kept)
-        self.steering.keep(kept)
-        index = torch.tensor(kept, device=self.lengths.device)
-        if self.keys_mask is not None:
-            self.keys_mask = self.keys_mask[index]
-        return index
+        self.drawn, self.tokens, self.uniforms = self.drawn[kept], self.tokens[kept], self.uniforms[kept]
+        return list(zip(rows, outcomes, strict=True))
+
+
+def _states(cache: DynamicCache, below: _Below | None, layer: int) -> tuple[Tensor, Tensor]:
+    """A layer's keys and values (b, g, s, e) of prompts."""
+    if below is None or layer > below.layer:
+        own: Any = cache.layers[layer]
+        return own.keys, own.values
+    shared: Any = below.cache.layers[layer]
+    return shared.keys[below.texts], shared.values[below.texts]
 
 
 def row_uniforms(seeds: Sequence[int], count: int) -> Tensor:
