@@ -17,6 +17,7 @@ from typing import NamedTuple
 from repurpose.study.catalogue import AGREEMENT_FIGURES, FIGURES
 from repurpose.study.chunks import cut
 from repurpose.study.errors import one_line_errors
+from repurpose.study.instructions import read_instructions
 from repurpose.study.pair_files import ROLES, check_models, count_to_make, read_configs
 from repurpose.study.published import read_prompts
 from repurpose.study.resources import asked_of, list_conditions
@@ -167,7 +168,7 @@ def _plan_llm(path: str, llm: Llm, texts: Sequence[tuple[str, int, int]]) -> Ite
     terms = " + ".join(f"{n} {name} x {len(chunks)}" for name, n, chunks in cuts)
     formula = f"{terms} chunks of at most {llm.chunk_sentences} sentences"
     yield Item(f"{path}: requests", f"about {requests:,}", formula)
-    instructions = len(Path(locate(llm.prompt)).read_text(encoding="utf-8")) // CHARACTERS_PER_TOKEN
+    instructions = len(read_instructions(locate(llm.prompt))) // CHARACTERS_PER_TOKEN
     prompt = requests * instructions + asked * (TOKENS_PER_SENTENCE + ENTRY_TOKENS)
     formula = (
         f"requests x {instructions} of instructions + {asked} sentences x ({TOKENS_PER_SENTENCE} + {ENTRY_TOKENS})"
