@@ -101,7 +101,10 @@ async def _answer(conversations: list[Conversation], llm: Llm, ledger: Ledger) -
                 while not conversation.done and conversation.request.key in ledger.replies:
                     bar.update(ledger.settle(conversation))
             asking: Batches | Direct = Batches(client, llm, ledger) if llm.batch else Direct(client, llm, ledger)
-            await asking.complete([conversation for conversation in conversations if not conversation.done], bar.update)
+            waiting = [conversation for conversation in conversations if not conversation.done]
+            sizes = sorted((conversation.request.reply_bytes for conversation in waiting), reverse=True)
+            ledger.replies.check_room(sum(sizes if llm.batch else sizes[: llm.endpoint.concurrency]))
+            await asking.complete(waiting, bar.update)
 
 
 def _outcome(chunks: list[Conversation], sentence: int) -> Outcome:

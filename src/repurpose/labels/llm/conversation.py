@@ -18,6 +18,8 @@ ENTRY_TOKENS = 32
 FRAME_TOKENS = 64
 CHARACTERS = 8
 """Of a token in what we send back of a reply: what is longer did not keep to the limit on its tokens."""
+RECORD_BYTES = 600
+"""Of what is kept beside a reply's text."""
 MESSAGE_TOKENS = 64
 """Tokens that a server's template may add to a message."""
 FAULTS = {
@@ -48,6 +50,11 @@ class Request:
         texts = [message["content"] for message in body["messages"]]
         prompt = sum(len(text.encode()) + MESSAGE_TOKENS for text in texts) + len(json.dumps(body["response_format"]))
         return prompt, next(body[name] for name in TOKEN_LIMITS if name in body)
+
+    @property
+    def reply_bytes(self) -> int:
+        """What its reply takes on the disk, where it is not an odd one."""
+        return RECORD_BYTES + CHARACTERS * self.bound[1]
 
 
 class Conversation:
