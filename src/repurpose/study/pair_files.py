@@ -151,7 +151,7 @@ def check_weight_files(role: Role, folder: Path) -> None:
     names, index = [WEIGHTS], folder / WEIGHTS_INDEX
     if not (folder / WEIGHTS).is_file() and index.is_file():
         with _reading(role, index, "index of weights") as content:
-            names = sorted(set(content["weight_map"].values()))
+            names = sorted({str(name) for name in content["weight_map"].values()})
     allowed = f"{WEIGHTS}, or {WEIGHTS_INDEX} with the files that it names"
     for name in names:
         if Path(name).name != name or not name.endswith(WEIGHTS_SUFFIX):

@@ -209,11 +209,11 @@ def read_shape(study: Study) -> Shape:
     name = study.pair.reasoning
     try:
         config = AutoConfig.from_pretrained(name, revision=study.pair.reasoning_revision, trust_remote_code=False)
-    except (OSError, ValueError) as problem:
-        said = str(problem).strip().splitlines()[0]
+        text = config.get_text_config()
+        return Shape(int(text.num_hidden_layers), int(text.hidden_size))
+    except Exception as problem:  # the library takes much in a file for granted
+        said = (str(problem).strip() or type(problem).__name__).splitlines()[0]
         raise SettingsError(f"pair.reasoning: the configuration of {name} cannot be read: {said}") from None
-    text = config.get_text_config()
-    return Shape(text.num_hidden_layers, text.hidden_size)
 
 
 def format_plan(items: list[Item]) -> str:
