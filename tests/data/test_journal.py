@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
 from pathlib import Path
@@ -36,7 +37,8 @@ def test_a_journal_cut_anywhere_keeps_whole_records_and_goes_on(
     cut = data.draw(st.integers(0, len(content)))
     path.write_bytes(content[:cut])
     with Journal(path) as journal:
-        assert len(journal) == content[:cut].count(b"\n")
+        whole = [line for line in content.splitlines() if content.index(line) + len(line) <= cut]
+        assert list(journal) == [json.loads(line)[0] for line in whole]
         journal.add(RECORDS)
     with Journal(path) as journal:
         assert {key: journal[key] for key in RECORDS} == RECORDS
@@ -58,6 +60,51 @@ def test_a_damaged_line_is_named_and_left_out_alone(
     assert f"{path}: line 2 is damaged and left out" in capsys.readouterr().err
     with Journal(path) as journal:
         assert {key: journal[key] for key in RECORDS} == RECORDS
+
+
+@pytest.mark.faults
+def test_one_damaged_byte_anywhere_loses_one_record_at_most_and_changes_none(tmp_path: Path) -> None:
+    path = tmp_path / "j"
+    with Journal(path) as journal:
+        journal.add(RECORDS)
+    content = path.read_bytes()
+    for place in range(0, len(content), 3):
+        damage = (content[place] ^ 1, 0, ord("\n"), ord("3"))[place // 3 % 4]
+        path.write_bytes(content[:place] + bytes([damage]) + content[place + 1 :])
+        before = path.stat().st_size
+        with Journal(path) as journal:
+            kept = {key: journal[key] for key in journal}
+            assert {key: RECORDS.get(key) for key in kept} == kept and len(kept) >= len(RECORDS) - 1, place
+            assert path.stat().st_size >= before - len(content) // 4
+            journal.add(RECORDS)
+        with Journal(path) as journal:
+            assert dict(journal) == RECORDS
+
+
+@pytest.mark.faults
+@pytest.mark.parametrize("damage", [b"", b" ", b"\x00", b"x"])
+def test_where_lines_run_together_both_are_read(
+    damage: bytes, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "j"
+    with Journal(path) as journal:
+        journal.add(RECORDS)
+    lines = path.read_bytes().splitlines()
+    path.write_bytes(lines[0] + b"\n" + damage.join(lines[1:]) + damage)
+    for _ in range(2):
+        with Journal(path) as journal:
+            assert dict(journal) == RECORDS
+    assert f"{path}: line 2 is damaged and in it 3 records are whole" in capsys.readouterr().err
+
+
+def test_lines_without_a_sum_are_read(tmp_path: Path) -> None:
+    """As they were written before."""
+    (tmp_path / "j").write_text("".join(f"{json.dumps(line)}\n" for line in RECORDS.items()))
+    with Journal(tmp_path / "j") as journal:
+        assert dict(journal) == RECORDS
+        journal.add({"k9": RECORDS["k0"]})
+    with Journal(tmp_path / "j") as journal:
+        assert dict(journal) == {**RECORDS, "k9": RECORDS["k0"]}
 
 
 FULL = """

@@ -18,6 +18,7 @@ from repurpose.data.command import run_step
 from repurpose.data.files import TableError, read_provenance, read_table
 from repurpose.data.made import note_path
 from repurpose.data.verify import verify
+from repurpose.study.jobs.parameters import section_digests
 from repurpose.study.settings import canonical_json
 
 SCHEMA = pa.schema([("number", pa.int64())])
@@ -111,6 +112,38 @@ def test_a_file_of_unknown_making_is_refused_by_the_workflow_alone(make: Make) -
 
 
 @pytest.mark.faults
+@pytest.mark.parametrize(
+    ("sections", "said"),
+    [
+        ({"rollouts": {"max_new_tokens": 9}}, "rollouts"),
+        ({"rollouts": {"temperature": 0.1}}, "rollouts"),
+        ({"engine": "vllm", "vllm": {}}, "engine"),
+        ({"rollouts": {"batch_size": 5}}, None),
+        ({"pair": {"parameters": 7.0}}, None),
+        ({"statistics": {"bootstrap": 9}}, None),
+    ],
+    ids=["length", "temperature", "engine", "batches", "parameters", "another section"],
+)
+def test_all_shards_of_other_settings_are_refused_with_their_notes(
+    make: Make, monkeypatch: pytest.MonkeyPatch, sections: dict[str, Any], said: str | None
+) -> None:
+    """They are alike, and the step that reads them has none of these settings itself; the workflow tells them all."""
+    files, other = make_study(make), make_study(make, "other", sections=sections)
+    own = json.loads(note_path(files["zero"]).read_text())["settings"]
+    monkeypatch.setenv("REPURPOSE_SECTIONS", canonical_json(section_digests(own)))
+    make(*SENTENCES, files["zero"])
+    for name in ("zero", "one"):
+        shutil.copy(other[name], files[name])
+        shutil.copy(note_path(other[name]), note_path(files[name]))
+    if said is None:
+        make(*SENTENCES, files["zero"])
+    else:
+        told = f"0.parquet: it was made with other settings ({said}) than the study has; remove it, and run again"
+        assert told in refused(make, *SENTENCES, files["zero"])
+    make(*SENTENCES, files["zero"], by_hand=True)
+
+
+@pytest.mark.faults
 @pytest.mark.parametrize("kept", [0.0, 0.3, 0.9])
 def test_a_truncated_table_is_one_line(make: Make, kept: float) -> None:
     shard = make_study(make)["zero"]
@@ -185,6 +218,30 @@ def test_a_file_of_another_study_is_bad_with_its_note(make: Make) -> None:
     told = next(line for line in bad if line.startswith("results/small/rollouts/0"))
     assert "it was made with another seed than the study has" in told
     assert "another results/small/prompts.parquet than is there now" in told
+
+
+@pytest.mark.faults
+@pytest.mark.parametrize(
+    "note",
+    [
+        "[" * 100_000,
+        "[]",
+        '{"step": "x\\u001b[2J", "sha256": "", "inputs": {"\\u0000": 1}, "settings": {}}',
+        '{"step": "x", "sha256": "", "inputs": {}, "settings": {"sweeps": [1], "rollouts": 3}}',
+        '{"step": "x", "sha256": "", "inputs": [["a", {}]], "settings": {"labels": []}}',
+        "\udc80",
+    ],
+    ids=["deep", "a list", "signs", "sections", "labels", "no text"],
+)
+def test_a_hostile_note_is_one_line(
+    make: Make, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, note: str
+) -> None:
+    shard = make_study(make)["zero"]
+    note_path(shard).write_bytes(note.encode("utf-8", "surrogateescape"))
+    assert len(said := refused(make, *SENTENCES, shard)) < 500 and said.isprintable()
+    assert run_verify(monkeypatch, "results/small") == 1
+    told, _ = capsys.readouterr().out.splitlines()
+    assert told.startswith(f"{shard}: ") and told.isprintable() and len(told) < 500
 
 
 def test_no_folder_is_one_line(monkeypatch: pytest.MonkeyPatch) -> None:

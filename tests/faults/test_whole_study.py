@@ -196,17 +196,34 @@ def test_a_truncated_shard_stops_what_reads_it(undisturbed: Project, project: Pr
     assert same_table(project, undisturbed, ROLLOUTS) and same_table(project, undisturbed, SENTENCES)
 
 
-def test_a_shard_of_other_settings_stops_what_reads_it(undisturbed: Project, project: Project) -> None:
-    """Put in place with the note of its making."""
-    (project.root / "other.yaml").write_text(yaml.safe_dump({**STUDY, "study": "other", "seed": 7}))
-    project.run("--cores", "2", "--configfile", "other.yaml", "--", "results/other/rollouts/0.parquet")
-    for name in ("0.parquet", ".made/0.parquet.json"):
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"seed": 7}, "it was made with another seed than the study has"),
+        (
+            {"rollouts": {"shards": 2, "max_new_tokens": 40}},
+            "it was made with other settings (rollouts) than the study has",
+        ),
+    ],
+    ids=["seed", "length"],
+)
+def test_shards_of_other_settings_stop_what_reads_them(
+    undisturbed: Project, project: Project, changes: dict[str, object], said: str
+) -> None:
+    """All of them put in place, with the notes of their making."""
+    (project.root / "other.yaml").write_text(yaml.safe_dump({**STUDY, "study": "other", **changes}))
+    shards = ["0.parquet", "1.parquet"]
+    asked = [f"results/other/rollouts/{shard}" for shard in shards]
+    project.run("--cores", "2", "--configfile", "other.yaml", "--", *asked)
+    for name in (*shards, *(f".made/{shard}.json" for shard in shards)):
         shutil.copy(project.root / "results/other/rollouts" / name, project.root / ROLLOUTS.parent / name)
     (project.root / SENTENCES).unlink()
-    said = project.run("--cores", "1", str(SENTENCES), fails=True)
-    told = f"repurpose rollouts.sentences: {ROLLOUTS}: it was made with another seed than the study has; remove it, and"
-    assert told in said and "Traceback" not in said
-    (project.root / ROLLOUTS).unlink()
+    printed = project.run("--cores", "1", str(SENTENCES), fails=True)
+    told = f"repurpose rollouts.sentences: {ROLLOUTS}: {said}; remove it, and run again"
+    assert told in printed and "Traceback" not in printed
+    assert f"{SENTENCES.parent}/1.parquet: it was made from another" in verify(project, bad=True)
+    for shard in shards:
+        (project.root / ROLLOUTS.parent / shard).unlink()
     project.run("--cores", "2", str(SENTENCES))
     assert same_table(project, undisturbed, ROLLOUTS) and same_table(project, undisturbed, SENTENCES)
 

@@ -203,10 +203,11 @@ def test_of_a_vast_reply_the_beginning_is_read(endpoint: Endpoint) -> None:
         lambda character: f"\\u{ord(character):04x}",
         lambda character: f"\\\\u{ord(character):04X}",
         lambda character: f"%{ord(character):02X}",
+        lambda character: f"%2525{ord(character):02x}",
         lambda character: f"&#{ord(character)};",
         lambda character: f"&#x{ord(character):X};",
     ],
-    ids=["backslash", "JSON", "JSON in JSON", "URL", "HTML", "hexadecimal HTML"],
+    ids=["backslash", "JSON", "JSON in JSON", "URL", "URL in URL", "HTML", "hexadecimal HTML"],
 )
 def test_a_key_is_masked_however_it_is_escaped(write: Callable[[str], str], endpoint: Endpoint) -> None:
     for escaped in (KEY.replace("-", write("-")), "".join(map(write, KEY))):

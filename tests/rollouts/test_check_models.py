@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -141,6 +142,53 @@ def test_damaged_weights(refused: Refused, pair_folders: dict[str, str], tmp_pat
     assert refused(pair={"base": other}).startswith(f"pair.base: {file} is no whole safetensors file (")
     with pytest.raises(ModelError, match=r"^pair\.base: "):
         load_model(Pair(other, other), "base")
+
+
+def with_key(key: str, value: Any) -> Callable[[bytes], bytes]:
+    return lambda content: json.dumps({**json.loads(content), key: value}).encode()
+
+
+def whole(content: bytes) -> Callable[[bytes], bytes]:
+    return lambda _: content
+
+
+HOSTILE_FILES: dict[str, tuple[str, Callable[[bytes], bytes]]] = {
+    **{
+        f"{file} {kind}": (file, whole(content))
+        for file in ("config.json", "tokenizer.json", "tokenizer_config.json", "generation_config.json")
+        for kind, content in {
+            "list": b"[]",
+            "null": b"null",
+            "deep": b"[" * 100_000,
+            "cut": b"{",
+            "no text": b"\xff",
+        }.items()
+    },
+    "special tokens": ("special_tokens_map.json", whole(b"[]")),
+    "added tokens": ("added_tokens.json", whole(b"[" * 100_000)),
+    "no size": ("config.json", with_key("hidden_size", None)),
+    "no vocabulary": ("config.json", with_key("vocab_size", -1)),
+    "no heads": ("config.json", with_key("num_attention_heads", 0)),
+    "no dtype": ("config.json", with_key("dtype", [])),
+    "no kind": ("config.json", with_key("model_type", [[]])),
+    "no code": ("config.json", with_key("auto_map", 3)),
+    "no end": ("generation_config.json", with_key("eos_token_id", [["a"]])),
+    "deep header": ("model.safetensors", whole((100_000).to_bytes(8, "little") + b"[" * 100_000)),
+}
+
+
+@pytest.mark.faults
+@pytest.mark.parametrize("kind", HOSTILE_FILES)
+def test_a_hostile_file_of_a_model_is_one_line(
+    refused: Refused, pair_folders: dict[str, str], tmp_path: Path, kind: str
+) -> None:
+    """What transformers and its libraries raise of it is anything; 98 of 253 such files ended in a traceback."""
+    other = copy_model(pair_folders, "base", tmp_path / "other")
+    name, change = HOSTILE_FILES[kind]
+    file = Path(other, name)
+    file.write_bytes(change(file.read_bytes() if file.exists() else b""))
+    said = refused(pair={"base": other})
+    assert said.startswith("pair.base: ") and said.isprintable() and len(said) < 1_200
 
 
 def test_texts_that_are_longer_than_the_context_name_what_makes_them_so(refused: Refused, make_step: StepMaker) -> None:

@@ -42,6 +42,36 @@ def test_split(text: str, sentences: list[str]) -> None:
     assert [text[slice(*span)].strip() for span in split_sentences(text)] == sentences
 
 
+@pytest.mark.parametrize(
+    ("text", "sentences"),
+    [
+        ("Wait!? ...!! Go", ["Wait!?", "...!!", "Go"]),
+        ("1!!  2", ["1!!", "2"]),
+        ("1!! 2", ["1!!", "2"]),
+        ("1?. 2", ["1?.", "2"]),
+        ("1.. 2", ["1.. 2"]),
+        ("a ... b", ["a ... b"]),
+        ("a ! b", ["a ! b"]),
+        ("a !! b", ["a !!", "b"]),
+    ],
+)
+def test_runs_of_marks(text: str, sentences: list[str]) -> None:
+    """They end a sentence after a word; after a space or a number where they are not dots alone."""
+    assert [text[slice(*span)].strip() for span in split_sentences(text)] == sentences
+
+
+@pytest.mark.faults
+@pytest.mark.timeout(20)
+@pytest.mark.parametrize(
+    "run", ["!", "?!", ".", " ", "\t ", "\n", "!)", '."', "! ", "\n ", "1. ", " .", "a!", "<|", "</"]
+)
+def test_long_runs_take_no_longer_than_other_texts(run: str) -> None:
+    """100 KB in a moment: where each mark begins the search anew, they would take minutes."""
+    text = f"a{run * (100_000 // len(run))}b"
+    rollout = {"prompt_id": "p", "sample": 0, "split": "train", "text": text, "token_ends": [len(text)]}
+    assert "".join(row["text"] for row in cut_rollout(rollout)) == text
+
+
 def test_generated_traces_split_into_the_sentences_they_were_made_of() -> None:
     rng = random.Random(0)
     for _ in range(100):

@@ -49,6 +49,11 @@ def told(file: Path) -> str:
         ("a: !!set {x, y}", "line 1: a: tag:yaml.org,2002:set is not allowed; give a mapping or a list"),
         ("a: !!python/object/apply:os.getcwd []", "line 1: a: tag:yaml.org,2002:python/object/apply:os.getcwd is not"),
         ("no: 1", "line 1: no: the key is no text; put it in quotes"),
+        (
+            "__use_yte__: true\nstudy: ?open('made', 'w')",
+            "line 1: __use_yte__: the file would be a template, which run",
+        ),
+        ("a:\n  '__use_yte__': false", "line 2: a.__use_yte__: the file would be a template"),
         ("? [a, b]\n: 1", "line 1: "),
         ("a: =", "line 1: a: = may be read in several ways"),
         ("a: [1, 2\nb: 3", "line 2: while parsing a flow sequence, expected ',' or ']'"),
@@ -66,7 +71,7 @@ def told(file: Path) -> str:
         (f"a: {'x' * LARGEST}", f"it is larger than {LARGEST:,} bytes; a study is told in a few thousand"),
         (f"{'x' * 100_000}: 1\n" * 2, "line 1: mapping values are not allowed here"),
     ],
-    ids=range(35),
+    ids=range(37),
 )
 def test_what_is_no_plain_study_is_one_line(tmp_path: Path, text: str, said: str) -> None:
     (tmp_path / "study.yaml").write_text(text, encoding="utf-8")

@@ -15,6 +15,7 @@ import pytest
 import yaml
 
 from repurpose.steering.metrics import WORD
+from repurpose.study.instructions import read_instructions
 from repurpose.study.pair_files import check_models
 from repurpose.study.settings import (
     KEYWORD,
@@ -647,6 +648,33 @@ def test_a_bad_line_of_prompts_is_told_while_planning(tmp_path: Path, line: str,
     counts: dict[str, Any] = {"train": 0.8, "heldout": 0.2} if shares else {"train": 240, "heldout": 60}
     prompts = {"source": "prompts.jsonl", **counts}
     assert_models("prompts", prompts, f"prompts.source: prompts.jsonl line 5: {said}")
+
+
+INSTRUCTIONS: dict[str, tuple[bytes, str]] = {
+    "no text": (b"Label.\xff", "is no text in UTF-8 (byte 7 is none); save it as UTF-8"),
+    "UTF-16": ("Label.".encode("utf-16"), "is no text in UTF-8 (byte 1 is none)"),
+    "empty": (b" \n", "is empty; give a text of instructions"),
+    "vast": (b"x" * 100_001, "is larger than 100,000 bytes, which every request would send"),
+}
+
+
+@pytest.mark.usefixtures("models")
+@pytest.mark.parametrize("kind", INSTRUCTIONS)
+def test_instructions_that_cannot_be_sent_are_told_while_planning(tmp_path: Path, kind: str) -> None:
+    content, said = INSTRUCTIONS[kind]
+    (tmp_path / "mine.md").write_bytes(content)
+    llm = {"endpoint": {"model": "m"}, "prompt": "mine.md"}
+    annotators = {"lexicon": {"kind": "lexicon"}, "model": {"kind": "llm", "llm": llm}}
+    assert_models("labels.annotators", annotators, f"labels.annotators.model.llm.prompt: mine.md {said}")
+    with pytest.raises(SettingsError, match=r"^prompt: mine\.md is "):
+        read_instructions("mine.md")
+
+
+@pytest.mark.parametrize("end", ["\n", "\r\n", "\r"])
+def test_instructions_are_the_same_however_their_lines_end(tmp_path: Path, end: str) -> None:
+    """The key of a paid reply holds them."""
+    (tmp_path / "mine.md").write_bytes(f"Label. é{end}So.{end}".encode())
+    assert read_instructions(str(tmp_path / "mine.md")) == "Label. é\nSo.\n"
 
 
 @pytest.mark.usefixtures("models")

@@ -13,6 +13,7 @@ import jsonschema
 import pytest
 import yaml
 
+from repurpose.study.guard import check_named
 from repurpose.study.schema import schema_text, study_schema
 from repurpose.study.settings import SettingsError, Study
 from repurpose.study.study_file import load_study, load_values, resolve_extends
@@ -140,6 +141,47 @@ def test_snakemake_reads_a_study_as_strictly(tmp_path: Path, line: str, said: st
     assert done.returncode != 0 and "Traceback" not in done.stderr
     (told,) = [one for one in done.stderr.splitlines() if one.startswith("mine.yaml: cannot be read: line ")]
     assert said in told
+
+
+MERGED = "a: &a {x: 1}\n" + "".join(
+    f"{after}: &{after} {{{', '.join(f'k{i}: *{before}' for i in range(10))}}}\n"
+    for before, after in zip("abcdefghi", "bcdefghij", strict=True)
+)
+NO_STUDIES = {
+    "empty": b"",
+    "a list": b"- a",
+    "broken": b"a: [1, 2\nb: 3",
+    "UTF-16": "study: a".encode("utf-16"),
+    "deep": b"[" * 3000,
+    "itself": b"a: &a {b: *a}",
+    "a bomb": MERGED.encode(),
+    "a template": b"__use_yte__: true\nstudy: ?open('made', 'w')",
+    "missing": None,
+}
+"""What Snakemake's own reader takes for something else, tells without a name, or never ends with."""
+
+
+@pytest.mark.faults
+@pytest.mark.workflow
+@pytest.mark.parametrize("name", NO_STUDIES)
+def test_a_bare_call_of_snakemake_says_in_one_line_which_file_is_wrong(tmp_path: Path, name: str) -> None:
+    if (content := NO_STUDIES[name]) is not None:
+        (tmp_path / "mine.yaml").write_bytes(content)
+    command = [sys.executable, "-m", "snakemake", "-n", "-s", ROOT / "Snakefile", "--configfile", "mine.yaml"]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=60)
+    first, told = done.stderr.splitlines()
+    assert done.returncode == 1 and first.startswith("Using workflow specific profile")
+    assert told.startswith("mine.yaml: ") and len(told) < 300
+    assert not (tmp_path / "made").exists()
+
+
+@pytest.mark.parametrize("call", [["--configfile", "{}"], ["--configfile={}"], ["-n", "--configfiles", "{}", "{}"]])
+def test_files_are_read_before_snakemake_however_they_are_named(default: Path, tmp_path: Path, call: list[str]) -> None:
+    check_named([*(part.format(default) for part in call), "--", "results/x"])
+    write(bad := tmp_path / "bad.yaml", ["a"])
+    with pytest.raises(SystemExit, match=rf"^{bad}: \['a'\] is not a mapping of settings$"):
+        check_named([*(part.format(default) for part in call[:-1]), call[-1].format(bad), "--config", "seed=3"])
+    check_named(["-n", "--config", f"file={bad}"])
 
 
 def test_values_merged_from_several_files_extend_what_one_of_them_names(default: Path, tmp_path: Path) -> None:

@@ -27,7 +27,7 @@ from repurpose.study.jobs.environments import Environments
 from repurpose.study.jobs.failures import explain_failures
 from repurpose.study.jobs.layout import Layout, of_both, one_of
 from repurpose.study.jobs.locks import enter_directory
-from repurpose.study.jobs.parameters import Checks, step_parameter, step_variables
+from repurpose.study.jobs.parameters import Checks, step_parameter, step_variables, study_variable
 from repurpose.study.pair_files import ADAPTER_FILES, MADE_FILES, VARIANTS, check_models
 from repurpose.study.resources import cpu_threads, study_demands
 from repurpose.study.settings import SettingsError, read_study
@@ -59,6 +59,9 @@ STUDY_FILES = [os.path.relpath(file) for file in workflow.configfiles]
 with one_line(), naming(" ".join(STUDY_FILES) or "study"):
     STUDY = read_study(resolve_extends(config, STUDY_FILES))
     check_models(STUDY)
+
+# ... and hold what they read against the study as it is now.
+os.environ.update(study_variable(STUDY))
 
 enter_directory()
 

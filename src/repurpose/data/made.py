@@ -14,10 +14,13 @@ from typing import Any
 
 from repurpose.data.files import TableError, atomic_write
 from repurpose.data.provenance import provenance
-from repurpose.study.jobs.parameters import without_batches
+from repurpose.study.jobs.parameters import section_digests, told_sections, without_batches
+from repurpose.study.messages import as_line
 from repurpose.study.settings import STEP_SECTIONS
 
 FOLDER = ".made"
+LONGEST = 200
+"""Characters that a message repeats of what is wrong with a note."""
 SHARED = ("seed", "pair", "prompts")
 """Sections that decide what a study is of: no step may mix files of different ones."""
 VARYING = ("sweeps", "labels")
@@ -35,12 +38,17 @@ def read_note(path: Path) -> Note | None:
     file = note_path(path)
     try:
         note = json.loads(file.read_text(encoding="utf-8"))
-        parts = {"step": str(note["step"]), "sha256": str(note["sha256"])}
+        parts = {
+            "step": as_line(str(note["step"])),
+            "sha256": str(note["sha256"]),
+            "sections": section_digests(note["settings"]),
+        }
         return {**note, **parts, "inputs": dict(note["inputs"]), "settings": dict(note["settings"])}
     except FileNotFoundError:
         return None
-    except (OSError, ValueError, KeyError, TypeError) as problem:
-        raise TableError(f"{path}: the note of its making cannot be read ({problem!r}); make it again") from None
+    except (OSError, ValueError, LookupError, TypeError, AttributeError, RecursionError) as problem:
+        said = as_line(repr(problem)[:LONGEST])
+        raise TableError(f"{path}: the note of its making cannot be read ({said}); make it again") from None
 
 
 def content_digest(path: Path) -> str:
@@ -76,7 +84,8 @@ def check_inputs(groups: Sequence[Sequence[Path]], settings: Mapping[str, Any], 
             if note is not None and note["sha256"] != found[path]:
                 raise TableError(f"{path}: it is not what {note['step']} wrote there; remove it, and run again")
         known = {path: note for path, note in notes.items() if note is not None}
-        for path, fault in [*foreign(known, settings), *unlike(known)]:
+        other = outdated(known, told_sections() if study is not None else {})
+        for path, fault in [*foreign(known, settings), *other, *unlike(known)]:
             raise TableError(f"{path}: {fault}; remove it, and run again")
     return found
 
@@ -91,6 +100,16 @@ def foreign(notes: Mapping[Path, Note], settings: Mapping[str, Any]) -> list[tup
     ]
 
 
+def outdated(notes: Mapping[Path, Note], sections: Mapping[str, str]) -> list[tuple[Path, str]]:
+    """Files that were made with other settings than a study has now, by digests of its sections."""
+    return [
+        (path, f"it was made with other settings ({name}) than the study has")
+        for path, note in notes.items()
+        for name, digest in note["sections"].items()
+        if name.partition(".")[0] in _deciding(note) and sections.get(name, digest) != digest
+    ]
+
+
 def unlike(notes: Mapping[Path, Note]) -> list[tuple[Path, str]]:
     """Files that a step made with other settings than the first of its files here, and which these are."""
     first: dict[str, tuple[Path, Mapping[str, Any]]] = {}
@@ -101,6 +120,11 @@ def unlike(notes: Mapping[Path, Note]) -> list[tuple[Path, str]]:
         if other := [name for name in same.keys() | sections.keys() if same.get(name) != sections.get(name)]:
             found.append((path, f"it was made with other settings ({', '.join(sorted(other))}) than {before}"))
     return found
+
+
+def _deciding(note: Note) -> set[str]:
+    """Sections that decide what a note's step writes; the study's name, where it is one, says who pays."""
+    return set(STEP_SECTIONS.get(note["step"], ())) - {"study"}
 
 
 def _sections(note: Note) -> dict[str, Any]:

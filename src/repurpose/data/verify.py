@@ -19,6 +19,7 @@ from pathlib import Path
 from repurpose.data.files import TableError
 from repurpose.data.made import FOLDER, SHARED, Note, content_digest, foreign, read_note, unlike
 from repurpose.study.errors import one_line_errors
+from repurpose.study.messages import as_line
 from repurpose.study.settings import canonical_json
 
 LEFT_OUT = ("logs", "benchmarks")
@@ -95,7 +96,7 @@ def main() -> None:
         if not folder.is_dir():
             raise TableError(f"{folder}: no such folder; give results/<study>")
         bad, count = verify(folder)
-    sys.stdout.writelines(f"{line}\n" for line in bad)
+    sys.stdout.writelines(f"{as_line(line)}\n" for line in bad)
     sys.stdout.write(f"{len(bad)} of {count} files are bad\n" if bad else f"All {count} files are as they were made\n")
     sys.exit(1 if bad else 0)
 

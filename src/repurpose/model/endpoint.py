@@ -89,7 +89,7 @@ def mask(text: str, endpoint: Endpoint) -> str:
 def _escaped(character: str) -> str:
     """A pattern of one character of a key; its counts are bounded, or backslashes alone would take for ever."""
     code = f"{ord(character):x}"
-    forms = rf"(?i:\\{{1,8}}u0{{0,2}}{code}|%{code}|&\#x0{{0,4}}{code};)|&\#0{{0,4}}{ord(character)};"
+    forms = rf"(?i:\\{{1,8}}u0{{0,2}}{code}|%(?:25){{0,4}}{code}|&\#x0{{0,4}}{code};)|&\#0{{0,4}}{ord(character)};"
     return rf"(?:{forms}|\\{{0,8}}{re.escape(character)})"
 
 

@@ -1,7 +1,8 @@
 """Models and tokenizers from disk: safetensors only, no code from the model's directory, errors in one line."""
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from itertools import chain
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,7 @@ from safetensors import SafetensorError
 from transformers import AutoConfig, AutoModelForCausalLM, GenerationConfig, PretrainedConfig, PreTrainedModel
 
 from repurpose.model.gpus import lease_gpus
+from repurpose.study.messages import as_line
 from repurpose.study.pair_files import ADAPTER, KNOWN_LAYERS, ROLES, SHAPE, WEIGHTS_INDEX, check_weight_files
 from repurpose.study.settings import Pair, Role
 
@@ -26,6 +28,10 @@ REMEDIES = {
 """What to do about a model that its owner gives to some people only, by a word of what the hub says."""
 
 
+TOLD = (OSError, ValueError, KeyError, SafetensorError)
+"""Errors whose kind says nothing beside their message."""
+
+
 class ModelError(RuntimeError):
     """A model cannot be loaded or does not fit the study; the message is one line."""
 
@@ -35,17 +41,28 @@ def _source(pair: Pair, role: Role) -> tuple[str, str | None]:
     return getattr(pair, role), getattr(pair, f"{role}_revision")
 
 
+@contextmanager
+def naming_faults(pair: Pair, role: Role) -> Iterator[None]:
+    """Raise a ModelError that says what is wrong and what to do, whatever is raised of a model's files in the block."""
+    try:
+        yield
+    except (ModelError, torch.OutOfMemoryError):
+        raise
+    except Exception as problem:  # libraries take much in a file for granted
+        lines = [line.strip() for line in str(problem).split("\n") if line.strip()]
+        said = " ".join(lines[:2] if lines and lines[0].endswith(":") else lines[:1])  # the next where it announces it
+        kind = "" if isinstance(problem, TOLD) else f"{type(problem).__name__}: "
+        words = str(problem).lower().replace("401", "private")  # what the hub answers for one
+        remedy = next((remedy for word, remedy in REMEDIES.items() if word in words), "")
+        told = as_line(f"{kind}{said}{remedy}")
+        raise ModelError(f"pair.{role}: cannot load {getattr(pair, role)}: {told}") from problem
+
+
 def load(kind: Any, pair: Pair, role: Role, **options: Any) -> Any:
     """Load what a class of transformers makes of one of the pair; a ModelError says what is wrong and what to do."""
     name, revision = _source(pair, role)
-    try:
+    with naming_faults(pair, role):
         return kind.from_pretrained(name, revision=revision, trust_remote_code=False, **options)
-    except (OSError, ValueError, KeyError, SafetensorError) as problem:
-        lines = [line.strip() for line in str(problem).split("\n") if line.strip()]
-        said = " ".join(lines[:2] if lines and lines[0].endswith(":") else lines[:1])  # the next where it announces it
-        words = str(problem).lower().replace("401", "private")  # what the hub answers for one
-        remedy = next((remedy for word, remedy in REMEDIES.items() if word in words), "")
-        raise ModelError(f"pair.{role}: cannot load {name}: {said}{remedy}") from problem
 
 
 def loaded_file(pair: Pair, role: Role, file: str) -> Path | None:
@@ -85,12 +102,18 @@ def common_vocabulary(pair: Pair) -> int:
 def generation_stop_ids(pair: Pair, role: Role) -> list[int]:
     """Ids that end a text by the model's generation settings, or by its configuration where it has none."""
     name, revision = _source(pair, role)
-    try:
-        settings: Any = GenerationConfig.from_pretrained(name, revision=revision or "main")
-    except OSError:
-        settings = load_text_config(pair, role)
-    ids = settings.eos_token_id
-    return ids if isinstance(ids, list) else [] if ids is None else [ids]
+    with naming_faults(pair, role):
+        try:
+            settings: Any = GenerationConfig.from_pretrained(name, revision=revision or "main")
+        except OSError:
+            if loaded_file(pair, role, "generation_config.json") is not None:
+                raise
+            settings = load_text_config(pair, role)
+    given = settings.eos_token_id
+    ids = given if isinstance(given, list) else [] if given is None else [given]
+    if not all(type(one) is int for one in ids):
+        raise ModelError(f"pair.{role}: eos_token_id of {name} holds what is no token id; give numbers")
+    return ids
 
 
 def model_parameters(pair: Pair, role: Role) -> float:
@@ -103,11 +126,14 @@ def model_parameters(pair: Pair, role: Role) -> float:
 def empty_model(pair: Pair, role: Role) -> PreTrainedModel:
     """A model as its configuration says, without weights or memory for them; ModelError where it writes no text."""
     config = load_config(pair, role)
-    try:
-        with torch.device("meta"):
-            model: PreTrainedModel = AutoModelForCausalLM.from_config(config)
-    except ValueError as problem:
-        raise ModelError(f"pair.{role}: a {config.model_type} model writes no text; {KNOWN_LAYERS}") from problem
+    with naming_faults(pair, role):
+        try:
+            with torch.device("meta"):
+                model: PreTrainedModel = AutoModelForCausalLM.from_config(config)
+        except ValueError as problem:
+            if not str(problem).startswith("Unrecognized configuration class"):
+                raise
+            raise ModelError(f"pair.{role}: a {config.model_type} model writes no text; {KNOWN_LAYERS}") from problem
     return model
 
 

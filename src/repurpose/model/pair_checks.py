@@ -5,7 +5,7 @@ from pathlib import Path
 from safetensors import SafetensorError, safe_open
 
 from repurpose.model.hooks import HookError, decoder_layers
-from repurpose.model.loading import ModelError, empty_model, load_shape, load_text_config
+from repurpose.model.loading import ModelError, empty_model, generation_stop_ids, load_shape, load_text_config
 from repurpose.model.tokens import check_same_ids, load_tokenizer
 from repurpose.study.messages import as_line
 from repurpose.study.pair_files import KNOWN_LAYERS, ROLES, WEIGHTS_SUFFIX, check_shapes
@@ -23,6 +23,7 @@ def check_pair(pair: Pair) -> None:
     for role in ROLES:
         check_layers_are_known(pair, role)
         check_headers(pair, role)
+        generation_stop_ids(pair, role)
     check_shapes(load_shape(pair, "base"), load_shape(pair, "reasoning"))
     check_same_ids(load_tokenizer(pair, "reasoning"), load_tokenizer(pair, "base"))
     check_rows(pair)

@@ -9,7 +9,7 @@ from jinja2 import TemplateError
 from tokenizers import Tokenizer
 from transformers import AutoTokenizer, PreTrainedTokenizerBase, PreTrainedTokenizerFast
 
-from repurpose.model.loading import ModelError, generation_stop_ids, load, load_text_config, loaded_file
+from repurpose.model.loading import ModelError, generation_stop_ids, load, load_text_config, loaded_file, naming_faults
 from repurpose.study.settings import Pair, Role, SettingsError
 
 
@@ -22,9 +22,10 @@ def load_tokenizer(pair: Pair, role: Role) -> PreTrainedTokenizerBase:
     tokenizer: PreTrainedTokenizerBase = load(AutoTokenizer, pair, role)
     file = loaded_file(pair, role, "tokenizer.json")
     if file is not None:
-        own = Tokenizer.from_file(str(file))
-        ids = own.encode(PROBE, add_special_tokens=False).ids
-        written = own.decode(ids, skip_special_tokens=False)
+        with naming_faults(pair, role):
+            own = Tokenizer.from_file(str(file))
+            ids = own.encode(PROBE, add_special_tokens=False).ids
+            written = own.decode(ids, skip_special_tokens=False)
         if tokenizer.encode(PROBE, add_special_tokens=False) != ids or decode(tokenizer, ids) != written:
             tokenizer = load(PreTrainedTokenizerFast, pair, role)
     return tokenizer

@@ -13,12 +13,14 @@ from repurpose.data.command import run_step
 from repurpose.data.schemas import SENTENCES
 
 BOUNDARY = re.compile(
-    r"""(?<![\s\d.])[.!?…]+[)\]"'”’*]*\s+     # an end mark, what closes with it, and the space after it
-      |(?<=\d)[.!?]+[)\]"'”’*]*\s+(?=\D)       # after a number too, unless a number follows ("1. 2")
-      |\s*\n\s*                                 # or a line's end
+    r"""(?<![\s\d.!?…])[.!?…]++[)\]"'”’*]*+\s+    # end marks, what closes with them, and the space after it
+      |(?<=\d)[.!?]++[)\]"'”’*]*+\s+(?=\D)        # after a number too, unless a number follows ("1. 2")
+      |(?<![.!?…])\.*+[!?…][.!?…]++[)\]"'”’*]*+\s+ # after a space or a number other marks than dots, if not alone
+      |(?<!\s)\s*\n\s*                            # or a line's end
     """,
     re.VERBOSE,
 )
+"""Each begins where a run of marks or of space does and gives nothing of one back: long runs would take for ever."""
 LIST_MARK = re.compile(r"\s*(?:\d+|[A-Za-z])[.)]\s+$")
 """A span that would be nothing but the number of a list item; it stays with its item."""
 
@@ -49,7 +51,7 @@ def split_sentences(text: str) -> list[Span]:
 def align(span: Span, text: str, ends: Sequence[int]) -> tuple[int, int]:
     """Tokens [start, end) of a sentence: from the token that holds its first non-space character."""
     first = span.start + len(text[span.start : span.end]) - len(text[span.start : span.end].lstrip())
-    last = len(text[: span.end].rstrip())
+    last = span.start + len(text[span.start : span.end].rstrip()) if first < span.end else len(text[:first].rstrip())
     start = bisect.bisect_right(ends, first)
     # The last token may end behind the sentence (with a space), or several may share its last character.
     return start, max(start + 1, bisect.bisect_left(ends, last) + 1, bisect.bisect_right(ends, last))

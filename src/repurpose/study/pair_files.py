@@ -12,6 +12,7 @@ from itertools import product
 from pathlib import Path
 from typing import Any
 
+from repurpose.study.instructions import read_instructions
 from repurpose.study.prompt_counts import OWN_PROMPTS, PROMPT_SOURCES, check_enough, count_prompts
 from repurpose.study.published import is_published
 from repurpose.study.settings import Activations, Role, SettingsError, Study, Sweep, Vectors, locate
@@ -56,6 +57,9 @@ def check_models(study: Study) -> None:
     for setting, file, allowed in _named_files(study):
         if not Path(locate(file)).is_file():
             raise SettingsError(f"{setting}: no file at {file}; give {allowed}")
+    for name, annotator in study.labels.annotators.items():
+        if annotator.llm is not None:
+            read_instructions(locate(annotator.llm.prompt), f"labels.annotators.{name}.llm.prompt")
     prompts = study.prompts
     there = count_prompts(prompts.source, locate(prompts.source))
     check_enough(prompts.source, prompts.train, prompts.heldout, there)
@@ -159,7 +163,7 @@ def check_weight_files(role: Role, folder: Path) -> None:
     names, index = [WEIGHTS], folder / WEIGHTS_INDEX
     if not (folder / WEIGHTS).is_file() and index.is_file():
         with _reading(role, index, "index of weights") as content:
-            names = sorted(set(content["weight_map"].values()))
+            names = sorted({str(name) for name in content["weight_map"].values()})
     allowed = f"{WEIGHTS}, or {WEIGHTS_INDEX} with the files that it names"
     for name in names:
         if Path(name).name != name or not name.endswith(WEIGHTS_SUFFIX):

@@ -12,12 +12,14 @@ from typing import Any, NamedTuple
 
 import yaml
 
-from repurpose.study.messages import SettingsError, as_line
+from repurpose.study.messages import SHORT, SettingsError, as_line
 
 LARGEST, DEEPEST, MOST_VALUES = 1_000_000, 20, 10_000
 """Bytes of a file; levels of its mappings and lists; values in it, those that aliases repeat included."""
 SHOWN = 60
 """Characters of a value in a message."""
+TEMPLATE = "__use_yte__"
+"""The key by which a file is a template to Snakemake, whose expressions it computes: Python of whoever wrote it."""
 TYPES = {"str", "int", "float", "bool", "null", "merge"}
 PLAIN = {
     "int": re.compile(r"[-+]?(0|[1-9]\d{0,17})", re.ASCII),
@@ -43,6 +45,16 @@ class Place(NamedTuple):
         """An error that names the value's key and line."""
         name = ".".join(self.keys)
         return yaml.MarkedYAMLError(problem=f"{name}: {said}" if name else said, problem_mark=self.node.start_mark)
+
+
+def read_study_file(file: Path) -> dict[str, Any]:
+    """Read a file's settings, unchecked; raises StudyFileError as `read_yaml`, and where it holds none."""
+    values = read_yaml(file)
+    if values is None:
+        raise StudyFileError(f"{file}: is empty; give a mapping of settings")
+    if not isinstance(values, dict):
+        raise StudyFileError(f"{file}: {SHORT.repr(values)} is not a mapping of settings")
+    return values
 
 
 def read_yaml(file: Path) -> Any:
@@ -129,6 +141,8 @@ def _check_keys(place: Place, mapping: yaml.MappingNode) -> None:
         named = Place((*place.keys, str(key.value)[:SHOWN]), key)
         if kind not in ("str", "int", "merge"):
             raise named.fault("the key is no text; put it in quotes")
+        if key.value == TEMPLATE:
+            raise named.fault("the file would be a template, which runs code; leave it out, and write what it gives")
         _check_scalar(named, kind, key.value)
         if key.value in lines:
             raise named.fault(f"the key is given twice, in line {lines[key.value]} first; give it once")

@@ -17,6 +17,7 @@ from typing import NamedTuple
 from repurpose.study.catalogue import AGREEMENT_FIGURES, FIGURES
 from repurpose.study.chunks import cut
 from repurpose.study.errors import one_line_errors
+from repurpose.study.instructions import read_instructions
 from repurpose.study.pair_files import ROLES, check_models, count_to_make, read_configs
 from repurpose.study.published import read_prompts
 from repurpose.study.resources import asked_of, list_conditions
@@ -167,7 +168,7 @@ def _plan_llm(path: str, llm: Llm, texts: Sequence[tuple[str, int, int]]) -> Ite
     terms = " + ".join(f"{n} {name} x {len(chunks)}" for name, n, chunks in cuts)
     formula = f"{terms} chunks of at most {llm.chunk_sentences} sentences"
     yield Item(f"{path}: requests", f"about {requests:,}", formula)
-    instructions = len(Path(locate(llm.prompt)).read_text(encoding="utf-8")) // CHARACTERS_PER_TOKEN
+    instructions = len(read_instructions(locate(llm.prompt))) // CHARACTERS_PER_TOKEN
     prompt = requests * instructions + asked * (TOKENS_PER_SENTENCE + ENTRY_TOKENS)
     formula = (
         f"requests x {instructions} of instructions + {asked} sentences x ({TOKENS_PER_SENTENCE} + {ENTRY_TOKENS})"
@@ -208,11 +209,11 @@ def read_shape(study: Study) -> Shape:
     name = study.pair.reasoning
     try:
         config = AutoConfig.from_pretrained(name, revision=study.pair.reasoning_revision, trust_remote_code=False)
-    except (OSError, ValueError) as problem:
-        said = str(problem).strip().splitlines()[0]
+        text = config.get_text_config()
+        return Shape(int(text.num_hidden_layers), int(text.hidden_size))
+    except Exception as problem:  # the library takes much in a file for granted
+        said = (str(problem).strip() or type(problem).__name__).splitlines()[0]
         raise SettingsError(f"pair.reasoning: the configuration of {name} cannot be read: {said}") from None
-    text = config.get_text_config()
-    return Shape(text.num_hidden_layers, text.hidden_size)
 
 
 def format_plan(items: list[Item]) -> str:

@@ -10,8 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from repurpose.study.messages import SHORT
-from repurpose.study.plain_yaml import StudyFileError, read_yaml
+from repurpose.study.plain_yaml import StudyFileError, read_study_file
 from repurpose.study.prompt_counts import is_path
 from repurpose.study.settings import SettingsError, Study, read_study
 
@@ -36,7 +35,7 @@ def naming(file: str | Path) -> Iterator[None]:
 
 def load_values(path: str | Path) -> dict[str, Any]:
     """Read a study file with what it extends, unchecked; raises SettingsError as `resolve_extends` does."""
-    return resolve_extends(_read(Path(path)), [path])
+    return resolve_extends(read_study_file(Path(path)), [path])
 
 
 def resolve_extends(values: Mapping[str, Any], files: Sequence[str | Path]) -> dict[str, Any]:
@@ -45,7 +44,7 @@ def resolve_extends(values: Mapping[str, Any], files: Sequence[str | Path]) -> d
     From the folder of that file which says `extends` its path counts. Raises SettingsError where a file cannot be read,
     or is extended by itself, or the study has no name of its own.
     """
-    saying = [Path(file) for file in files if EXTENDS in _read(Path(file))]
+    saying = [Path(file) for file in files if EXTENDS in read_study_file(Path(file))]
     if len(saying) > 1:
         raise SettingsError(f"{EXTENDS}: {' and '.join(map(str, saying))} both say it; only one of them may")
     return _inherit(values, (saying or [Path("--config")])[0], ())
@@ -62,7 +61,7 @@ def _inherit(values: Mapping[str, Any], file: Path, before: tuple[Path, ...]) ->
     if any(extended.samefile(other) for other in chain if other.exists()):
         told = " -> ".join(other.name for other in (*chain, extended))
         raise SettingsError(f"{EXTENDS}: {told} goes round in a circle; a study may not extend itself")
-    inherited = _inherit(_read(extended), extended, chain)
+    inherited = _inherit(read_study_file(extended), extended, chain)
     if own.get("study", inherited.get("study")) == inherited.get("study"):
         raise SettingsError("study: missing setting; what extends another study needs a name of its own")
     return _merge(inherited, own)
@@ -77,12 +76,3 @@ def _merge(inherited: Mapping[str, Any], own: Mapping[str, Any]) -> dict[str, An
         elif value is not None or not isinstance(before, dict):
             merged[key] = value
     return {**merged, **{key: value for key, value in inherited.items() if key not in own}}
-
-
-def _read(file: Path) -> dict[str, Any]:
-    values = read_yaml(file)
-    if values is None:
-        raise StudyFileError(f"{file}: is empty; give a mapping of settings")
-    if not isinstance(values, dict):
-        raise StudyFileError(f"{file}: {SHORT.repr(values)} is not a mapping of settings")
-    return values

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from tests.disks import small_disk
 from tests.endpoint import (
     KEY,
     KEY_VARIABLE,
@@ -39,6 +40,7 @@ from tests.tiny import from_source
 from repurpose.labels.llm import conversation
 from repurpose.labels.llm.annotator import AnnotationError, Labelled
 from repurpose.labels.llm.ledger import CostError
+from repurpose.labels.llm.replies import StorageError
 from repurpose.model.endpoint import EndpointError
 from repurpose.study import chunks
 from repurpose.study.settings import BEHAVIOURS, Llm
@@ -344,13 +346,33 @@ def test_on_a_full_disk_nothing_more_is_bought(batch: bool, make_llm: MakeLlm, t
         told = process.communicate()[1].decode().splitlines()[-1]
         asked = len(fake.bodies)
         (journal,) = tmp_path.glob("*.jsonl")
-        said = "what was paid for cannot be kept (File too large); nothing more is asked"
+        said = "what is paid for cannot be kept (File too large); nothing more is asked"
         assert told == f"repurpose x: {journal}: {said}"
         kept = journal.read_bytes().count(b"\n")
         if not batch:
             assert 3 < kept <= asked <= kept + 3  # lost are at most those that were under way
         assert_true(label_passages(passages, llm, tmp_path), passages)
     assert len(fake.bodies) == (60 if batch else 60 + asked - kept)
+
+
+@pytest.mark.faults
+@pytest.mark.parametrize("batch", [False, True])
+def test_a_disk_without_room_for_replies_costs_nothing_however_often_it_is_tried(
+    batch: bool, make_llm: MakeLlm, tmp_path: Path
+) -> None:
+    """Else each run would lose what is under way, and no later one would know of its cost."""
+    passages = make_passages(20, 3)
+    with serve(delay=0.01) as fake, small_disk(tmp_path / "disk", 64 << 10) as disk:
+        llm = make_llm(fake, endpoint={"concurrency": 3}, batch=batch)
+        (disk / "filler").write_bytes(bytes(60 << 10))
+        for _ in range(3):
+            with pytest.raises(
+                StorageError, match=r"what is paid for cannot be kept \(No space left on device\); nothing"
+            ):
+                label_passages(passages, llm, disk)
+        assert not fake.bodies and not fake.arrivals
+        (disk / "filler").unlink()
+        assert_true(label_passages(passages, llm, disk), passages)
 
 
 # Cost

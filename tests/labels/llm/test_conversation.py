@@ -93,6 +93,21 @@ def test_what_was_sent_is_no_answer(end: int | None, finish: str) -> None:
     assert not talk.labels and talk.unsettled == 2
 
 
+@pytest.mark.faults
+@pytest.mark.parametrize("finish", ["stop", "length"])
+@pytest.mark.parametrize("indent", [None, 1])
+def test_what_was_sent_in_several_sentences_is_no_answer_however_its_blanks_stand(
+    finish: str, indent: int | None
+) -> None:
+    """A line's end inside the answer in a text makes sentences of it, and a model may write it again in one line."""
+    answer = {"labels": [entry(1), entry(2)]}
+    lines = json.dumps(answer, indent=4).splitlines()
+    reply = Reply(content=json.dumps(answer, indent=indent), finish_reason=finish)
+    judgement = conversation.judge(reply, [1, 2], ["So.", *(line.strip() for line in lines), "Done."])
+    assert judgement == ({}, dict.fromkeys([1, 2], "malformed"))
+    assert conversation.judge(reply, [1, 2], ["So.", *(line.strip() for line in lines[1:]), "Done."]).labels
+
+
 def test_the_example_that_the_prompt_gives_is_an_answer_for_one_sentence_alone() -> None:
     prompt = f"Reply with a JSON object of the form `{json.dumps({'labels': [entry(1)]})}`."
     example = reply_of([entry(1)])

@@ -22,7 +22,8 @@ from repurpose.labels.llm.ledger import Ledger, Usage
 from repurpose.labels.llm.replies import Replies
 from repurpose.model.endpoint import make_client
 from repurpose.study.chunks import cut, owners
-from repurpose.study.settings import Llm, SettingsError, locate
+from repurpose.study.instructions import read_instructions
+from repurpose.study.settings import Llm, locate
 
 REPLIES = Path("results/replies")
 """Raw replies of language models: of all studies, and never an output of a rule, which a failed job would delete."""
@@ -66,10 +67,7 @@ def label_passages(passages: Sequence[Sequence[str]], llm: Llm, replies_folder: 
         StorageError: a reply cannot be kept; nothing more is asked.
         AnnotationError: more sentences than `max_invalid_share` have no valid label.
     """
-    try:
-        prompt = Path(locate(llm.prompt)).read_text(encoding="utf-8")
-    except OSError as problem:
-        raise SettingsError(f"prompt: {llm.prompt} cannot be read: {problem.strerror}") from None
+    prompt = read_instructions(locate(llm.prompt))
     chunks = [list(_open_chunks(number, sentences, llm, prompt)) for number, sentences in enumerate(passages)]
     with Replies.open(replies_folder, llm.endpoint) as replies:
         ledger = Ledger(len(passages), llm, account, replies)
@@ -103,7 +101,10 @@ async def _answer(conversations: list[Conversation], llm: Llm, ledger: Ledger) -
                 while not conversation.done and conversation.request.key in ledger.replies:
                     bar.update(ledger.settle(conversation))
             asking: Batches | Direct = Batches(client, llm, ledger) if llm.batch else Direct(client, llm, ledger)
-            await asking.complete([conversation for conversation in conversations if not conversation.done], bar.update)
+            waiting = [conversation for conversation in conversations if not conversation.done]
+            sizes = sorted((conversation.request.reply_bytes for conversation in waiting), reverse=True)
+            ledger.replies.check_room(sum(sizes if llm.batch else sizes[: llm.endpoint.concurrency]))
+            await asking.complete(waiting, bar.update)
 
 
 def _outcome(chunks: list[Conversation], sentence: int) -> Outcome:

@@ -18,6 +18,8 @@ ENTRY_TOKENS = 32
 FRAME_TOKENS = 64
 CHARACTERS = 8
 """Of a token in what we send back of a reply: what is longer did not keep to the limit on its tokens."""
+RECORD_BYTES = 600
+"""Of what is kept beside a reply's text."""
 MESSAGE_TOKENS = 64
 """Tokens that a server's template may add to a message."""
 FAULTS = {
@@ -48,6 +50,11 @@ class Request:
         texts = [message["content"] for message in body["messages"]]
         prompt = sum(len(text.encode()) + MESSAGE_TOKENS for text in texts) + len(json.dumps(body["response_format"]))
         return prompt, next(body[name] for name in TOKEN_LIMITS if name in body)
+
+    @property
+    def reply_bytes(self) -> int:
+        """What its reply takes on the disk, where it is not an odd one."""
+        return RECORD_BYTES + CHARACTERS * self.bound[1]
 
 
 class Conversation:
@@ -131,8 +138,9 @@ class Judgement(NamedTuple):
 def judge(reply: Reply, asked: Sequence[int], texts: Sequence[str] = (), prompt: str = "") -> Judgement:
     """Sort the numbers asked for into labelled and faulty; `texts` and `prompt` are what was sent.
 
-    A reply that stands in a text is that text's, whatever it says; one that stands in the prompt, which gives an
-    example, is an answer where it names every number.
+    A reply that stands in the texts is theirs, whatever it says, also where it runs over the end of a sentence or has
+    its blanks elsewhere; one that stands in the prompt, which gives an example, is an answer where it names every
+    number.
 
     Numbers that were not asked for do no harm beside all that were. Where some of those are left out, the model may
     have counted from 0, say, and where a number comes twice, it may have slid from there on: every entry could be its
@@ -143,7 +151,7 @@ def judge(reply: Reply, asked: Sequence[int], texts: Sequence[str] = (), prompt:
     said = (reply.content or "").strip()
     entries = None if fault else _entries(said, cut_off)
     given = dict(entries or [])
-    sent = any(said in text for text in texts) or (said in prompt and given.keys() != set(asked))
+    sent = _within(said, "".join(texts)) or (_within(said, prompt) and given.keys() != set(asked))
     if entries is None or (entries and sent):
         return Judgement({}, dict.fromkeys(asked, fault or "malformed"))
     if len(given) < len(entries) or said.count('"labels"') > 1:  # of two lists under one name JSON keeps the last
@@ -154,6 +162,11 @@ def judge(reply: Reply, asked: Sequence[int], texts: Sequence[str] = (), prompt:
     absent = "truncated" if cut_off else "missing"
     faults = {number: "unknown-label" if number in given else absent for number in asked if number not in labels}
     return Judgement(labels, faults)
+
+
+def _within(said: str, sent: str) -> bool:
+    """Whether a text stands in another, but for blanks."""
+    return "".join(said.split()) in "".join(sent.split())
 
 
 def _fault_of_all(reply: Reply, cut_off: bool) -> str | None:

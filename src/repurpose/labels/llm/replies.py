@@ -8,8 +8,10 @@ append-only; the kernel's lock lets one job at a time use it and is dropped with
 
 import fcntl
 import json
+import os
 import re
 import sys
+import tempfile
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
@@ -189,11 +191,22 @@ class Replies:
     def knows_batch(self, batch: str) -> bool:
         return f"batch/{batch}" in self._journal
 
+    def check_room(self, size: int) -> None:
+        """A StorageError where the disk has no room for so many bytes: no run asks what it cannot keep."""
+        if size and hasattr(os, "posix_fallocate"):  # not on macOS
+            with self._storing(), tempfile.TemporaryFile(dir=self.path.parent) as file:
+                os.posix_fallocate(file.fileno(), 0, size)
+
     def _write(self, records: Mapping[str, Record]) -> None:
-        try:
+        with self._storing():
             self._journal.add(records)
+
+    @contextmanager
+    def _storing(self) -> Iterator[None]:
+        try:
+            yield
         except OSError as problem:
-            fault = f"what was paid for cannot be kept ({problem.strerror}); nothing more is asked"
+            fault = f"what is paid for cannot be kept ({problem.strerror}); nothing more is asked"
             raise StorageError(f"{self.path}: {fault}") from None
 
     @classmethod

@@ -1,9 +1,11 @@
 """What the rules pass to steps; standard library only, because the Snakefile imports it."""
 
+import hashlib
+import json
 import os
 import shlex
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +15,7 @@ from repurpose.study.settings import SettingsError, Study, canonical_json, step_
 
 BATCHES = ("batch_size", "batch_tokens")
 """Settings that say how much is computed at once."""
+SECTIONS = "REPURPOSE_SECTIONS"
 
 
 def step_parameter(study: Study, step: str, wildcards: Mapping[str, str]) -> str:
@@ -32,6 +35,34 @@ def without_batches(values: Mapping[str, Any]) -> dict[str, Any]:
     if "sweeps" in values:
         told["sweeps"] = {name: leave_out(sweep) for name, sweep in values["sweeps"].items()}
     return {**values, **told}
+
+
+def section_digests(values: Mapping[str, Any]) -> dict[str, str]:
+    """8 hex digits for each section of a study or a step, without what replans nothing; of sweeps and annotators each.
+
+    So a step knows whether what it reads was made of the study as it is now, whatever sections it has itself.
+    """
+    told: dict[str, Any] = {}
+    for name, section in without_batches(values).items():
+        if name == "sweeps":
+            told |= {f"sweeps.{one}": sweep for one, sweep in section.items()}
+        elif name == "labels":
+            told |= {f"labels.annotators.{one}": annotator for one, annotator in section.get("annotators", {}).items()}
+        else:
+            told[name] = (
+                {key: value for key, value in section.items() if key != "parameters"} if name == "pair" else section
+            )
+    return {name: hashlib.sha256(canonical_json(section).encode()).hexdigest()[:8] for name, section in told.items()}
+
+
+def study_variable(study: Study) -> dict[str, str]:
+    """The variable by which the workflow tells every step what the study's sections are; small, whatever the study."""
+    return {SECTIONS: canonical_json(section_digests(asdict(study)))}
+
+
+def told_sections() -> dict[str, str]:
+    """What the workflow tells of the study's sections; nothing where a step is called by hand."""
+    return dict(json.loads(os.environ.get(SECTIONS, "{}")))
 
 
 def step_variables(source: Path) -> dict[str, str]:
