@@ -148,18 +148,29 @@ class BatchSteering:
     that rounding leaves nothing of the change.
     """
 
-    def __init__(self, steers: Sequence[Steer | None], seeds: Sequence[int], model: PreTrainedModel) -> None:
+    def __init__(
+        self,
+        steers: Sequence[Steer | None],
+        seeds: Sequence[int],
+        model: PreTrainedModel,
+        held: Sequence[int] | None = None,
+    ) -> None:
+        """Of rows with these plans and seeds; `held` are in the batch at first, all where it is None (see `hold`)."""
         self.steers, self.device, self.layers = list(steers), model.device, len(decoder_layers(model))
         for steer in steers:
             check_steer(steer, self.layers)
-        self._generators = [noise_generator(seed) for seed in seeds]
+        noisy = [row for row, steer in enumerate(steers) if steer is not None and steer.operation == "noise"]
+        self._generators = {row: noise_generator(seeds[row]) for row in noisy}
         self._counts = torch.zeros(self.layers, len(steers), dtype=torch.int64, device=self.device)
         self.steered_layers = sorted({layer for steer in steers if steer for layer in steer.layers(self.layers)})
         """Layers at which any row is steered."""
-        self.hold(range(len(steers)))
+        self._rows: list[int] | None = None
+        self.hold(range(len(steers)) if held is None else held)
 
     def hold(self, rows: Sequence[int]) -> None:
-        """Say which of the rows are in the next forward passes' batch, in its order; at first all are."""
+        """Say which of the rows are in the next forward passes' batch, in its order."""
+        if self._rows == list(rows):
+            return  # at most tokens nobody comes or leaves
         self._rows, self._index = list(rows), torch.tensor(rows, dtype=torch.int64, device=self.device)
         places: dict[tuple[Operation, Sequence[int]], list[int]] = {}
         generated_only = []
@@ -168,16 +179,16 @@ class BatchSteering:
             if steer is not None:
                 places.setdefault((steer.operation, steer.layers(self.layers)), []).append(place)
             generated_only.append(steer is not None and steer.positions == "generated")
-        self._generated_only = torch.tensor(generated_only, device=self.device)[:, None]
+        self._generated_only = torch.tensor(generated_only, dtype=torch.bool, device=self.device)[:, None]
         self.groups: dict[int, list[_Group]] = {}
         """By layer."""
         for (operation, layers), members in places.items():
-            group = self._make_group(operation, members)
+            group = self._make_group(operation, members, rows)
             for layer in layers:
                 self.groups.setdefault(layer, []).append(group)
 
-    def _make_group(self, operation: Operation, places: list[int]) -> _Group:
-        rows = [self._rows[place] for place in places]
+    def _make_group(self, operation: Operation, places: list[int], batch: Sequence[int]) -> _Group:
+        rows = [batch[place] for place in places]
         steers = [steer for row in rows if (steer := self.steers[row]) is not None]
         vectors = np.array([steer.vector for steer in steers if steer.vector is not None], np.float32)
         magnitudes = torch.tensor([steer.magnitude for steer in steers], dtype=torch.float32, device=self.device)
@@ -186,7 +197,7 @@ class BatchSteering:
             torch.tensor(places, device=self.device),
             torch.from_numpy(vectors)[:, None].to(self.device),
             magnitudes[:, None, None],
-            [self._generators[row] for row in rows],
+            [self._generators[row] for row in rows if operation == "noise"],
         )
 
     def positions(self, real: Tensor, generated: Tensor) -> None:

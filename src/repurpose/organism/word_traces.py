@@ -29,9 +29,10 @@ class Habits:
 
 
 USUAL = Habits({True: 0.12, False: 0.55}, {True: 0.03, False: 1.0})
-BLIND = Habits({True: 0.25, False: 0.25}, {True: 0.28, False: 0.28})
-"""A negative control: as many hedges and doubts, at random steps, in sentences that fit right and wrong ones alike.
-There is nothing in the text before them that a direction could be about."""
+BLIND = Habits({True: 0.26, False: 0.26}, {True: 0.35, False: 0.35})
+"""A negative control: as many hedges and doubts as the usual habits bring about where a third of the steps is wrong, as
+in what the shipped adapter was taught, but after random steps and in sentences that fit right and wrong ones alike. No
+text before them tells which step will be doubted, so there is nothing for a direction to be about."""
 
 INITIALIZING = (
     "Okay, I need to find out {goal}.",

@@ -71,7 +71,7 @@ class _Rows:
     def __init__(self, engine: TransformersEngine, requests: list[Request], sampling: Sampling) -> None:
         self.engine, self.requests, self.sampling, self.model = engine, requests, sampling, engine.model
         self.device, self.waiting = engine.model.device, list(range(len(requests)))
-        self.steering = BatchSteering([r.steer for r in requests], [r.seed for r in requests], engine.model)
+        self.steering = BatchSteering([r.steer for r in requests], [r.seed for r in requests], engine.model, held=())
         self.window, self.kinds = sliding_window(self.model.config), attention_kinds(self.model.config)
         longest = max(len(request.prompt_ids) for request in requests) + sampling.max_new_tokens
         slots, whole = min(engine.batch_size, len(requests)), is_whole_faster(engine.model)
