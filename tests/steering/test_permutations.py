@@ -18,7 +18,8 @@ from repurpose.directions.unit_directions import read_pair_directions
 from repurpose.directions.vectors import Site, compute_vectors
 from repurpose.steering.log_odds import log_odds
 from repurpose.steering.permutations import (
-    Reader,
+    Bench,
+    Tested,
     choose_passages,
     choose_rivals,
     draw_directions,
@@ -94,26 +95,26 @@ def test_a_direction_that_works_is_found_and_rivals_are_chosen_on_training_text(
     passages = {split: choose_passages(rollouts, sentences, split, 30) for split in ("train", "heldout")}
     blind = draw_directions(np.eye(WIDTH)[0], make_site(), Vectors(), 12, 0)
 
-    def make_reader(own: np.ndarray) -> Reader:
+    def make_bench(own: np.ndarray) -> Bench:
         blind.units[0] = own
-        return Reader(model, blind, SELECTED, lambda logits: log_odds(logits, [7, 9]))
+        return Bench(model, blind, SELECTED, lambda logits: log_odds(logits, [7, 9]))
 
-    identity = Reader(model, blind.__class__(["x"] * WIDTH, np.eye(WIDTH)), SELECTED, make_reader(blind.units[0]).score)
+    identity = Bench(model, Tested(["x"] * WIDTH, np.eye(WIDTH)), SELECTED, make_bench(blind.units[0]).score)
     gradient = pooled(identity.slopes(passages["heldout"]), passages["heldout"])
-    reader = make_reader(gradient / np.linalg.norm(gradient))
-    rows = pl.DataFrame(read_heldout(reader, passages["heldout"]))
+    bench = make_bench(gradient / np.linalg.norm(gradient))
+    rows = pl.DataFrame(read_heldout(bench, passages["heldout"]))
     changes = rows.group_by("name", maintain_order=True).agg(pl.col("change").mean())
     assert changes.sort("change")["name"][-1] == "backtracking"
     assert rows.select(pl.corr("change", "slope")).item() > 0.5
     assert rows["steered_positions"].to_list() == rows["expected_positions"].to_list()
 
-    read, rivals = choose_rivals(reader, passages["train"], Permutations(directions=12, passages=2, rivals=2))
+    read, rivals = choose_rivals(bench, passages["train"], Permutations(directions=12, passages=2, rivals=2))
     table = pl.DataFrame(read, infer_schema_length=None).filter(pl.col("change").is_not_null())
     assert table["prompt_id"].n_unique() == 2 and table["name"].n_unique() == 1 + 8
     drawn = table.filter(pl.col("name") != "backtracking")
     best = drawn.group_by("name").agg(pl.col("change").mean()).sort("change", descending=True)["name"][:2].to_list()
     assert [blind.names[index] for index in rivals] == best
-    assert choose_rivals(reader, [], Permutations()) == ([], [])
+    assert choose_rivals(bench, [], Permutations()) == ([], [])
 
 
 def test_the_strongest_come_first_and_only_among_those_asked() -> None:

@@ -97,8 +97,8 @@ def choose_passages(rollouts: pl.DataFrame, sentences: pl.DataFrame, split: str,
 
 
 @dataclass(frozen=True)
-class Reader:
-    """Reads what directions do to one model on passages."""
+class Bench:
+    """A model, and what is tried on it."""
 
     model: PreTrainedModel
     tested: Tested
@@ -150,21 +150,21 @@ def strongest(values: Array, among: Sequence[int], count: int) -> list[int]:
     return sorted(among, key=lambda index: -values[index])[:count]
 
 
-def read_heldout(reader: Reader, passages: Sequence[Passage]) -> list[Row]:
+def read_heldout(bench: Bench, passages: Sequence[Passage]) -> list[Row]:
     """PERMUTATIONS rows of every direction on held-out passages."""
-    everything = range(len(reader.tested.names))
-    shown = tqdm(list(zip(passages, reader.slopes(passages), strict=True)), desc="held-out", mininterval=2)
-    return [row for passage, slopes in shown for row in reader.rows("heldout", passage, slopes, everything)]
+    everything = range(len(bench.tested.names))
+    shown = tqdm(list(zip(passages, bench.slopes(passages), strict=True)), desc="held-out", mininterval=2)
+    return [row for passage, slopes in shown for row in bench.rows("heldout", passage, slopes, everything)]
 
 
-def choose_rivals(reader: Reader, passages: Sequence[Passage], how: Permutations) -> tuple[list[Row], list[int]]:
+def choose_rivals(bench: Bench, passages: Sequence[Passage], how: Permutations) -> tuple[list[Row], list[int]]:
     """PERMUTATIONS rows on training passages, and the indices of the rivals, the strongest first; none without any."""
     if not passages:
         return [], []
-    slopes, drawn = reader.slopes(passages), range(1, len(reader.tested.names))
+    slopes, drawn = bench.slopes(passages), range(1, len(bench.tested.names))
     finalists = strongest(pooled(slopes, passages), drawn, FINALISTS * how.rivals)
     read = [
-        reader.rows("train", passage, row, [0, *finalists] if number < how.passages else ())
+        bench.rows("train", passage, row, [0, *finalists] if number < how.passages else ())
         for number, (passage, row) in enumerate(zip(passages, slopes, strict=True))
     ]
     few = passages[: how.passages]
@@ -222,10 +222,10 @@ def make_permutations(
     model, tokenizer = load_model(settings.pair, "reasoning"), load_tokenizer(settings.pair, "reasoning")
     common = common_vocabulary(settings.pair)
     ids = [i for i in keyword_ids(tokenizer, settings.keywords) if i < common]
-    reader = Reader(model, tested, selected, lambda logits: log_odds(logits[:, :common], ids))
+    bench = Bench(model, tested, selected, lambda logits: log_odds(logits[:, :common], ids))
     heldout, training = (choose_passages(rollouts, sentences, split, how.tokens) for split in ("heldout", "train"))
-    rows, rivals = choose_rivals(reader, training[:RANKED_ON], how)
-    rows = [*read_heldout(reader, heldout[: how.passages]), *rows]
+    rows, rivals = choose_rivals(bench, training[:RANKED_ON], how)
+    rows = [*read_heldout(bench, heldout[: how.passages]), *rows]
     if not rivals:
         told = "no training sentence to read before, so there are no rivals"
         sys.stderr.write(f"repurpose steering.permutations: {told}\n")

@@ -75,14 +75,15 @@ def test_the_vector_is_held_against_each_kind_of_permutation() -> None:
     ]
     made = pl.DataFrame([dict(zip(columns, row, strict=True)) for row in rows], infer_schema_length=None)
     data = replace(load(built("present")), permutations=made.with_columns(sample=0))
-    shuffles, random = make_permutation(data).iter_rows(named=True)
+    random, shuffles = make_permutation(data).iter_rows(named=True)
     assert shuffles == {
         **{"kind": "shuffle", "n": 3, "ours": 2.5, "highest": 2.5, "p": (1 + 1) / (1 + 3)},
         **{"passages": 2, "positions": 4, "rivals": 1},
     }
     assert (random["p"], random["highest"], random["rivals"]) == (1.0, 3.0, 1)
+    assert make_permutation(replace(data, permutations=data.permutations.filter(split="train"))).is_empty()
     counted = table("permutation")
-    assert counted["p"].to_list() == pytest.approx([1 / 21, 1 / 21]) and counted["rivals"].to_list() == [2, 0]
+    assert counted["p"].to_list() == pytest.approx([1 / 21, 1 / 21]) and counted["rivals"].to_list() == [0, 2]
 
 
 def test_cosines_are_those_of_the_vectors() -> None:
