@@ -78,6 +78,8 @@ ALONE_INVALID = {
     "sweeps.selection.split",
     "sweeps.selection.operation",
     "sweeps.baselines.operation",
+    "sweeps.baselines.layers",
+    "sweeps.baselines.window_starts",
     "selection.sweep",
     "vllm",
     "rollouts.engine",
@@ -92,7 +94,12 @@ ALONE_INVALID = {
 }
 """Leaves that cannot change alone: another value breaks a rule of the study, or there is no other value yet."""
 
-COMPANIONS = {"vectors.behaviour": ("sweeps.selection.directions", "sweeps.baselines.directions")}
+COMPANIONS = {
+    "vectors.behaviour": {
+        "sweeps.selection.directions": ["{}"],
+        "sweeps.baselines.directions": ["{}", "{}-without-keywords", "rival"],
+    }
+}
 """A leaf that others must follow: the selection sweep steers with the behaviour, the baselines with variants of it."""
 
 CANDIDATES: tuple[Any, ...] = (
@@ -178,8 +185,8 @@ def other_values(values: dict[str, Any], path: str) -> Iterator[dict[str, Any]]:
     numbers = (now + 1, now - 1, now / 2) if isinstance(now, int | float) else ()
     for value in (*numbers, *CANDIDATES):
         changed = with_leaf(values, path, value)
-        for companion in COMPANIONS.get(path, ()):
-            changed = with_leaf(changed, companion, [value])
+        for companion, names in COMPANIONS.get(path, {}).items():
+            changed = with_leaf(changed, companion, [name.format(value) for name in names])
         try:
             study = read_study(changed)
             check_models(study)
