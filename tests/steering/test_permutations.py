@@ -19,7 +19,7 @@ from repurpose.directions.vectors import Site, compute_vectors
 from repurpose.steering.log_odds import log_odds
 from repurpose.steering.permutations import (
     Bench,
-    Tested,
+    Drawn,
     choose_passages,
     choose_rivals,
     draw_directions,
@@ -99,7 +99,7 @@ def test_a_direction_that_works_is_found_and_rivals_are_chosen_on_training_text(
         blind.units[0] = own
         return Bench(model, blind, SELECTED, lambda logits: log_odds(logits, [7, 9]))
 
-    identity = Bench(model, Tested(["x"] * WIDTH, np.eye(WIDTH)), SELECTED, make_bench(blind.units[0]).score)
+    identity = Bench(model, Drawn(["x"] * WIDTH, np.eye(WIDTH)), SELECTED, make_bench(blind.units[0]).score)
     gradient = pooled(identity.slopes(passages["heldout"]), passages["heldout"])
     bench = make_bench(gradient / np.linalg.norm(gradient))
     rows = pl.DataFrame(read_heldout(bench, passages["heldout"]))

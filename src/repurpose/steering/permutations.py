@@ -54,7 +54,7 @@ UNREAD: Row = dict.fromkeys(("log_odds", "change", "steered_positions", "expecte
 
 
 @dataclass(frozen=True)
-class Tested:
+class Drawn:
     """The directions of the test, the study's vector first."""
 
     names: list[str]
@@ -62,7 +62,7 @@ class Tested:
     """(k, d)"""
 
 
-def draw_directions(own: Array, site: Site, vectors: Vectors, count: int, seed: int) -> Tested:
+def draw_directions(own: Array, site: Site, vectors: Vectors, count: int, seed: int) -> Drawn:
     """The study's direction (d,), then `count` of each kind; the first of them are those of the vector tables."""
     positives = site.labels == vectors.behaviour
     members = np.stack([shuffled_members(positives, site.prompts, seed, number) for number in range(count)])
@@ -70,7 +70,7 @@ def draw_directions(own: Array, site: Site, vectors: Vectors, count: int, seed: 
     shuffles /= np.linalg.norm(shuffles, axis=1, keepdims=True)
     random = covariance_directions(site.vectors, seed, count)
     names = [f"{kind}-{number:02d}" for kind in ("shuffle", "covariance-random") for number in range(count)]
-    return Tested([vectors.behaviour, *names], np.vstack([own, shuffles, random]))
+    return Drawn([vectors.behaviour, *names], np.vstack([own, shuffles, random]))
 
 
 def difference_weights(members: np.ndarray, estimator: str) -> Array:
@@ -103,7 +103,7 @@ class Bench:
     """A model, and what is tried on it."""
 
     model: PreTrainedModel
-    tested: Tested
+    tested: Drawn
     selected: Selected
     score: Score
 
@@ -176,7 +176,7 @@ def choose_rivals(bench: Bench, passages: Sequence[Passage], how: Permutations) 
     return [row for rows in read for row in rows], strongest(pooled(changes, few), finalists, how.rivals)
 
 
-def with_rivals(rows: Sequence[Row], tested: Tested, rivals: Sequence[int]) -> Iterator[Row]:
+def with_rivals(rows: Sequence[Row], tested: Drawn, rivals: Sequence[int]) -> Iterator[Row]:
     """Yield PERMUTATIONS rows with the name of the rival that a direction became."""
     named = {tested.names[index]: f"rival-{number:02d}" for number, index in enumerate(rivals)}
     for row in rows:
@@ -184,7 +184,7 @@ def with_rivals(rows: Sequence[Row], tested: Tested, rivals: Sequence[int]) -> I
 
 
 def rival_rows(
-    tested: Tested, rivals: Sequence[int], directions: Directions, site: Site, settings: StepSettings
+    tested: Drawn, rivals: Sequence[int], directions: Directions, site: Site, settings: StepSettings
 ) -> Iterator[Row]:
     """Yield the VECTORS rows of the rivals, the same for both readers."""
     for number, index in enumerate(rivals):
