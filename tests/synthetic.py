@@ -27,7 +27,18 @@ import pyarrow as pa
 
 from repurpose.data.files import write_table
 from repurpose.data.provenance import provenance
-from repurpose.data.schemas import COSINES, LABELS, LENS, LOGODDS, MEASUREMENTS, PROJECTIONS, ROLLOUTS, SWEEPS, VECTORS
+from repurpose.data.schemas import (
+    COSINES,
+    LABELS,
+    LENS,
+    LOGODDS,
+    MEASUREMENTS,
+    PERMUTATIONS,
+    PROJECTIONS,
+    ROLLOUTS,
+    SWEEPS,
+    VECTORS,
+)
 from repurpose.data.selected import write_selected
 from repurpose.results.claims import __main__ as claims_step
 from repurpose.results.tables import __main__ as summaries_step
@@ -516,6 +527,21 @@ def logodds_row(target: str, context: str, condition: dict[str, Any], prompt: st
     }
 
 
+def permutation_rows(effects: Effects, prompts: list[str]) -> list[dict[str, Any]]:
+    """Return the PERMUTATIONS rows: the vector, and as many directions of each kind, of which two became rivals."""
+    rows = []
+    for name in ("backtracking", *numbered("shuffle", 20), *numbered("covariance-random", 20)):
+        mean = effects.reasoning_logodds if name == "backtracking" else 0.3 * seeded(name).gauss(0, 1)
+        for prompt in prompts:
+            row = {"name": name, "kind": name.rstrip("0123456789").rstrip("-"), "split": "heldout", "prompt_id": prompt}
+            row |= {"sample": 0, "positions": 5, "steered_positions": 90, "expected_positions": 90, "log_odds": -5.0}
+            rows.append({**row, "change": mean, "slope": mean / 2, "rival": RIVALS.get(name)})
+    return rows
+
+
+RIVALS = {"shuffle-03": "rival-00", "shuffle-11": "rival-01"}
+
+
 def write_study(folder: Path, effects: Effects, heldout: int = 24) -> dict[str, Any]:
     """Write all the files of a study up to the tables' inputs; return them by the names of the command line."""
     study = make_study(heldout)
@@ -531,7 +557,11 @@ def write_study(folder: Path, effects: Effects, heldout: int = 24) -> dict[str, 
     _write(folder / "lens.parquet", lens_rows(effects), LENS, note, lens)
     cosines: list[Path] = []
     _write(folder / "cosines.parquet", cosine_rows(effects), COSINES, note, cosines)
-    return paths | {"lens": lens[0], "cosines": cosines[0], "study": study}
+    permutations: list[Path] = []
+    rows = permutation_rows(effects, prompt_names("heldout", 3))
+    _write(folder / "permutations.parquet", rows, PERMUTATIONS, note, permutations)
+    one = {"lens": lens[0], "cosines": cosines[0], "permutations": permutations[0]}
+    return paths | one | {"study": study}
 
 
 def _write(path: Path, rows: Any, schema: Any, note: dict[str, Any], paths: list[Path]) -> None:
@@ -582,7 +612,7 @@ def tables_arguments(paths: dict[str, Any], output: Path) -> list[str]:
     arguments = ["--settings", text, "--output", str(output)]
     for name in ("measurements", "vectors", "rollouts", "labels", "logodds", "projections"):
         arguments += [f"--{name}", *map(str, paths[name])]
-    for name in ("cosines", "lens", "selection"):
+    for name in ("cosines", "permutations", "lens", "selection"):
         arguments += [f"--{name}", str(paths[name])]
     return arguments
 
@@ -615,7 +645,7 @@ def load(folder: Path) -> StudyData:
     """Return the study's data as the tables' step reads it."""
     names = ("measurements", "vectors", "rollouts", "labels", "logodds", "projections")
     paths: dict[str, Any] = {name: sorted((folder / name).rglob("*.parquet")) for name in names}
-    paths |= {name: folder / f"{name}.parquet" for name in ("cosines", "lens")}
+    paths |= {name: folder / f"{name}.parquet" for name in ("cosines", "permutations", "lens")}
     paths |= {"selection": folder / "selection.json"}
     return read_study_data(StepSettings("results.tables", settings_text(make_study(HELDOUT), "results.tables")), paths)
 

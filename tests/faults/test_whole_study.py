@@ -31,7 +31,8 @@ STUDY = {
     "prompts": {"source": "organism", "train": 32, "heldout": 8},
     "rollouts": {"shards": 2, "batch_size": 4},
     "activations": {"layers": [3], "window_starts": [-6], "window_length": 4},
-    "vectors": {"random_directions": 2, "shuffles": 1, "split_halves": 2},
+    "vectors": {"random_directions": 2, "covariance_directions": 2, "shuffles": 1, "split_halves": 2},
+    "permutations": {"directions": 4, "passages": 1, "rivals": 2},
     "sweeps": {
         "selection": {**SWEEP, **SITES, "magnitudes": {"unit": "dose", "values": [0.5]}},
         "two_by_two": {**SWEEP, "targets": ["base", "reasoning"], "readers": ["base", "reasoning"]},

@@ -73,11 +73,11 @@ def test_published_chains_are_counted_as_snakemake_plans_them(unit: str, tmp_pat
     assert tokens[1:] == ("600", "12 rollouts x 50 tokens, where a chain is cut; none is generated")
 
 
-QWEN = dict.fromkeys(("qwen-1.5b", "qwen-7b", "qwen-14b", "qwq-32b"), 60)
+QWEN = dict.fromkeys(("qwen-1.5b", "qwen-7b", "qwen-14b", "qwq-32b"), 62)
 SMOLLM2 = dict.fromkeys(
-    ("smollm2-full", "smollm2-hub", "smollm2-blind", *(f"smollm2-seed-{seed}" for seed in range(1, 5))), 46
+    ("smollm2-full", "smollm2-hub", "smollm2-blind", *(f"smollm2-seed-{seed}" for seed in range(1, 5))), 48
 )
-SHIPPED = {"organism": 46, "organism-vllm": 48, "paper": 64, "paper-controlled": 64, **SMOLLM2, **QWEN}
+SHIPPED = {"organism": 48, "organism-vllm": 50, "paper": 65, "paper-controlled": 65, **SMOLLM2, **QWEN}
 """Jobs of each study in studies/."""
 SHAPES = {
     "organism": SHAPE,
@@ -112,7 +112,8 @@ def test_conditions_are_those_of_the_sweep() -> None:
     study = read_study(embedded_study())
     assert len(list_conditions(study, study.sweeps["two_by_two"], "base", SHAPE.layers)) == 2 * 7
     baselines = study.sweeps["baselines"]
-    directions = 6 + 1 + 1 + study.vectors.shuffles + study.vectors.random_directions + 2
+    drawn = study.vectors.shuffles + study.vectors.random_directions + study.vectors.covariance_directions
+    directions = 6 + 2 + 1 + 1 + drawn + study.permutations.rivals + 2
     assert len(list_conditions(study, baselines, "reasoning", SHAPE.layers)) == directions * len(
         baselines.magnitudes.values
     )

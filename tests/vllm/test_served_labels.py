@@ -52,7 +52,8 @@ def shrink(study: dict[str, Any]) -> dict[str, Any]:
     """All steps of a study, and as little as can be in each; with fewer prompts all windows may bear one label."""
     study["prompts"] = {"source": "organism", "train": 12, "heldout": 4}
     study["activations"] |= {"layers": [2, 4], "window_starts": [-9, -6]}
-    study["vectors"] |= {"random_directions": 2, "shuffles": 2, "split_halves": 4}
+    study["vectors"] |= {"random_directions": 2, "covariance_directions": 2, "shuffles": 2, "split_halves": 4}
+    study["permutations"] |= {"directions": 4, "passages": 1, "rivals": 2}
     study["selection"] |= {"min_distinct_2": 0.0, "max_longest_run": 1000.0}
     study["statistics"] |= {"bootstrap": 50}
     for name, sweep in study["sweeps"].items():

@@ -29,11 +29,16 @@ FOLLOWS = {
     "split_sentences": ("label_sentences", "read_activations"),
     "label_sentences": ("compute_vectors", "compare_readers", "write_report", "finish_labels"),
     "finish_labels": (),
-    "read_activations": ("compute_vectors", "compare_readers"),
-    "compute_vectors": ("steer_to_select", "steer", "measure_log_odds", "apply_lens", "project_tokens"),
+    "read_activations": ("compute_vectors", "compare_readers", "permute_labels"),
+    "compute_vectors": (
+        *("project_out", "steer_to_select", "steer", "permute_labels"),
+        *("measure_log_odds", "apply_lens", "project_tokens"),
+    ),
+    "project_out": ("steer",),
     "steer_to_select": ("measure_sweep selection",),
     "measure_sweep selection": ("select_site", "make_tables"),
-    "select_site": ("compare_readers", "steer", "measure_log_odds", "apply_lens", "project_tokens"),
+    "select_site": ("compare_readers", "permute_labels", "steer", "measure_log_odds", "apply_lens", "project_tokens"),
+    "permute_labels": ("steer", "make_tables"),
     "compare_readers": ("make_tables",),
     "steer": ("measure_sweep",),
     "measure_sweep": ("make_tables",),
@@ -47,7 +52,7 @@ FOLLOWS = {
 }
 """The way of the data, written out by hand. Activations wait for `finish_labels` and are not made anew after it."""
 
-FIRST = {
+FIRST: dict[str, str | tuple[str, ...]] = {
     "study": "make_prompts",
     "seed": "make_prompts",
     "prompts": "make_prompts",
@@ -60,18 +65,21 @@ FIRST = {
     "labels.steered_prompts": "",
     "activations": "read_activations",
     "vectors": "compute_vectors",
-    "keywords": "measure_sweep selection",
+    "keywords": ("measure_sweep selection", "project_out", "permute_labels"),
     "selection": "select_site",
+    "permutations": "permute_labels",
     "statistics": "compare_readers",
     "sweeps": "steer",
     "sweeps.selection": "steer_to_select",
 }
-"""The first rule that each section of the configuration replans; what follows it follows. None where nobody asks."""
+"""The first rules that each section of the configuration replans; what follows them follows. None where nobody asks."""
 
 ALONE_INVALID = {
     "sweeps.selection.split",
     "sweeps.selection.operation",
     "sweeps.baselines.operation",
+    "sweeps.baselines.layers",
+    "sweeps.baselines.window_starts",
     "selection.sweep",
     "vllm",
     "rollouts.engine",
@@ -86,8 +94,13 @@ ALONE_INVALID = {
 }
 """Leaves that cannot change alone: another value breaks a rule of the study, or there is no other value yet."""
 
-COMPANIONS = {"vectors.behaviour": "sweeps.selection.directions"}
-"""A leaf that another one must follow: the selection sweep steers with the behaviour."""
+COMPANIONS = {
+    "vectors.behaviour": {
+        "sweeps.selection.directions": ["{}"],
+        "sweeps.baselines.directions": ["{}", "{}-without-keywords", "rival"],
+    }
+}
+"""A leaf that others must follow: the selection sweep steers with the behaviour, the baselines with variants of it."""
 
 CANDIDATES: tuple[Any, ...] = (
     "vllm",
@@ -172,8 +185,8 @@ def other_values(values: dict[str, Any], path: str) -> Iterator[dict[str, Any]]:
     numbers = (now + 1, now - 1, now / 2) if isinstance(now, int | float) else ()
     for value in (*numbers, *CANDIDATES):
         changed = with_leaf(values, path, value)
-        if path in COMPANIONS:
-            changed = with_leaf(changed, COMPANIONS[path], [value])
+        for companion, names in COMPANIONS.get(path, {}).items():
+            changed = with_leaf(changed, companion, [name.format(value) for name in names])
         try:
             study = read_study(changed)
             check_models(study)
@@ -234,7 +247,8 @@ def test_each_leaf_replans_exactly_what_follows_from_it(leaf_plans: dict[str, li
         sections = [name for name in FIRST if leaf == name or leaf.startswith(f"{name}.")]
         gate = {"check_parity"} if leaf == "engine" else set()
         first = "" if leaf.endswith(BATCHES) else FIRST[max(sections, key=len)] if sections else None
-        if first is not None and rules_of(jobs) - gate != (expected := follow(first)):
+        first = (first,) if isinstance(first, str) else first
+        if first is not None and rules_of(jobs) - gate != (expected := follow(*first)):
             wrong[leaf] = rules_of(jobs) ^ expected
     assert not wrong
 
@@ -298,7 +312,12 @@ CODE = {
     "labels/published/alignment.py": (),
     "labels/spans.py": (),
     "directions/export.py": (),
+    "directions/controls.py": ("compute_vectors", "compare_readers"),
     "directions/lens.py": ("apply_lens",),
+    "directions/variants.py": ("project_out",),
+    "model/slopes.py": ("permute_labels",),
+    "model/unembedding.py": ("project_out",),
+    "steering/permutations.py": ("permute_labels",),
     "directions/unit_directions.py": ("steer_to_select", "steer", "measure_log_odds", "apply_lens", "project_tokens"),
     "steering/selection.py": ("select_site", "make_tables"),
     "steering/check_parity.py": (),
@@ -318,6 +337,7 @@ SCHEMAS = {
     "LABELS": ("label_sentences",),
     "STEERED_LABELS": ("make_tables",),
     "ACTIVATIONS": ("read_activations",),
+    "PERMUTATIONS": ("permute_labels",),
     "SWEEPS": ("steer_to_select", "steer"),
     "LENS": ("apply_lens",),
 }

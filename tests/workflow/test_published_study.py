@@ -80,7 +80,8 @@ def make_study(unit: str) -> dict[str, Any]:
             "annotators": {"truth": published, "lexicon": {"kind": "lexicon"}},
         },
         "activations": {"layers": [2, 3], "window_starts": [-9, -6], "window_length": 4},
-        "vectors": {"random_directions": 2, "shuffles": 1, "split_halves": 2},
+        "vectors": {"random_directions": 2, "covariance_directions": 2, "shuffles": 1, "split_halves": 2},
+        "permutations": {"directions": 4, "passages": 1, "rivals": 2},
         "sweeps": {
             "selection": {
                 **SWEEP,

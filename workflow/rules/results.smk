@@ -18,6 +18,7 @@ rule make_tables:
         measurements=FILES.measurements,
         vectors=of_both("results/{run}/vectors/{reader}.parquet"),
         cosines="results/{run}/cosines.parquet",
+        permutations="results/{run}/permutations.parquet",
         rollouts=FILES.parts("rollouts"),
         labels=FILES.run_labels,
         others=FILES.other_labels,
@@ -53,6 +54,7 @@ rule make_tables:
         " --measurements {input.measurements:q}"
         " --vectors {input.vectors:q}"
         " --cosines {input.cosines:q}"
+        " --permutations {input.permutations:q}"
         " --rollouts {input.rollouts:q}"
         " --labels {input.labels:q}"
         " --others {input.others:q}"

@@ -58,9 +58,10 @@ VECTORS = _schema("""
     positives integer, total integer, norm real, residual_norm real, split_half_cosine real, split_half_low real,
     split_half_high real, vector bytes
 """)
-"""One vector (float32 bytes). `kind` is behaviour, control or outside; controls are mean, same-offset, shuffle-00 ...,
-random-00 ...; those from outside stand at their layer, the same for every window; `residual_norm` is the reader's
-median L2 norm of single-token activations at that site."""
+"""One vector (float32 bytes). `kind` is behaviour, variant, control or outside; variants are the behaviour's vector
+with something projected out; controls are mean, same-offset, shuffle-00 ..., random-00 ..., covariance-random-00 ...
+and rival-00 ..., the strongest of the permutation test; those from outside stand at their layer, the same for every
+window; `residual_norm` is the reader's median L2 norm of single-token activations at that site."""
 
 COSINES = _schema("""
     name text, layer integer, window_start integer, positives integer, prompts integer, cross_half real,
@@ -114,6 +115,15 @@ LOGODDS = _schema("""
 """Mean log-odds (nats) per prompt or document: `context` is keyword (a keyword against any other token at sentence
 starts of the reasoning model's rollouts) or mark ("mistake" against "correct" in homework); `change` is steered minus
 unsteered; direction `none` holds the unsteered value."""
+
+PERMUTATIONS = _schema("""
+    name text, kind text, split text, prompt_id text, sample integer, positions integer, steered_positions integer,
+    expected_positions integer, log_odds real, change real, slope real, rival text
+""")
+"""One direction of the permutation test on one passage, in the reasoning model at the selected site and magnitude.
+`kind` is the behaviour's name for the vector itself, or shuffle or covariance-random; `change` is that of the mean
+log-odds of a keyword at `positions` starts of sentences (nats), `slope` the same to first order. On training passages
+only the best by slope have a change; `rival` is the name under which sweeps know a direction."""
 
 LENS = _schema("""
     direction text, reader text, unembedding text, layer integer, window_start integer, word text, score real,

@@ -21,7 +21,7 @@ from repurpose.study.instructions import read_instructions
 from repurpose.study.pair_files import ROLES, check_models, count_to_make, read_configs
 from repurpose.study.published import read_prompts
 from repurpose.study.resources import asked_of, list_conditions
-from repurpose.study.settings import Llm, Role, SettingsError, Study, locate
+from repurpose.study.settings import Llm, Role, SettingsError, Study, locate, variants
 from repurpose.study.study_file import load_study, naming
 
 TOKENS_PER_SENTENCE = 16
@@ -121,7 +121,8 @@ def plan_jobs(study: Study) -> Item:
         "activations": READERS * shards,
         "vectors": READERS,
         "sweeps, measurements": 2 * sum(len(sweep.targets) for sweep in sweeps),
-        "selection, cosines, lens": 3,
+        "selection, permutations, cosines, lens": 4,
+        "variants of the vector": int(any(set(variants(study.vectors.behaviour)) & set(s.directions) for s in sweeps)),
         "log-odds, projections": 2 * READERS,
         "tables, claims, report, all": 4,
         "figures": len(FIGURES) + len(AGREEMENT_FIGURES) * (len(annotators) > 1),

@@ -20,7 +20,7 @@ from typing import NamedTuple
 
 from repurpose.study.conditions import Condition, KnownVectors, VectorKey, expand, grid
 from repurpose.study.pair_files import MADE_MODELS, MADE_PARAMETERS, ROLES, local_folders, read_configs
-from repurpose.study.settings import BEHAVIOURS, Role, Study, Sweep
+from repurpose.study.settings import BEHAVIOURS, Role, Study, Sweep, variants
 
 GB = 1e9
 SMALL_BYTES = 1 << 30
@@ -81,9 +81,14 @@ def list_conditions(study: Study, sweep: Sweep, target: Role, layers: int) -> li
     """The steered conditions of a sweep on one target, as the sweep itself lists them where every vector is there."""
     read = asked_of(study.activations.layers, range(layers))
     starts = study.activations.window_starts
-    numbered = [f"random-{n:02d}" for n in range(study.vectors.random_directions)]
-    numbered += [f"shuffle-{n:02d}" for n in range(study.vectors.shuffles)]
-    names = (*BEHAVIOURS, "mean", "same-offset", *numbered, *study.vectors.outside)
+    counts = {
+        "random": study.vectors.random_directions,
+        "covariance-random": study.vectors.covariance_directions,
+        "shuffle": study.vectors.shuffles,
+        "rival": study.permutations.rivals,
+    }
+    numbered = [f"{kind}-{n:02d}" for kind, count in counts.items() for n in range(count)]
+    names = (*BEHAVIOURS, *variants(study.vectors.behaviour), "mean", "same-offset", *numbered, *study.vectors.outside)
     keys = set(starmap(VectorKey, product(names, ROLES, read, starts)))
     vectors = KnownVectors(keys, dict.fromkeys(product(ROLES, read), 1.0))
     grid_layers = read[:1] if sweep.layers == "selected" else asked_of(sweep.layers, read)

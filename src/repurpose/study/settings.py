@@ -27,14 +27,19 @@ from repurpose.study.prompt_counts import ALL, OWN_PROMPTS, is_path, with_counts
 Behaviour = Literal[
     "initializing", "deduction", "adding-knowledge", "example-testing", "uncertainty-estimation", "backtracking"
 ]
-VectorControl = Literal["mean", "random", "shuffle", "same-offset"]
-"""Controls that are vectors: overall mean, fixed random directions, label shuffles, matched other starts."""
+VectorControl = Literal["mean", "random", "covariance-random", "shuffle", "same-offset", "rival"]
+"""Controls that are vectors: overall mean, fixed random directions, random ones with the covariance of the activations,
+label shuffles, matched other starts, the strongest of the permutation test."""
 TokenControl = Literal["noise", "self"]
 """Controls made at each token: fresh Gaussian noise, self-amplification."""
 Direction = Literal[Behaviour, VectorControl, TokenControl]
 BEHAVIOURS: tuple[str, ...] = get_args(Behaviour)
 TOKEN_CONTROLS: tuple[str, ...] = get_args(TokenControl)
 CONTROLS: tuple[str, ...] = (*get_args(VectorControl), *TOKEN_CONTROLS)
+NUMBERED = ("random", "covariance-random", "shuffle", "rival")
+"""Controls of which there are several: `random` stands for random-00, random-01, ..."""
+VARIANTS = ("without-keywords", "without-uncertainty")
+"""What may be projected out of a study's vector: `backtracking-without-keywords`."""
 RESERVED = ("replies",)
 """Folders of results/ that all studies share, so that no study may bear the name."""
 USAGE = "_usage"
@@ -351,6 +356,8 @@ class Vectors:
     estimator: Literal["minus_all", "minus_rest"] = "minus_all"
     """Mean before the behaviour minus mean before all sentences, as in the paper, or before all others."""
     random_directions: FewerCount = 8
+    covariance_directions: FewerCount = 8
+    """Random directions with the covariance of the activations at each site."""
     shuffles: FewerCount = 4
     split_halves: FewerCount = 20
     outside: dict[Name, OutsideVector] = Field(default_factory=dict)
@@ -359,7 +366,7 @@ class Vectors:
     def __post_init__(self) -> None:
         taken = (*BEHAVIOURS, *CONTROLS, *OTHER_NAMES)
         for name in self.outside:
-            if name in taken or name.startswith(("random-", "shuffle-")):
+            if name in taken or name.startswith(tuple(f"{kind}-" for kind in NUMBERED)) or name.endswith(VARIANTS):
                 raise SettingsError(f"outside.{name}: the name is taken; give one that no label or control has")
 
 
@@ -384,7 +391,8 @@ class Sweep:
     targets: Several[Role] = ("reasoning",)
     readers: Several[Role] = ("base",)
     directions: Several[DirectionName] = ("backtracking",)
-    """Labels, controls, and names of `vectors.outside`; those at the layer of the vector alone."""
+    """Labels, controls, the study's vector with something projected out, and names of `vectors.outside`; those at the
+    layer of the vector alone."""
     layers: Several[int] | Literal["all", "selected"] = "selected"
     window_starts: Several[int] | Literal["all", "selected"] = "selected"
     operation: Literal["add", "ablate"] = "add"
@@ -420,6 +428,24 @@ class Selection:
 
 
 @dataclass(frozen=True, config=RULES)
+class Permutations:
+    """The permutation test: log-odds of the keywords under many directions that mean nothing, without sampling."""
+
+    directions: FewerCount = 200
+    """Label shuffles within prompts, and as many random directions with the covariance of the activations."""
+    passages: FewerCount = 2
+    """Held-out rollouts that are read, the shortest; and as many training ones, on which the rivals are chosen."""
+    tokens: Count = 96
+    """Generated tokens of a passage at which a sentence may begin; later sentences are not read."""
+    rivals: Annotated[int, Field(ge=1, le=100)] = 5
+    """Of all these directions the strongest on training passages, which sweeps may name: `rival`."""
+
+    def __post_init__(self) -> None:
+        if self.rivals > 2 * self.directions:
+            raise SettingsError(f"rivals: at most {2 * self.directions}, which are tested")
+
+
+@dataclass(frozen=True, config=RULES)
 class Statistics:
     """Intervals."""
 
@@ -450,6 +476,7 @@ class Study:
     activations: Activations = Field(default_factory=Activations)
     vectors: Vectors = Field(default_factory=Vectors)
     selection: Selection = Field(default_factory=Selection)
+    permutations: Permutations = Field(default_factory=Permutations)
     statistics: Statistics = Field(default_factory=Statistics)
 
 
@@ -468,6 +495,8 @@ STEP_SECTIONS: dict[str, tuple[str, ...]] = {
     "directions.vectors": ("seed", "vectors", "activations"),
     "steering.selection": ("selection", "vectors", "activations"),
     "directions.cosines": ("seed", "vectors", "statistics"),
+    "directions.variants": ("pair", "keywords", "vectors"),
+    "steering.permutations": ("seed", "pair", "keywords", "vectors", "activations", "permutations"),
     "steering.sweeps": ("seed", "pair", "engine", "vllm", "sweeps", "vectors", "activations"),
     "steering.measurements": ("keywords", "pair", "vectors"),
     "steering.log_odds": ("seed", "pair", "prompts", "keywords", "vectors"),
@@ -657,12 +686,20 @@ def _sweep_faults(study: Study, path: str, sweep: Sweep) -> Iterator[str]:
 
 def _direction_faults(study: Study, path: str, sweep: Sweep) -> Iterator[str]:
     """Yield names that no direction bears, and vectors from outside at layers that are not theirs."""
-    known = (*BEHAVIOURS, *CONTROLS, *study.vectors.outside)
+    known = (*BEHAVIOURS, *variants(study.vectors.behaviour), *CONTROLS, *study.vectors.outside)
     for place, name in enumerate(sweep.directions):
         if name not in known:
             yield f"{path}.directions[{place}]: {name!r} is not allowed; choose from {', '.join(known)}"
         elif vector := study.vectors.outside.get(name):
             yield from _layer_faults(study, path, sweep, name, vector.layer)
+        elif name == "rival" and {sweep.layers, sweep.window_starts} != {"selected"}:
+            yield f"{path}.directions[{place}]: rival is of the selected site; give layers and window_starts: selected"
+
+
+def variants(behaviour: str) -> tuple[str, ...]:
+    """Names of a study's vector with something projected out; of uncertainty-estimation itself little would be left."""
+    kept = VARIANTS[:1] if behaviour == "uncertainty-estimation" else VARIANTS
+    return tuple(f"{behaviour}-{variant}" for variant in kept)
 
 
 def _layer_faults(study: Study, path: str, sweep: Sweep, name: str, layer: int) -> Iterator[str]:

@@ -132,6 +132,8 @@ def test_differences_are_of_the_behaviour_and_paired() -> None:
 
 def test_families() -> None:
     names = {"random-03": "random", "shuffle-01": "shuffle", "same-offset": "same-offset", "deduction": "other label"}
+    names |= {"covariance-random-07": "covariance-random", "rival-00": "rival", "mine-2": "outside"}
+    names |= {"backtracking-without-keywords": "variant", "backtracking-without-uncertainty": "variant"}
     table = pl.DataFrame({"direction": list(names)})
     assert dict(with_family(table, "backtracking").iter_rows()) == names
     assert with_family(table, "deduction")["family"][3] == "behaviour"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -11,7 +12,7 @@ import pytest
 from repurpose.data.csv_tables import read_csv, to_csv
 from repurpose.data.files import TableError
 from repurpose.results.tables import __main__ as step
-from repurpose.results.tables.directions import cosine
+from repurpose.results.tables.directions import cosine, make_permutation
 from repurpose.study.catalogue import FIGURES, TABLES
 from synthetic import WIDTH, built, load, make_study, run_step, tables_arguments
 
@@ -33,7 +34,7 @@ def test_equal_inputs_give_equal_bytes(tmp_path: Path) -> None:
     folder = built("present")
     names = ("measurements", "vectors", "rollouts", "labels", "logodds", "projections")
     paths = {name: sorted((folder / name).rglob("*.parquet")) for name in names}
-    paths |= {name: folder / f"{name}.parquet" for name in ("cosines", "lens")}
+    paths |= {name: folder / f"{name}.parquet" for name in ("cosines", "permutations", "lens")}
     paths |= {"selection": folder / "selection.json", "study": make_study(16)}
     run_step(step, tables_arguments(paths, tmp_path))
     assert all((tmp_path / f"{n}.csv").read_bytes() == (folder / f"tables/{n}.csv").read_bytes() for n in TABLES)
@@ -51,6 +52,38 @@ def test_rollout_marks_the_window_before_the_start() -> None:
             assert {marks[p] for p in window if p in marks} <= {"window"}
             sentence = example.filter(pl.col("position") == start)
             assert sentence["label"][0] == "backtracking" and sentence["token"][0].strip() in ("Wait", "Hmm")
+
+
+def test_the_vector_is_held_against_each_kind_of_permutation() -> None:
+    """Changes are weighed by positions; held-out passages alone count for p, and rivals are counted by kind."""
+    columns = ("name", "kind", "split", "prompt_id", "positions", "change", "rival")
+    rows = [
+        ("backtracking", "backtracking", "heldout", "a", 1, 1.0, None),
+        ("backtracking", "backtracking", "heldout", "b", 3, 3.0, None),
+        *(
+            (f"shuffle-{number:02d}", "shuffle", split, prompt, positions, change, rival)
+            for number, (first, second, rival) in enumerate(
+                [(9.0, 0.0, "rival-00"), (4.0, 2.0, None), (0.0, 0.0, None)]
+            )
+            for split, prompt, positions, change in (
+                *(("heldout", "a", 1, first), ("heldout", "b", 3, second)),
+                *(("train", "c", 2, 99.0), ("train", "d", 2, None)),
+            )
+        ),
+        ("covariance-random-00", "covariance-random", "heldout", "a", 1, 3.0, "rival-01"),
+        ("covariance-random-00", "covariance-random", "heldout", "b", 3, 3.0, "rival-01"),
+    ]
+    made = pl.DataFrame([dict(zip(columns, row, strict=True)) for row in rows], infer_schema_length=None)
+    data = replace(load(built("present")), permutations=made.with_columns(sample=0))
+    random, shuffles = make_permutation(data).iter_rows(named=True)
+    assert shuffles == {
+        **{"kind": "shuffle", "n": 3, "ours": 2.5, "highest": 2.5, "p": (1 + 1) / (1 + 3)},
+        **{"passages": 2, "positions": 4, "rivals": 1},
+    }
+    assert (random["p"], random["highest"], random["rivals"]) == (1.0, 3.0, 1)
+    assert make_permutation(replace(data, permutations=data.permutations.filter(split="train"))).is_empty()
+    counted = table("permutation")
+    assert counted["p"].to_list() == pytest.approx([1 / 21, 1 / 21]) and counted["rivals"].to_list() == [0, 2]
 
 
 def test_cosines_are_those_of_the_vectors() -> None:

@@ -25,7 +25,7 @@ MARKS = ("window", "start", "behaviour")
 MADE_WITH = ("commit", "package", "python", "machine", "libraries", "model_digest", "device", "settings_digest")
 """What a file's provenance is told by."""
 SELECTED = pl.col("selected") | (pl.col("direction") == "none")
-NOT_RANDOM = ~pl.col("direction").str.starts_with("random-")
+NOT_RANDOM = ~pl.col("direction").str.contains(r"^(covariance-)?random-")
 QUOTED: dict[str, pl.Expr] = {
     "all": pl.lit(True),
     "selected": SELECTED,

@@ -26,10 +26,11 @@ MAKERS: dict[str, Callable[[StudyData], pl.DataFrame]] = {
     "coherence": steering.make_coherence,
     "detection": reading.make_detection,
     "keyword_rule": steering.make_keyword_rule,
+    "permutation": directions.make_permutation,
 }
 assert set(MAKERS) == set(TABLES)
 MANY = ("measurements", "vectors", "rollouts", "labels", "logodds", "projections")
-ONE = ("cosines", "lens", "selection")
+ONE = ("cosines", "permutations", "lens", "selection")
 MAYBE = ("others", "steered")
 
 

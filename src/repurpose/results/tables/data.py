@@ -22,6 +22,7 @@ class StudyData:
     measurements: pl.DataFrame
     vectors: pl.DataFrame
     cosines: pl.DataFrame
+    permutations: pl.DataFrame
     rollouts: pl.DataFrame
     sentences: pl.DataFrame
     logodds: pl.DataFrame
@@ -65,6 +66,7 @@ def read_study_data(settings: StepSettings, paths: dict[str, Any]) -> StudyData:
         measurements=read_table(paths["measurements"]).with_columns(pl.col("reader").fill_null("")),
         vectors=read_table(paths["vectors"]),
         cosines=read_table(paths["cosines"]),
+        permutations=read_table(paths["permutations"]),
         rollouts=read_table(paths["rollouts"], ["prompt_id", "sample", "split", "category"]),
         sentences=read_table(paths["labels"]),
         logodds=read_table(paths["logodds"]).with_columns(pl.col("reader").fill_null("")),

@@ -38,6 +38,12 @@ LOG_ODDS_COLUMNS: dict[str, Any] = {
     **dict.fromkeys(("prompts", "positions"), pl.Int64),
     **dict.fromkeys(("log_odds", "change", "low", "high", *bounded("more_than_base")), pl.Float64),
 }
+PERMUTATION_COLUMNS: dict[str, Any] = {
+    "kind": pl.String,
+    "n": pl.Int64,
+    **dict.fromkeys(("ours", "highest", "p"), pl.Float64),
+    **dict.fromkeys(("passages", "positions", "rivals"), pl.Int64),
+}
 
 
 def unpack(vector: bytes) -> Array:
@@ -66,7 +72,7 @@ def make_cosines(data: StudyData) -> pl.DataFrame:
     reader, are compared with the behaviour's at their own layer.
     """
     here = at_selected_site(data.vectors, data.selection).unique(["name", "reader"], maintain_order=True)
-    here = here.filter(pl.col("kind") != "outside", ~pl.col("name").str.starts_with("random-"))
+    here = here.filter(pl.col("kind") != "outside", ~pl.col("name").str.contains(r"^(covariance-)?random-"))
     base, reasoning = (here.filter(pl.col("reader") == reader) for reader in ("base", "reasoning"))
     reference = base.filter(pl.col("name") == data.behaviour)["vector"].to_list()
     pairs = base.join(reasoning, on="name", suffix="_reasoning", maintain_order="left")
@@ -166,3 +172,29 @@ def _describe_change(cell: pl.DataFrame, context: pl.DataFrame, resampling: Resa
         **spread("change", resampling.ratio(*change), ""),
         **spread("more_than_base", more),
     }
+
+
+def make_permutation(data: StudyData) -> pl.DataFrame:
+    """Directions that mean nothing against the vector: change of the keywords' log-odds (nats) on held-out passages.
+
+    A row for each kind: `n` directions, the vector's change (`ours`), the highest of theirs, and p = (1 + number at
+    least as high as ours) / (1 + n). `rivals` counts those that sweeps steer with, chosen on training passages.
+    """
+    rows, positions = data.permutations, pl.col("positions")
+    heldout = rows.filter(split="heldout")
+    change = (pl.col("change") * positions).sum() / positions.sum()
+    changes = heldout.group_by("name", "kind", maintain_order=True).agg(change=change)
+    own = changes.filter(kind=data.behaviour)["change"].to_list()
+    read = heldout.unique(["prompt_id", "sample"])
+    counts = {"passages": read.height, "positions": read["positions"].sum()}
+    rivals = rows.filter(pl.col("rival").is_not_null()).unique("name")["kind"].to_list()
+    found = [
+        {"kind": cell["kind"][0], "rivals": rivals.count(cell["kind"][0]), **counts, **_hold(cell["change"], own[0])}
+        for cell in split_cells(changes.filter(pl.col("kind") != data.behaviour), ["kind"])
+    ]
+    return pl.DataFrame(found, schema=PERMUTATION_COLUMNS)
+
+
+def _hold(changes: pl.Series, own: float) -> dict[str, Any]:
+    as_high = int((changes >= own).sum())
+    return {"n": len(changes), "ours": own, "highest": changes.max(), "p": (1 + as_high) / (1 + len(changes))}

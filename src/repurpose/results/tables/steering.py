@@ -11,7 +11,7 @@ from repurpose.results.tables import cells
 from repurpose.results.tables.cells import CONDITION, EFFECT_COLUMNS, Resampling, conform, is_near, split_cells
 from repurpose.results.tables.data import StudyData
 from repurpose.steering.metrics import count_keywords
-from repurpose.study.settings import BEHAVIOURS, TOKEN_CONTROLS
+from repurpose.study.settings import BEHAVIOURS, NUMBERED, TOKEN_CONTROLS, variants
 
 CELL_COLUMNS = {name: EFFECT_COLUMNS[name] for name in ("target", "direction", "reader", "multiple", "magnitude")}
 """What tells a cell in the smaller tables."""
@@ -46,10 +46,9 @@ DIFFERENCE_COLUMNS: dict[str, Any] = {
 def with_family(table: pl.DataFrame, behaviour: str, column: str = "direction") -> pl.DataFrame:
     """Add the column `family`, what kind of thing a direction is: the behaviour, which control, or from outside."""
     direction = pl.col(column)
-    stem = direction.str.split("-").list.first()
-    family = (
-        pl.when(direction == behaviour).then(pl.lit("behaviour")).when(stem.is_in(["random", "shuffle"])).then(stem)
-    )
+    stem = direction.str.replace(r"-\d+$", "")
+    family = pl.when(direction == behaviour).then(pl.lit("behaviour")).when(stem.is_in(NUMBERED)).then(stem)
+    family = family.when(direction.is_in(variants(behaviour))).then(pl.lit("variant"))
     alone = direction.is_in(["none", "noise", "self", "mean", "same-offset"])
     family = family.when(alone).then(direction).when(direction.is_in(BEHAVIOURS)).then(pl.lit("other label"))
     return table.with_columns(family=family.otherwise(pl.lit("outside")))

@@ -14,7 +14,7 @@ from repurpose.study.catalogue import AGREEMENT_FIGURES, AGREEMENT_TABLES, FIGUR
 from repurpose.study.jobs.model_digests import digest_numbers, digest_words
 from repurpose.study.pair_files import MADE_FILES, MADE_MODELS, ROLES, made_folder
 from repurpose.study.prompt_counts import OWN_PROMPTS
-from repurpose.study.settings import Study, canonical_json, locate
+from repurpose.study.settings import Study, canonical_json, locate, variants
 
 MODEL_FILES = ("config.json", "tokenizer.json", "*.safetensors")
 RUN = "results/{run}"
@@ -151,6 +151,12 @@ class Layout:
     def outside_vectors(self) -> list[str]:
         """The files of vectors from outside; another file replans what is made with it."""
         return list(dict.fromkeys(locate(vector.file) for vector in self.study.vectors.outside.values()))
+
+    def extra_vectors(self, wildcards: Wildcards) -> list[str]:
+        """What a sweep steers with beyond the readers' own vectors, where it names any: variants, rivals."""
+        named = set(self.study.sweeps[wildcards.sweep].directions)
+        asked = {"variants": named.intersection(variants(self.study.vectors.behaviour)), "rivals": named & {"rival"}}
+        return [f"results/{wildcards.run}/vectors/{file}.parquet" for file, some in asked.items() if some]
 
     @property
     def steered_labels(self) -> list[str]:
