@@ -54,7 +54,11 @@ def test_calculations_are_read_back_with_their_truth() -> None:
         read = [read_equation(said.text) for said in trace]
         assert [said for said, equation in zip(trace, read, strict=True) if equation] == stated
         assert [equation.correct for equation in read if equation] == [said.correct for said in stated]
-        mended = [calculation for calculation in read_calculations(label_by_lexicon(cut_thinking(join(trace)))) if not calculation.correct]
+        mended = [
+            calculation
+            for calculation in read_calculations(label_by_lexicon(cut_thinking(join(trace))))
+            if not calculation.correct
+        ]
         assert all(calculation.backtracked for calculation in mended)
 
 

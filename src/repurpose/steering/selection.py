@@ -106,7 +106,7 @@ def check_not_below(chosen: dict[str, Any], reference: dict[str, Any], rules: Se
 
 def beside(best: pl.DataFrame, chosen: dict[str, Any], window: int | None) -> dict[str, Any]:
     """The best of the coherent cells of a window, as `Selected` has it, where it is another than the chosen one."""
-    own = best.filter(pl.col("window_start") == window)
+    own = best.clear() if window is None else best.filter(window_start=window)
     if own.is_empty() or chosen["window_start"] == window:
         return {}
     return {f"beside_{name}": own[name][0] for name in KEYS}
