@@ -1,5 +1,7 @@
 """Who labels the sentences of steered text."""
 
+from collections.abc import Iterator
+
 from repurpose.study.settings import Study
 
 
@@ -19,3 +21,20 @@ def labeller(study: Study, sweep: str, run: str | None = None) -> str:
 def can_label(study: Study, annotator: str) -> bool:
     """Whether an annotator can label any text; a published one knows its own chains alone."""
     return study.labels.annotators[annotator].kind != "published"
+
+
+def others(study: Study, run: str | None = None) -> list[str]:
+    """Who else labels some steered rollouts for Table C.1: where there is a language model, all that can."""
+    annotators, own = study.labels.annotators, labeller(study, study.labels.steered_sweep, run)
+    if all(annotator.llm is None for annotator in annotators.values()):
+        return []
+    return [name for name in annotators if name != own and can_label(study, name)]
+
+
+def list_steered_labels(study: Study) -> Iterator[tuple[str, str, str]]:
+    """Yield (annotator, sweep, target) of each table of labels of steered text; where the lexicon measures there is none."""
+    for sweep, settings in study.sweeps.items():
+        name = labeller(study, sweep)
+        if study.labels.annotators[name].llm is not None:
+            yield from ((name, sweep, target) for target in settings.targets)
+    yield from ((name, study.labels.steered_sweep, "reasoning") for name in others(study))

@@ -12,7 +12,7 @@ from typing import Protocol
 
 from repurpose.study.catalogue import AGREEMENT_FIGURES, AGREEMENT_TABLES, FIGURES, TABLES
 from repurpose.study.jobs.model_digests import digest_numbers, digest_words
-from repurpose.study.labellers import can_label, labeller
+from repurpose.study.labellers import labeller, others
 from repurpose.study.pair_files import MADE_FILES, MADE_MODELS, ROLES, made_folder
 from repurpose.study.prompt_counts import OWN_PROMPTS
 from repurpose.study.settings import Study, canonical_json, locate
@@ -165,11 +165,9 @@ class Layout:
 
     def steered_labels(self, wildcards: Wildcards) -> list[str]:
         """Labels of some steered text by all other annotators that can, where one is a language model."""
-        sweep = self.study.labels.steered_sweep
         _, _, other = wildcards.run.partition("/with/")
-        own = labeller(self.study, sweep, other or None)
-        names = [name for name in self.study.labels.annotators if name != own and can_label(self.study, name)]
-        return [_steered(wildcards.run, name, sweep, "reasoning") for name in names if self.models_that_label]
+        sweep = self.study.labels.steered_sweep
+        return [_steered(wildcards.run, name, sweep, "reasoning") for name in others(self.study, other or None)]
 
     def labels_first(self, wildcards: Wildcards) -> list[str]:
         """The usage of an annotator's labels of rollouts: the study stands on them, so `max_cost` is theirs first."""
