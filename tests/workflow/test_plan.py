@@ -24,18 +24,20 @@ from repurpose.study.settings import SettingsError, read_study
 pytestmark = pytest.mark.workflow
 
 FOLLOWS = {
-    "make_prompts": ("sample_rollouts", "steer_to_select", "steer"),
+    "make_prompts": ("sample_rollouts", "steer_to_select", "steer", "score_text", "score_text selection"),
     "sample_rollouts": ("split_sentences", "write_report"),
     "split_sentences": ("label_sentences", "read_activations"),
     "label_sentences": ("compute_vectors", "compare_readers", "write_report", "finish_labels"),
     "finish_labels": (),
     "read_activations": ("compute_vectors", "compare_readers"),
     "compute_vectors": ("steer_to_select", "steer", "measure_log_odds", "apply_lens", "project_tokens"),
-    "steer_to_select": ("measure_sweep selection",),
+    "steer_to_select": ("score_text selection",),
+    "score_text selection": ("measure_sweep selection",),
     "measure_sweep selection": ("select_site", "make_tables"),
     "select_site": ("compare_readers", "steer", "measure_log_odds", "apply_lens", "project_tokens"),
     "compare_readers": ("make_tables",),
-    "steer": ("measure_sweep",),
+    "steer": ("score_text",),
+    "score_text": ("measure_sweep",),
     "measure_sweep": ("make_tables",),
     "measure_log_odds": ("make_tables",),
     "apply_lens": ("make_tables",),
@@ -61,7 +63,7 @@ FIRST = {
     "activations": "read_activations",
     "vectors": "compute_vectors",
     "keywords": "measure_sweep selection",
-    "selection": "select_site",
+    "selection": "score_text selection",
     "statistics": "compare_readers",
     "sweeps": "steer",
     "sweeps.selection": "steer_to_select",
@@ -83,6 +85,8 @@ ALONE_INVALID = {
     "labels.annotators.lexicon.kind",
     "labels.annotators.lexicon.llm",
     "labels.annotators.lexicon.file",
+    "labels.steered_annotator",
+    "selection.annotator",
 }
 """Leaves that cannot change alone: another value breaks a rule of the study, or there is no other value yet."""
 
@@ -137,7 +141,7 @@ def rules_of(jobs: list[str]) -> set[str]:
     names = set()
     for job in jobs:
         rule, wildcards = job.removesuffix("]").split("[")
-        is_selection = rule == "measure_sweep" and "selection" in wildcards.split(",")
+        is_selection = rule in ("score_text", "measure_sweep") and "selection" in wildcards.split(",")
         names.add(f"{rule} selection" if is_selection else rule)
     return names - {"all"}
 
@@ -234,7 +238,8 @@ def test_each_leaf_replans_exactly_what_follows_from_it(leaf_plans: dict[str, li
         sections = [name for name in FIRST if leaf == name or leaf.startswith(f"{name}.")]
         gate = {"check_parity"} if leaf == "engine" else set()
         first = "" if leaf.endswith(BATCHES) else FIRST[max(sections, key=len)] if sections else None
-        if first is not None and rules_of(jobs) - gate != (expected := follow(first)):
+        both = ("score_text",) if first == "score_text selection" else ()
+        if first is not None and rules_of(jobs) - gate != (expected := follow(first, *both)):
             wrong[leaf] = rules_of(jobs) ^ expected
     assert not wrong
 
@@ -290,9 +295,12 @@ CODE = {
     "model/engines/api.py": (),
     "rollouts/published.py": (),
     "study/published.py:read_task": ("make_prompts",),
-    "organism/corpus.py": ("measure_sweep selection", "measure_sweep", "measure_log_odds"),
+    "organism/corpus.py": ("measure_log_odds",),
+    "organism/grammar.py": ("measure_sweep selection", "measure_sweep"),
+    "model/continuations.py": ("score_text selection", "score_text"),
     "rollouts/prompts.py": ("make_prompts",),
     "labels/lexicon.py": ("label_sentences", "measure_sweep selection"),
+    "study/labellers.py": (),
     "labels/llm/batch.py": (),
     "labels/llm/annotator.py": (),
     "labels/published/alignment.py": (),
@@ -301,6 +309,8 @@ CODE = {
     "directions/lens.py": ("apply_lens",),
     "directions/unit_directions.py": ("steer_to_select", "steer", "measure_log_odds", "apply_lens", "project_tokens"),
     "steering/selection.py": ("select_site", "make_tables"),
+    "steering/likelihood.py": ("score_text selection", "score_text"),
+    "steering/stability.py": ("make_tables",),
     "steering/check_parity.py": (),
     "results/names.py": ("make_tables", "judge_claims", "write_report"),
     "results/claims/rules.py": ("judge_claims", "write_report"),
@@ -319,6 +329,7 @@ SCHEMAS = {
     "STEERED_LABELS": ("make_tables",),
     "ACTIVATIONS": ("read_activations",),
     "SWEEPS": ("steer_to_select", "steer"),
+    "LIKELIHOODS": ("score_text selection", "score_text"),
     "LENS": ("apply_lens",),
 }
 """Which rules another column in a schema replans first: those that write such a table, and those whose code builds on

@@ -32,7 +32,7 @@ def others(study: Study, run: str | None = None) -> list[str]:
 
 
 def list_steered_labels(study: Study) -> Iterator[tuple[str, str, str]]:
-    """Yield (annotator, sweep, target) of each table of labels of steered text; where the lexicon measures there is none."""
+    """Yield (annotator, sweep, target) of each table of labels of steered text."""
     for sweep, settings in study.sweeps.items():
         name = labeller(study, sweep)
         if study.labels.annotators[name].llm is not None:
