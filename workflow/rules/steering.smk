@@ -3,7 +3,7 @@
 # Needs: prompts.parquet, vectors of both readers, the targets, rollouts; for log-odds also labels, of steered text those of
 # language models.
 # Gives: sweeps/<sweep>/<target>.parquet, steered rollouts, one job for a whole grid on one target;
-# likelihoods/<sweep>/<target>.parquet, how likely its text is to the unsteered reasoning model;
+# likelihoods/<sweep>/<target>.parquet, how likely its text is to the target, unsteered;
 # measurements/<sweep>/<target>.parquet, a column per metric; selection.json; logodds/<target>.parquet. Where the
 # study's engine is vLLM also parity/<target>.json: where that is made anew, the sweeps behind it are planned, too; what
 # their journals hold is not computed twice.
@@ -132,11 +132,11 @@ rule steer:
 
 
 rule score_text:
-    """Read steered text with the unsteered reasoning model: how likely is it there?"""
+    """Read steered text with its target, unsteered: how likely is it there?"""
     input:
         prompts=FILES.prompts,
         sweep="results/{run}/sweeps/{sweep}/{target}.parquet",
-        model=model_files("reasoning"),
+        model=lambda wildcards: model_files(wildcards.target),
     output:
         likelihoods="results/{run}/likelihoods/{sweep}/{target}.parquet",
     log:
@@ -152,8 +152,8 @@ rule score_text:
         runtime=growing(JOBS.minutes),
         gpu=JOBS.gpus,
     params:
-        settings=settings_of("steering.likelihood"),
-        models=digests_of("reasoning", words=["reasoning"]),
+        settings=settings_of("steering.likelihood", "target"),
+        models=digests_of("target", words=["target", "reasoning"]),
         python=derived(PYTHON.python("main")),
     message:
         "Reading the likelihood of sweep {wildcards.sweep} on the {wildcards.target} model"

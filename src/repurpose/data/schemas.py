@@ -94,7 +94,7 @@ STEERED_LABELS = pa.schema(
 
 LIKELIHOODS = _schema("prompt_id text, nll real")
 """One row for each of a sweep, in its order: the mean negative log-likelihood (nats) of its text's tokens under the
-unsteered reasoning model, the prompt as context; null for an empty text, and for one that is not read."""
+target without steering, the prompt as context; null for an empty text, and for one that is not read."""
 
 METRICS = _schema("""
     words integer, keyword_words integer, keyword_share real, annotator text, sentences integer,

@@ -39,7 +39,7 @@ class Selected:
     """Of sentences that it can produce at all."""
     unsteered_grammatical: float | None = None
     nll: float | None = None
-    """Nats per token under the unsteered reasoning model."""
+    """Nats per token under the unsteered target."""
     unsteered_nll: float | None = None
     nll_limit: float | None = None
     """Text with more is not coherent."""

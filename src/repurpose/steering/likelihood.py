@@ -1,4 +1,4 @@
-"""Likelihood: how likely the unsteered reasoning model finds each steered text; a sweep in, nats per token out.
+"""Likelihood: how likely the target, unsteered, finds each steered text; a sweep in, nats per token out.
 
 The prompt is the context, and is read once for all texts that go on from it. What is likely to the model that would
 have written the text unsteered is coherent, but for loops, which `metrics.distinct_2` sees. A cell's value is a mean,
@@ -64,10 +64,10 @@ def main() -> None:
         texts = defaultdict[str, list[Ids]](list)
         for prompt, ids in compress(keys, read):
             texts[prompt].append(ids)
-        found = dict(score_texts(load_model(settings.pair, PROMPTED_AS), texts, prompts))
+        found = dict(score_texts(load_model(settings.pair, settings.target), texts, prompts))
         nll = [found.get(key) if is_read else None for key, is_read in zip(keys, read, strict=True)]
         rows = pl.DataFrame({"prompt_id": sweep["prompt_id"], "nll": pl.Series(nll, dtype=pl.Float64)})
-        step.write(rows, LIKELIHOODS, **made_with(settings.pair, PROMPTED_AS))
+        step.write(rows, LIKELIHOODS, **made_with(settings.pair, settings.target))
 
 
 if __name__ == "__main__":

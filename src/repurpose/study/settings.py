@@ -439,7 +439,7 @@ class Selection:
     latest_end: Annotated[int, Field(ge=-512, le=2048)] = -1
     """A window that is selected ends at or before this offset, so that it never reads the sentence itself."""
     max_nats: Annotated[float, Field(gt=0, le=1000)] = 0.25
-    """Coherent: the mean negative log-likelihood per token, under the unsteered reasoning model, at most so much above
+    """Coherent: the mean negative log-likelihood per token, under the unsteered target, at most so much above
     that of unsteered text, ..."""
     scored_prompts: Count = 6
     """... read on the texts of so many prompts of each cell, one sample each; ..."""

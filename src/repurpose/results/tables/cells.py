@@ -64,7 +64,7 @@ EFFECT_COLUMNS: dict[str, Any] = {
 """An effects table: the keyword share with its interval, its change from unsteered, coherence beside it.
 `after_wrong` and `after_right`: share of wrong and of right calculations that are backtracked from, where known;
 `valid_backtracking` and `grammatical`: of sentences that the embedded pair's grammar produces as backtracking, and at
-all; `nll`: nats per token under the unsteered reasoning model. `annotator` labelled the sentences of
+all; `nll`: nats per token under the unsteered target. `annotator` labelled the sentences of
 `backtracking_share` and, but for the embedded pair, says what backtracks from calculations; `kappa` is how far it
 agrees with the study's own on the behaviour in natural text, where it is another one."""
 
