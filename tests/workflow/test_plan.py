@@ -74,6 +74,9 @@ ALONE_INVALID = {
     "sweeps.selection.split",
     "sweeps.selection.operation",
     "sweeps.baselines.operation",
+    "sweeps.selection.beside",
+    "sweeps.ablation.beside",
+    "sweeps.two_by_two.operation",
     "selection.sweep",
     "vllm",
     "rollouts.engine",
@@ -118,6 +121,8 @@ CANDIDATES: tuple[Any, ...] = (
     ["backtracking", "deduction"],
     ["other"],
     [0.125],
+    True,
+    False,
 )
 
 
