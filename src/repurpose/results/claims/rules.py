@@ -29,7 +29,10 @@ def find(claim: Claim, row: Cells, threshold: float, note: str = "") -> Finding:
 
 def doubt_labels(claim: Claim, row: Cells) -> str:
     """Say why a number that stands on labels of steered text carries no verdict; nothing where it does."""
-    if not claim.measure[0].startswith("backtracking") or "kappa" not in row.rows.columns:
+    columns, measure = row.rows.columns, claim.measure[0]
+    by_truth = "grammatical" in columns and row.first("grammatical") is not None  # the embedded pair's grammar says
+    stands_on_labels = measure.startswith("backtracking") or (measure.startswith("after_") and not by_truth)
+    if not stands_on_labels or "kappa" not in columns:
         return ""
     annotator, kappa = row.first("annotator"), row.first("kappa")
     if annotator is None:
