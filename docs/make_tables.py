@@ -28,7 +28,8 @@ FILES = {
     "VECTORS": "vectors/<reader>.parquet, vectors/variants.parquet, vectors/rivals.parquet",
     "COSINES": "cosines.parquet",
     "SWEEPS": "sweeps/<sweep>/<target>.parquet",
-    "STEERED_LABELS": "steered_labels/<annotator>.parquet",
+    "STEERED_LABELS": "steered_labels/<annotator>/<sweep>/<target>.parquet",
+    "LIKELIHOODS": "likelihoods/<sweep>/<target>.parquet",
     "MEASUREMENTS": "measurements/<sweep>/<target>.parquet",
     "LOGODDS": "logodds/<target>.parquet",
     "PERMUTATIONS": "permutations.parquet",
@@ -68,7 +69,10 @@ the field is empty.
 - `low` and `high` are the ends of the interval, by default 95 %, from resampling whole prompts. `x_low` and `x_high`
   are those of column `x`.
 - `change` and the columns that end in `_change` are differences from the unsteered rows of the same prompts.
-- `selected` marks the magnitude that was chosen on training prompts, `coherent` the rows whose text holds together.
+- `selected` marks the magnitude that was chosen on training prompts, `coherent` the rows whose text holds together
+  (method.md, Coherence), `nll` the nats per token that say so; `finished` and `correct` are the shares of texts that
+  end and whose answer is right.
+- `annotator` labelled the sentences; `kappa`, where that is not the study's own, is how far the two agree.
 - `family` says of which kind a direction is: the behaviour, another label, random, shuffle and so on.
 """
 CSV_CLOSING = """\

@@ -141,7 +141,12 @@ def make_study(heldout: int = 24) -> Study:
                     "samples": 2,
                 },
             },
-            "selection": {"metric": "keyword_share", "min_distinct_2": 0.5, "max_longest_run": 4.0},
+            "selection": {
+                "metric": "keyword_share",
+                "min_distinct_2": 0.5,
+                "max_longest_run": 4.0,
+                "min_grammatical": 0.0,
+            },
             "statistics": {"bootstrap": 400},
         }
     )
@@ -574,11 +579,18 @@ def _write_sweeps(folder: Path, effects: Effects, study: Study, paths: dict[str,
         prompts = prompt_names(sweep.split, min(sweep.prompts, heldout))
         for target in sweep.targets:
             rows = pl.DataFrame(measurements_schema_rows(sweep_rows(effects, name, target, prompts, sweep.samples)))
-            measured = measurements.measure_sweep(rows, study.keywords, study.vectors.behaviour)
+            how = measurements.Measuring(study.keywords, study.vectors.behaviour, is_embedded=True)
+            measured = measurements.measure_sweep(rows, how, likelihoods(rows))
             path = folder / f"measurements/{name}/{target}.parquet"
             _write(path, measured, MEASUREMENTS, provenance({}), paths["measurements"])
             if name == "selection":
                 _write_selection(folder, measured, study, paths)
+
+
+def likelihoods(rows: pl.DataFrame) -> pl.Series:
+    """Nats per token as if they were read: every fourth word of a loop is a surprise."""
+    loops = rows["text"].str.starts_with("Wait Wait")
+    return pl.Series("nll", [2.5 if loop else 0.5 for loop in loops])
 
 
 def measurements_schema_rows(rows: list[dict[str, Any]]) -> Any:

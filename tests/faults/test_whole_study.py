@@ -37,7 +37,10 @@ STUDY = {
         "selection": {**SWEEP, **SITES, "magnitudes": {"unit": "dose", "values": [0.5]}},
         "two_by_two": {**SWEEP, "targets": ["base", "reasoning"], "readers": ["base", "reasoning"]},
     },
-    "selection": {"sweep": "selection", "min_distinct_2": 0.0, "max_longest_run": 1000.0},
+    "selection": {
+        **{"sweep": "selection", "max_nats": 1000.0, "min_grammatical": 0.0},
+        **{"min_distinct_2": 0.0, "max_longest_run": 1000.0},
+    },
     "statistics": {"bootstrap": 50},
 }
 RESULTS = Path("results/faults")

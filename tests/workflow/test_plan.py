@@ -24,7 +24,7 @@ from repurpose.study.settings import SettingsError, read_study
 pytestmark = pytest.mark.workflow
 
 FOLLOWS = {
-    "make_prompts": ("sample_rollouts", "steer_to_select", "steer"),
+    "make_prompts": ("sample_rollouts", "steer_to_select", "steer", "score_text", "score_text selection"),
     "sample_rollouts": ("split_sentences", "write_report"),
     "split_sentences": ("label_sentences", "read_activations"),
     "label_sentences": ("compute_vectors", "compare_readers", "write_report", "finish_labels"),
@@ -35,12 +35,14 @@ FOLLOWS = {
         *("measure_log_odds", "apply_lens", "project_tokens"),
     ),
     "project_out": ("steer",),
-    "steer_to_select": ("measure_sweep selection",),
+    "steer_to_select": ("score_text selection",),
+    "score_text selection": ("measure_sweep selection",),
     "measure_sweep selection": ("select_site", "make_tables"),
     "select_site": ("compare_readers", "permute_labels", "steer", "measure_log_odds", "apply_lens", "project_tokens"),
     "permute_labels": ("steer", "make_tables"),
     "compare_readers": ("make_tables",),
-    "steer": ("measure_sweep",),
+    "steer": ("score_text",),
+    "score_text": ("measure_sweep",),
     "measure_sweep": ("make_tables",),
     "measure_log_odds": ("make_tables",),
     "apply_lens": ("make_tables",),
@@ -66,7 +68,7 @@ FIRST: dict[str, str | tuple[str, ...]] = {
     "activations": "read_activations",
     "vectors": "compute_vectors",
     "keywords": ("measure_sweep selection", "project_out", "permute_labels"),
-    "selection": "select_site",
+    "selection": ("score_text selection", "score_text"),
     "permutations": "permute_labels",
     "statistics": "compare_readers",
     "sweeps": "steer",
@@ -80,6 +82,9 @@ ALONE_INVALID = {
     "sweeps.baselines.operation",
     "sweeps.baselines.layers",
     "sweeps.baselines.window_starts",
+    "sweeps.selection.beside",
+    "sweeps.ablation.beside",
+    "sweeps.two_by_two.operation",
     "selection.sweep",
     "vllm",
     "rollouts.engine",
@@ -91,6 +96,8 @@ ALONE_INVALID = {
     "labels.annotators.lexicon.kind",
     "labels.annotators.lexicon.llm",
     "labels.annotators.lexicon.file",
+    "labels.steered_annotator",
+    "selection.annotator",
 }
 """Leaves that cannot change alone: another value breaks a rule of the study, or there is no other value yet."""
 
@@ -127,6 +134,8 @@ CANDIDATES: tuple[Any, ...] = (
     ["backtracking", "deduction"],
     ["other"],
     [0.125],
+    True,
+    False,
 )
 
 
@@ -150,7 +159,7 @@ def rules_of(jobs: list[str]) -> set[str]:
     names = set()
     for job in jobs:
         rule, wildcards = job.removesuffix("]").split("[")
-        is_selection = rule == "measure_sweep" and "selection" in wildcards.split(",")
+        is_selection = rule in ("score_text", "measure_sweep") and "selection" in wildcards.split(",")
         names.add(f"{rule} selection" if is_selection else rule)
     return names - {"all"}
 
@@ -304,9 +313,12 @@ CODE = {
     "model/engines/api.py": (),
     "rollouts/published.py": (),
     "study/published.py:read_task": ("make_prompts",),
-    "organism/corpus.py": ("measure_sweep selection", "measure_sweep", "measure_log_odds"),
+    "organism/corpus.py": ("measure_log_odds",),
+    "organism/grammar.py": ("measure_sweep selection", "measure_sweep"),
+    "model/continuations.py": ("score_text selection", "score_text"),
     "rollouts/prompts.py": ("make_prompts",),
     "labels/lexicon.py": ("label_sentences", "measure_sweep selection"),
+    "study/labellers.py": (),
     "labels/llm/batch.py": (),
     "labels/llm/annotator.py": (),
     "labels/published/alignment.py": (),
@@ -320,6 +332,8 @@ CODE = {
     "steering/permutations.py": ("permute_labels",),
     "directions/unit_directions.py": ("steer_to_select", "steer", "measure_log_odds", "apply_lens", "project_tokens"),
     "steering/selection.py": ("select_site", "make_tables"),
+    "steering/likelihood.py": ("score_text selection", "score_text"),
+    "steering/stability.py": ("make_tables",),
     "steering/check_parity.py": (),
     "results/names.py": ("make_tables", "judge_claims", "write_report"),
     "results/claims/rules.py": ("judge_claims", "write_report"),
@@ -339,6 +353,7 @@ SCHEMAS = {
     "ACTIVATIONS": ("read_activations",),
     "PERMUTATIONS": ("permute_labels",),
     "SWEEPS": ("steer_to_select", "steer"),
+    "LIKELIHOODS": ("score_text selection", "score_text"),
     "LENS": ("apply_lens",),
 }
 """Which rules another column in a schema replans first: those that write such a table, and those whose code builds on

@@ -93,7 +93,10 @@ def make_study(unit: str) -> dict[str, Any]:
             },
             "two_by_two": {**SWEEP, "targets": ["base", "reasoning"], "readers": ["base", "reasoning"]},
         },
-        "selection": {"sweep": "selection", "min_distinct_2": 0.0, "max_longest_run": 100.0},
+        "selection": {
+            **{"sweep": "selection", "metric": "keyword_share", "max_nats": 1000.0},
+            **{"min_distinct_2": 0.0, "max_longest_run": 100.0},
+        },
         "statistics": {"bootstrap": 50},
     }
 

@@ -1,11 +1,13 @@
 # Steering: sweeps over the prompts, what is measured on them, the site and magnitude that are chosen.
 #
-# Needs: prompts.parquet, vectors of both readers, the targets, rollouts; for log-odds also labels, for the permutation
-# test also the base model's activations.
+# Needs: prompts.parquet, vectors of both readers, the targets, rollouts; for log-odds and the permutation test also
+# labels, of steered text those of language models.
 # Gives: sweeps/<sweep>/<target>.parquet, steered rollouts, one job for a whole grid on one target;
+# likelihoods/<sweep>/<target>.parquet, how likely its text is to the target, unsteered;
 # measurements/<sweep>/<target>.parquet, a column per metric; selection.json; permutations.parquet and of it
-# vectors/rivals.parquet, which sweeps may name; logodds/<target>.parquet. Where the study's engine is vLLM also parity/<target>.json: where that is made anew, the sweeps behind it are planned, too; what
-# their journals hold is not computed twice.
+# vectors/rivals.parquet, which sweeps may name; logodds/<target>.parquet. Where the study's engine is vLLM also
+# parity/<target>.json: where that is made anew, the sweeps behind it are planned, too; what their journals hold is not
+# computed twice.
 
 
 localrules:
@@ -132,10 +134,47 @@ rule steer:
         " 2>&1 | log_to {log:q}"
 
 
+rule score_text:
+    """Read steered text with its target, unsteered: how likely is it there?"""
+    input:
+        prompts=FILES.prompts,
+        sweep="results/{run}/sweeps/{sweep}/{target}.parquet",
+        model=lambda wildcards: model_files(wildcards.target),
+    output:
+        likelihoods="results/{run}/likelihoods/{sweep}/{target}.parquet",
+    log:
+        "results/{run}/logs/likelihoods/{sweep}/{target}.log",
+    benchmark:
+        "results/{run}/benchmarks/score_text/{sweep}/{target}.tsv"
+    retries: JOBS.retries
+    conda:
+        "../../envs/main.yaml"
+    threads: cpu_threads(JOBS.gpus)
+    resources:
+        mem_mb=growing(JOBS.memory),
+        runtime=growing(JOBS.minutes),
+        gpu=JOBS.gpus,
+    params:
+        settings=settings_of("steering.likelihood", "target"),
+        models=digests_of("target", words=["target", "reasoning"]),
+        python=derived(PYTHON.python("main")),
+    message:
+        "Reading the likelihood of sweep {wildcards.sweep} on the {wildcards.target} model"
+    shell:
+        "{params.python:q} -m repurpose.steering.likelihood"
+        " --settings {params.settings:q}"
+        " --prompts {input.prompts:q}"
+        " --sweep {input.sweep:q}"
+        " --output {output.likelihoods:q}"
+        " 2>&1 | log_to {log:q}"
+
+
 rule measure_sweep:
-    """Measure each steered rollout: keyword share, coherence, length, correctness."""
+    """Measure each steered rollout: keyword share, sentences by their label, coherence, length, correctness."""
     input:
         sweep="results/{run}/sweeps/{sweep}/{target}.parquet",
+        likelihoods="results/{run}/likelihoods/{sweep}/{target}.parquet",
+        labels=FILES.sweep_labels,
         rollouts=FILES.parts("rollouts"),
     output:
         measurements="results/{run}/measurements/{sweep}/{target}.parquet",
@@ -148,7 +187,7 @@ rule measure_sweep:
         mem_mb=2000,
         runtime=30,
     params:
-        settings=settings_of("steering.measurements"),
+        settings=settings_by_labeller("steering.measurements"),
         python=derived(PYTHON.python("main")),
     message:
         "Measuring sweep {wildcards.sweep} on the {wildcards.target} model"
@@ -156,6 +195,8 @@ rule measure_sweep:
         "{params.python:q} -m repurpose.steering.measurements"
         " --settings {params.settings:q}"
         " --sweep {input.sweep:q}"
+        " --likelihoods {input.likelihoods:q}"
+        " --labels {input.labels:q}"
         " --rollouts {input.rollouts:q}"
         " --output {output.measurements:q}"
         " 2>&1 | log_to {log:q}"

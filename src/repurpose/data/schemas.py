@@ -93,19 +93,28 @@ STEERED_LABELS = pa.schema(
 )
 """One sentence of a steered rollout as one annotator labels it; `cell` numbers the rollouts."""
 
+LIKELIHOODS = _schema("prompt_id text, nll real")
+"""One row for each of a sweep, in its order: the mean negative log-likelihood (nats) of its text's tokens under the
+target without steering, the prompt as context; null for an empty text, and for one that is not read."""
+
 METRICS = _schema("""
-    words integer, keyword_words integer, keyword_share real, sentences integer, backtracking_sentences integer,
-    backtracking_share real, keyword_sentences integer, keyword_backtracking_sentences integer,
-    wrong_calculations integer, wrong_calculations_backtracked integer, right_calculations integer,
-    right_calculations_backtracked integer, distinct_2 real, longest_run integer, compression_ratio real,
-    length integer, finished boolean, correct boolean
+    words integer, keyword_words integer, keyword_share real, annotator text, sentences integer,
+    backtracking_sentences integer, backtracking_share real, keyword_sentences integer,
+    keyword_backtracking_sentences integer, wrong_calculations integer, wrong_calculations_backtracked integer,
+    right_calculations integer, right_calculations_backtracked integer, judged_sentences integer,
+    grammatical_sentences integer, valid_backtracking_sentences integer, nll real, distinct_2 real,
+    longest_run integer, compression_ratio real, length integer, finished boolean, correct boolean
 """)
 MEASUREMENTS = pa.schema([*(f for f in SWEEPS if f.name not in ("token_ids", "text")), *METRICS])
 """The sweep's key and its metrics. `keyword_share` is Eq. 1 of the paper as a share (0 to 1); `correct` is null
 where no answer is known; a text that gives none is wrong, and where the generator's rollouts have thinking tags, so is
 one that gives it before `</think>`. Table C.1 needs the sentences with a keyword, and those of
-them that are labelled backtracking. Calculations are those of the embedded pair's language. In a study of
-another behaviour the `backtracking_` columns count that label."""
+them that are labelled backtracking. `annotator` says whose labels these are; `sentences` have one, and where nobody
+labels the text all of them are null. Calculations are those of our own pairs' languages. In the embedded pair's, whose
+grammar is known, `judged_sentences` are those of the thinking, `grammatical_sentences` those that the grammar can
+produce, `valid_backtracking_sentences` those that it produces as backtracking, and these alone backtrack from
+calculations. `nll` is that of LIKELIHOODS. In a study of another behaviour the `backtracking_` columns count that
+label."""
 
 LOGODDS = _schema("""
     target text, context text, direction text, kind text, reader text, layer integer, window_start integer,

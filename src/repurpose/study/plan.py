@@ -18,6 +18,7 @@ from repurpose.study.catalogue import AGREEMENT_FIGURES, FIGURES
 from repurpose.study.chunks import cut
 from repurpose.study.errors import one_line_errors
 from repurpose.study.instructions import read_instructions
+from repurpose.study.labellers import labeller, list_steered_labels
 from repurpose.study.pair_files import ROLES, check_models, count_to_make, read_configs
 from repurpose.study.published import read_prompts
 from repurpose.study.resources import asked_of, list_conditions
@@ -115,14 +116,14 @@ def plan_jobs(study: Study) -> Item:
         "sentences": shards if study.labels.unit == "sentence" else 0,
         "annotated spans": int(study.labels.unit == "span"),
         "labels": len(annotators) + 1,
-        "steered labels by models": sum(annotator.llm is not None for annotator in annotators),
+        "steered labels": len(list(list_steered_labels(study))),
         "comparison of annotators": int(len(annotators) > 1),
         "checks of parity": len({t for sweep in sweeps for t in sweep.targets}) if study.engine == "vllm" else 0,
         "activations": READERS * shards,
         "vectors": READERS,
-        "sweeps, measurements": 2 * sum(len(sweep.targets) for sweep in sweeps),
         "selection, permutations, cosines, lens": 4,
         "variants of the vector": int(any(set(variants(study.vectors.behaviour)) & set(s.directions) for s in sweeps)),
+        "sweeps, likelihoods, measurements": 3 * sum(len(sweep.targets) for sweep in sweeps),
         "log-odds, projections": 2 * READERS,
         "tables, claims, report, all": 4,
         "figures": len(FIGURES) + len(AGREEMENT_FIGURES) * (len(annotators) > 1),
@@ -150,15 +151,23 @@ def plan_generation(study: Study, counts: Counts) -> Iterator[Item]:
     yield Item("tokens read, at most", f"{READERS * tokens:,}", f"{READERS} readers x tokens (prompts not counted)")
 
 
-def plan_annotation(study: Study, counts: Counts, labelled: int) -> Iterator[Item]:
-    """Requests, tokens and cost of each labelling model, in this run alone; `labelled`: steered rollouts of each."""
-    texts = [("rollouts", counts.rollouts, _sentences(study.rollouts.max_new_tokens))]
-    if labelled:
-        length = study.sweeps[study.labels.steered_sweep].max_new_tokens
-        texts.append(("steered rollouts", labelled, _sentences(length)))
+def plan_annotation(study: Study, counts: Counts, some: int) -> Iterator[Item]:
+    """Requests, tokens and cost of each labelling model, in this run alone; `some`: steered rollouts for Table C.1."""
+    rollouts = ("rollouts", counts.rollouts, _sentences(study.rollouts.max_new_tokens))
     for name, annotator in study.labels.annotators.items():
         if annotator.llm is not None:
+            texts = [rollouts, *_steered_texts(study, counts, name, some)]
             yield from _plan_llm(f"labels.annotators.{name}", annotator.llm, texts)
+
+
+def _steered_texts(study: Study, counts: Counts, annotator: str, some: int) -> Iterator[tuple[str, int, int]]:
+    """What an annotator labels of steered text: all of the sweeps that are measured by it, some of another's."""
+    for (name, target), rows in counts.steered.items():
+        length = _sentences(study.sweeps[name].max_new_tokens)
+        if labeller(study, name) == annotator:
+            yield f"{name}/{target}", rows, length
+        elif (name, target) == (study.labels.steered_sweep, "reasoning"):
+            yield "steered rollouts", some, length
 
 
 def _plan_llm(path: str, llm: Llm, texts: Sequence[tuple[str, int, int]]) -> Iterator[Item]:

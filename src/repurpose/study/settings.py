@@ -12,7 +12,7 @@ import json
 import os
 import re
 import typing
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeVar, get_args
@@ -295,6 +295,14 @@ class Annotator:
                 raise SettingsError(f"{key}: only annotators of kind {kind} have it")
 
 
+def check_labels_text(key: str, name: str, annotators: Mapping[str, Annotator]) -> None:
+    """Raise a SettingsError for a setting whose annotator is not there, or cannot label steered text."""
+    able = [other for other, annotator in annotators.items() if annotator.kind != "published"]
+    if name not in able:
+        known = ", ".join(able) or "none"
+        raise SettingsError(f"{key}: {name!r} is not allowed; annotators that can label any text are: {known}")
+
+
 @dataclass(frozen=True, config=RULES)
 class Labels:
     """Who labels what."""
@@ -307,8 +315,12 @@ class Labels:
     """Whose labels the vectors and tables stand on."""
     annotators: dict[Name, Annotator] = Field(default_factory=lambda: {"lexicon": Annotator("lexicon")})
     """All of them, side by side: agreement is told for each pair."""
+    steered_annotator: str | None = None
+    """Who labels steered text; null: `annotator`. One that is published cannot, and then nothing is known of labels of
+    steered text unless another is named here."""
     steered_sweep: str = "two_by_two"
-    """Whose steered rollouts (base-derived vector, reasoning target) LLM annotators label too, for Table C.1."""
+    """Whose steered rollouts (base-derived vector, reasoning target) the other annotators label, too, where one is a
+    language model, for Table C.1."""
     steered_prompts: Count = 10
     """Prompts of that sweep; all magnitudes of each."""
 
@@ -316,6 +328,8 @@ class Labels:
         if self.annotator not in self.annotators:
             known = ", ".join(self.annotators) or "none"
             raise SettingsError(f"annotator: {self.annotator!r} is not allowed; labels.annotators has {known}")
+        if self.steered_annotator is not None:
+            check_labels_text("steered_annotator", self.steered_annotator, self.annotators)
 
 
 @dataclass(frozen=True, config=RULES)
@@ -395,6 +409,8 @@ class Sweep:
     layer of the vector alone."""
     layers: Several[int] | Literal["all", "selected"] = "selected"
     window_starts: Several[int] | Literal["all", "selected"] = "selected"
+    beside: bool = False
+    """Also steer the reasoning model at the best cell of `selection.beside_window`."""
     operation: Literal["add", "ablate"] = "add"
     positions: Literal["all", "generated"] = "all"
     samples: FewerCount = 1
@@ -408,6 +424,8 @@ class Sweep:
         without = [name for name in self.directions if name in TOKEN_CONTROLS]
         if self.operation == "ablate" and without:
             raise SettingsError(f"directions: {without[0]} has no direction that could be ablated; leave it out")
+        if self.beside and (self.operation != "add" or "base" not in self.readers):
+            raise SettingsError("beside: only a sweep that adds the base-derived vector has it; leave it out")
         if self.operation == "add" and not any(self.magnitudes.values):
             raise SettingsError("magnitudes.values: give one other than 0; 0 steers nothing")
 
@@ -417,14 +435,29 @@ class Selection:
     """How layer, window and magnitude are chosen on training prompts."""
 
     sweep: str = "selection"
-    metric: Literal["keyword_share", "backtracking_share"] = "backtracking_share"
-    """What the chosen cell has most of: keywords, or sentences that the annotator's rules label as the behaviour."""
+    metric: Literal["keyword_share", "backtracking_share", "valid_backtracking"] = "backtracking_share"
+    """What the chosen cell has most of: keywords, sentences that the annotator labels as the behaviour or, in the
+    embedded pair's language, sentences that its grammar produces as backtracking."""
+    annotator: str | None = None
+    """Who labels the sweep's texts; null: who labels the others. A cheaper one may be named; the report says how far it
+    agrees with the study's own."""
+    beside_window: Offset | None = -13
+    """The start of a window whose best coherent cell is reported on held-out prompts beside the chosen one, by sweeps
+    with `beside`: the paper's. Null: none."""
     latest_end: Annotated[int, Field(ge=-512, le=2048)] = -1
     """A window that is selected ends at or before this offset, so that it never reads the sentence itself."""
+    max_nats: Annotated[float, Field(gt=0, le=1000)] = 0.25
+    """Coherent: the mean negative log-likelihood per token, under the unsteered target, at most so much above
+    that of unsteered text, ..."""
+    scored_prompts: Count = 6
+    """... read on the texts of so many prompts of each cell, one sample each; ..."""
     min_distinct_2: Annotated[float, Field(ge=0, le=1000)] = 0.9
-    """Coherent: distinct-2 at least this share of the unsteered value ..."""
+    """... no loops: distinct-2 at least this share of the unsteered value, ..."""
     max_longest_run: Annotated[float, Field(ge=1, le=MOST)] = 2.0
-    """... and the mean longest run of one token at most this many tokens."""
+    """... and the mean longest run of one token at most this many tokens; ..."""
+    min_grammatical: Annotated[float, Field(ge=0, le=1000)] = 0.9
+    """... in the embedded pair's language, sentences that its grammar can produce at least this share of the unsteered
+    ones."""
 
 
 @dataclass(frozen=True, config=RULES)
@@ -498,7 +531,8 @@ STEP_SECTIONS: dict[str, tuple[str, ...]] = {
     "directions.variants": ("pair", "keywords", "vectors"),
     "steering.permutations": ("seed", "pair", "keywords", "vectors", "activations", "permutations"),
     "steering.sweeps": ("seed", "pair", "engine", "vllm", "sweeps", "vectors", "activations"),
-    "steering.measurements": ("keywords", "pair", "vectors"),
+    "steering.likelihood": ("seed", "pair", "selection"),
+    "steering.measurements": ("keywords", "pair", "vectors", "prompts", "labels"),
     "steering.log_odds": ("seed", "pair", "prompts", "keywords", "vectors"),
     "directions.lens": ("pair", "keywords", "vectors"),
     "directions.export": (),
@@ -546,7 +580,7 @@ def step_settings(study: Study, step: str, **extra: Any) -> dict[str, Any]:
     if "sweep" in extra:
         values["sweeps"] = {extra["sweep"]: values["sweeps"][extra["sweep"]]}
     if "annotator" in extra or step == "labels.spans":
-        name = extra.get("annotator", values["labels"]["annotator"])
+        name = extra.get("annotator") or values["labels"]["annotator"]
         own = values["labels"]["annotators"][name]
         shared = values["labels"] if step == "labels.steered_labels" else {"unit": values["labels"]["unit"]}
         values["labels"] = {**shared, "annotator": name, "annotators": {name: own}}
@@ -641,6 +675,7 @@ def _faults(study: Study) -> Iterator[str]:
         yield from _direction_faults(study, f"sweeps.{name}", sweep)
     if any(annotator.llm is not None for annotator in study.labels.annotators.values()):
         yield from _steered_faults(study.labels, study.sweeps.get(study.labels.steered_sweep))
+    yield from _metric_faults(study)
     yield from _selection_faults(study, f"sweeps.{study.selection.sweep}", study.sweeps[study.selection.sweep])
 
 
@@ -723,8 +758,27 @@ def _steered_faults(labels: Labels, sweep: Sweep | None) -> Iterator[str]:
         yield f"labels.steered_prompts: give 1 to sweeps.{labels.steered_sweep}.prompts ({sweep.prompts})"
 
 
+def _metric_faults(study: Study) -> Iterator[str]:
+    """Yield what is wrong with what the site is chosen by."""
+    labels, selection = study.labels, study.selection
+    if selection.annotator is not None:
+        try:
+            check_labels_text("selection.annotator", selection.annotator, labels.annotators)
+        except SettingsError as problem:
+            yield str(problem)
+            return
+    name = selection.annotator or labels.steered_annotator or labels.annotator
+    if selection.metric == "backtracking_share" and labels.annotators[name].kind == "published":
+        yield (
+            f"selection.metric: backtracking_share needs labels of steered text, which {name}, a published annotator, "
+            "cannot give; name another one in labels.steered_annotator or selection.annotator, or take keyword_share"
+        )
+    if selection.metric == "valid_backtracking" and study.prompts.source != "organism":
+        yield "selection.metric: valid_backtracking is known of the embedded pair's prompts (source organism) alone"
+
+
 def _selection_faults(study: Study, path: str, sweep: Sweep) -> Iterator[str]:
-    if "selected" in (sweep.layers, sweep.window_starts, sweep.magnitudes.unit):
+    if sweep.beside or "selected" in (sweep.layers, sweep.window_starts, sweep.magnitudes.unit):
         yield f"{path}: the selection sweep cannot itself use 'selected'"
     if sweep.split != "train":
         yield f"{path}.split: must be train; what is chosen is reported on heldout prompts"

@@ -10,6 +10,8 @@ from repurpose.data.statistics import UNDEFINED, Estimate
 from repurpose.results.claims.claim import Cells, Claim, Finding
 from repurpose.results.numbers import format_number
 
+LEAST_KAPPA = 0.6
+"""Below it another annotator's labels carry no verdict on what the study's own would say."""
 IS_TOP = pl.col("word").str.starts_with("top:")
 
 
@@ -17,10 +19,28 @@ def find(claim: Claim, row: Cells, threshold: float, note: str = "") -> Finding:
     """Return what a claim's row says; where it says nothing, the note says why."""
     estimate = row.estimate(claim.measure)
     note = claim.undefined if math.isnan(estimate.value) else note
+    if doubt := doubt_labels(claim, row):
+        return Finding(estimate, threshold, doubt, valid=False)
     garbled = (claim.coherent or "coherent" in row.rows.columns) and not row.first("coherent")
     if garbled and (claim.coherent or not note):
         return Finding(estimate, threshold, "the text is not coherent at this magnitude", valid=not claim.coherent)
     return Finding(estimate, threshold, note)
+
+
+def doubt_labels(claim: Claim, row: Cells) -> str:
+    """Say why a number that stands on labels of steered text carries no verdict; nothing where it does."""
+    columns, measure = row.rows.columns, claim.measure[0]
+    by_truth = "grammatical" in columns and row.first("grammatical") is not None  # the embedded pair's grammar says
+    stands_on_labels = measure.startswith("backtracking") or (measure.startswith("after_") and not by_truth)
+    if not stands_on_labels or "kappa" not in columns:
+        return ""
+    annotator, kappa = row.first("annotator"), row.first("kappa")
+    if annotator is None:
+        return "nobody labels steered text: a published annotator cannot, and labels.steered_annotator names no other"
+    if kappa is None or float(kappa) >= LEAST_KAPPA:
+        return ""
+    agrees = f"whose kappa with the study's own annotator is {float(kappa):.2f}, below {LEAST_KAPPA:g}"
+    return f"labelled by {annotator}, {agrees}"
 
 
 def without(cell: Mapping[str, object], *names: str) -> dict[str, object]:

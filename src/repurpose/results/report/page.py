@@ -41,6 +41,12 @@ QUOTED: dict[str, pl.Expr] = {
 """Which rows of a table are quoted; of the random directions at most the best."""
 
 
+def show_stability(table: pl.DataFrame) -> dict[str, Any] | None:
+    """The selected cell's row of the table of resampled choices; None where there is none."""
+    rows = table.filter(pl.col("selected")).to_dicts() if table.height else []
+    return rows[0] if rows else None
+
+
 @dataclass(frozen=True, kw_only=True)
 class Caption:
     """The words around a figure and the excerpt of its table."""

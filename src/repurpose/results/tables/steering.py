@@ -5,12 +5,12 @@ from typing import Any
 import polars as pl
 
 from repurpose.data.statistics import spread
-from repurpose.labels import lexicon
 from repurpose.results.names import ABLATION, BASELINES, LAYERS, TWO_BY_TWO, WINDOWS, bounded
 from repurpose.results.tables import cells
 from repurpose.results.tables.cells import CONDITION, EFFECT_COLUMNS, Resampling, conform, is_near, split_cells
 from repurpose.results.tables.data import StudyData
 from repurpose.steering.metrics import count_keywords
+from repurpose.steering.stability import count_choices
 from repurpose.study.settings import BEHAVIOURS, NUMBERED, TOKEN_CONTROLS, variants
 
 CELL_COLUMNS = {name: EFFECT_COLUMNS[name] for name in ("target", "direction", "reader", "multiple", "magnitude")}
@@ -28,6 +28,20 @@ RULE_COLUMNS: dict[str, Any] = {
     **dict.fromkeys(("prompts", "sentences", "keyword_sentences", "labelled_sentences"), pl.Int64),
     **dict.fromkeys((*bounded("precision"), *bounded("recall"), *bounded("f1")), pl.Float64),
 }
+COSTS = ("share", "backtracking_share", "valid_backtracking", "nll", "grammatical")
+"""Metrics beside the MEANS of cells in the table of what steering costs."""
+STABILITY_COLUMNS: dict[str, Any] = {
+    **dict.fromkeys(("layer", "window_start"), pl.Int64),
+    **dict.fromkeys(("magnitude", "dose"), pl.Float64),
+    "metric": pl.String,
+    **dict.fromkeys(("chosen", "site_chosen", "coherent"), pl.Float64),
+    "selected": pl.Boolean,
+    **dict.fromkeys(("prompts", "resamples"), pl.Int64),
+    "annotator": pl.String,
+    "kappa": pl.Float64,
+}
+"""`chosen`: share of resamples of the training prompts in which the cell is chosen, `site_chosen` its layer and window
+at any magnitude, `coherent` in which it is. `kappa`: see the effects table."""
 NATURAL = {
     "target": pl.lit("reasoning"),
     "direction": pl.lit("natural"),
@@ -77,7 +91,8 @@ def summarise_sweep(data: StudyData, rows: pl.DataFrame) -> pl.DataFrame:
     """Return the effects of a sweep's rows; empty where there are none."""
     if rows.is_empty():
         return pl.DataFrame(schema=EFFECT_COLUMNS)
-    return cells.summarise_effects(rows, data.resampling(rows), data.settings.selection, data.selection.magnitude)
+    rules, magnitude = data.settings.selection, data.selection.magnitude
+    return cells.summarise_effects(rows, data.resampling(rows), rules, magnitude, data.kappas)
 
 
 def make_windows(data: StudyData) -> pl.DataFrame:
@@ -153,20 +168,56 @@ def make_coherence(data: StudyData) -> pl.DataFrame:
             **spread("estimate", cells.estimate_metric(cell, metric, resampling), ""),
         }
         for cell in split_cells(rows, CONDITION)
-        for metric in ("share", "backtracking_share", *cells.MEANS)
+        for metric in (*COSTS, *cells.MEANS)
     ]
     table = pl.DataFrame(found, infer_schema_length=None)
     joined = table.join(effects, on=CONDITION, how="left", nulls_equal=True)
     return conform(joined, COHERENCE_COLUMNS)
 
 
+def make_selection_stability(data: StudyData) -> pl.DataFrame:
+    """How often each cell of the selection sweep is chosen when the training prompts are resampled."""
+    rules, length = data.settings.selection, data.settings.activations.window_length
+    rows = data.sweep_rows(rules.sweep).filter(target="reasoning")
+    resampling = data.resampling(rows)
+    found = count_choices(rows, rules, data.behaviour, length, resampling.weights)
+    chosen = [is_near(data.selection.magnitude), pl.col("layer") == data.selection.layer]
+    chosen.append(pl.col("window_start") == data.selection.window_start)
+    annotator = rows["annotator"][0]
+    table = found.with_columns(
+        metric=pl.lit(rules.metric),
+        site_chosen=pl.col("chosen").sum().over("layer", "window_start"),
+        selected=pl.all_horizontal(chosen),
+        prompts=pl.lit(len(resampling.prompts)),
+        resamples=pl.lit(len(resampling.weights)),
+        annotator=pl.lit(annotator, pl.String),
+        kappa=pl.lit(data.kappas.get(annotator), pl.Float64),
+    )
+    return conform(table.sort("chosen", "magnitude", descending=[True, False], maintain_order=True), STABILITY_COLUMNS)
+
+
+def make_beside(data: StudyData) -> pl.DataFrame:
+    """The paper's window at its best layer and magnitude beside the selected cell, on held-out prompts."""
+    name = next((name for name, sweep in data.settings.sweeps.items() if sweep.beside), "")
+    rows = data.sweep_rows(name).filter(target="reasoning")
+    here, there = (
+        pl.all_horizontal(pl.col("layer") == layer, pl.col("window_start") == start, is_near(magnitude))
+        for layer, start, magnitude in (
+            (data.selection.layer, data.selection.window_start, data.selection.magnitude),
+            (data.selection.beside_layer, data.selection.beside_window_start, data.selection.beside_magnitude or 0.0),
+        )
+    )
+    own = (pl.col("direction") == data.behaviour) & (pl.col("reader") == "base")
+    shown = rows.filter((pl.col("direction") == "none") | (own & (here | there).fill_null(False)))
+    return summarise_sweep(data, shown).with_columns(selected=here.fill_null(False))
+
+
 def make_keyword_rule(data: StudyData) -> pl.DataFrame:
     """Table C.1: `the sentence has a keyword` against each annotator's label, steered and natural text.
 
-    Steered text is labelled by the lexicon, as it is measured, and by each language model of the study.
+    Steered text is labelled by the annotator that it is measured by and, where there are language models, by others.
     """
-    measured = site_rows(data, TWO_BY_TWO).filter(pl.col("target") == "reasoning")
-    measured = measured.with_columns(annotator=pl.lit(lexicon.NAME))
+    measured = site_rows(data, TWO_BY_TWO).filter(pl.col("target") == "reasoning", pl.col("annotator").is_not_null())
     labelled = data.others, data.steered.with_columns(pl.col("reader").fill_null(""))
     others, by_models = (table.partition_by("annotator", maintain_order=True) for table in labelled)
     heldout = [table.filter(pl.col("split") == "heldout") for table in (data.sentences, *others)]

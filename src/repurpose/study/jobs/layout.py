@@ -12,6 +12,7 @@ from typing import Protocol
 
 from repurpose.study.catalogue import AGREEMENT_FIGURES, AGREEMENT_TABLES, FIGURES, TABLES
 from repurpose.study.jobs.model_digests import digest_numbers, digest_words
+from repurpose.study.labellers import labeller, others
 from repurpose.study.pair_files import MADE_FILES, MADE_MODELS, ROLES, made_folder
 from repurpose.study.prompt_counts import OWN_PROMPTS
 from repurpose.study.settings import Study, canonical_json, locate, variants
@@ -158,9 +159,26 @@ class Layout:
         asked = {"variants": named.intersection(variants(self.study.vectors.behaviour)), "rivals": named & {"rival"}}
         return [f"results/{wildcards.run}/vectors/{file}.parquet" for file, some in asked.items() if some]
 
-    @property
-    def steered_labels(self) -> list[str]:
-        return [f"{RUN}/steered_labels/{name}.parquet" for name in self.models_that_label]
+    def labeller(self, wildcards: Wildcards) -> str:
+        """Who labels the steered text of a run's sweep, if that annotator can."""
+        _, _, other = wildcards.run.partition("/with/")
+        return labeller(self.study, wildcards.sweep, other or None)
+
+    def sweep_labels(self, wildcards: Wildcards) -> list[str]:
+        """The labels of a sweep's text, where a language model gives them; the lexicon's are made with the metrics."""
+        name = self.labeller(wildcards)
+        return [_steered(wildcards.run, name, wildcards.sweep, "{target}")] if name in self.models_that_label else []
+
+    def steered_labels(self, wildcards: Wildcards) -> list[str]:
+        """Labels of some steered text by all other annotators that can, where one is a language model."""
+        _, _, other = wildcards.run.partition("/with/")
+        sweep = self.study.labels.steered_sweep
+        return [_steered(wildcards.run, name, sweep, "reasoning") for name in others(self.study, other or None)]
+
+    def labels_first(self, wildcards: Wildcards) -> list[str]:
+        """The usage of an annotator's labels of rollouts: the study stands on them, so `max_cost` is theirs first."""
+        name = wildcards.annotator
+        return [f"results/{self.study.study}/labels/{name}/usage.parquet"] if name in self.models_that_label else []
 
     @property
     def parity(self) -> list[str]:
@@ -192,6 +210,10 @@ class Layout:
         said = [f"{RUN}/{name}" for name in ("report.html", "claims.csv", "claims.md")]
         patterns = [*said, *self.figures("svg", "png"), *self.tables, *self.agreement_tables]
         return [pattern.replace("{run}", self.study.study) for pattern in patterns]
+
+
+def _steered(run: str, annotator: str, sweep: str, target: str) -> str:
+    return f"results/{run}/steered_labels/{annotator}/{sweep}/{target}.parquet"
 
 
 def of_both(pattern: str) -> list[str]:
