@@ -274,7 +274,8 @@ def dense(claim: Claim, cells: Cells) -> Finding:
     threshold = claim.threshold if math.isnan(lowest) else max(claim.threshold, lowest)
     note = "no random direction was projected" if math.isnan(lowest) else f"lowest random direction: {lowest:.3g}"
     largest = cells.where(**{**claim.cell, "group": "largest_token"})
-    said = "" if largest.rows.is_empty() else f"“{largest.first('token')}” carries {100 * largest.first('value'):.0f} %"
+    token = "" if largest.rows.is_empty() else f"“{largest.first('token')}”".replace("“”", "white space")
+    said = f"{token} carries {100 * largest.first('value'):.0f} % of it" if token else ""
     return replace(find(claim, row, threshold, note, said), complete=not math.isnan(lowest))
 
 

@@ -23,14 +23,15 @@ COSINE_COLUMNS: dict[str, Any] = {
     **dict.fromkeys(("norm_base", "norm_reasoning"), pl.Float64),
     "dimensions": pl.Int64,
 }
+LENS_VALUES = ("score", "rank", "best_score", "best_rank")
 LENS_COLUMNS: dict[str, Any] = {
     **dict.fromkeys(("direction", "reader", "unembedding"), pl.String),
     "layer": pl.Int64,
     "word": pl.String,
-    **dict.fromkeys(("score", "rank", "best_score", "best_rank"), pl.Float64),
+    **dict.fromkeys(LENS_VALUES, pl.Float64),
     "best_entry": pl.String,
     "entries": pl.Int64,
-    **{f"other_{column}_{end}": pl.Float64 for column in ("score", "rank") for end in ("low", "high")},
+    **{f"other_{column}_{end}": pl.Float64 for column in LENS_VALUES for end in ("low", "high")},
     "selected": pl.Boolean,
 }
 BEST_ENTRY = ("best_score", "best_rank", "best_entry", "entries")
@@ -121,7 +122,7 @@ def make_lens(data: StudyData) -> pl.DataFrame:
     selected, top = pl.col("layer") == data.selection.layer, pl.col("word").str.starts_with("top:")
     outside = pl.col("direction").is_in(data.outside)
     kept = here.filter(((pl.col("direction") == data.behaviour) & (selected | ~top)) | outside)
-    values = pl.col("score", "rank")
+    values = pl.col(LENS_VALUES)
     low, high = values.min().name.map("other_{}_low".format), values.max().name.map("other_{}_high".format)
     # labels and controls, of both readers
     others = here.filter(~top, pl.col("direction") != data.behaviour, ~outside)
