@@ -7,7 +7,7 @@ from dataclasses import replace
 import polars as pl
 
 from repurpose.data.statistics import UNDEFINED, Estimate
-from repurpose.results.claims.claim import EVERY, MINIMUM, Cells, Claim, Finding
+from repurpose.results.claims.claim import EVERY, MINIMUM, Cells, Claim, Finding, has_no_width
 from repurpose.results.names import NO_CONTROL
 
 IS_TOP = pl.col("word").str.starts_with("top:")
@@ -171,7 +171,7 @@ def times_rivals(claim: Claim, cells: Cells) -> Finding:
     if best.rows.is_empty():
         return replace(ours, estimate=UNDEFINED)
     value, low, high = (best.highest(column) for column in claim.measure)
-    ours = replace(ours, complete=not untried)
+    ours = replace(ours, complete=not untried, valid=ours.valid and not has_no_width(ours))
     if high <= 0:
         unbounded, valid = Estimate(math.inf, math.inf, math.inf), ours.valid and ours.estimate.low > 0
         return replace(ours, estimate=unbounded, note="no control raises the share", valid=valid)

@@ -146,8 +146,8 @@ def _draw_bins(axes: Axes, table: pl.DataFrame, context: Context) -> None:
     outside = {name: (dict.fromkeys(READER, color), f", {name}") for name, color in context.colors.items()}
     others = table.filter(~pl.col("family").is_in(NO_CONTROL)).drop_nulls("auroc").sort("since_low")
     for line in others.partition_by(["direction", "reader"], maintain_order=True):
-        places = [bins.index(low) for low in line["since_low"]]
-        axes.plot(places, line["auroc"], color=READER[line["reader"][0]], alpha=0.3, linewidth=0.6, zorder=1)
+        thin = [bins.index(low) for low in line["since_low"]]
+        axes.plot(thin, line["auroc"], color=READER[line["reader"][0]], alpha=0.3, linewidth=0.6, zorder=1)
     for direction, (colors, said) in {**own, **outside}.items():
         for shift, (reader, color) in zip((-0.06, 0.06), colors.items(), strict=True):
             line = table.filter(direction=direction, reader=reader).drop_nulls("auroc").sort("since_low")

@@ -3,6 +3,7 @@
 import math
 from collections.abc import Iterator
 
+import numpy as np
 import polars as pl
 from matplotlib import colormaps
 from matplotlib.axes import Axes
@@ -124,7 +125,7 @@ def draw_baselines(table: pl.DataFrame, context: Context) -> Figure:
     rows, best = -(-len(kinds) // COLUMNS), _at_best(shares)
     heights = [PANEL_INCHES * rows, ROW_INCHES * (best.height + 4)]
     figure = Figure(figsize=(style.WIDTH, sum(heights) + 0.9))
-    above, below = figure.subfigures(2, 1, height_ratios=heights)
+    above, below = np.asarray(figure.subfigures(2, 1, height_ratios=heights)).flat
     panels = list(above.subplots(rows, COLUMNS, squeeze=False, sharex=True, sharey=True).flat)
     style.limit_to_coherent(panels[0], shares)
     for panel, kind in zip(panels, kinds, strict=False):

@@ -103,9 +103,9 @@ def draw_cell_line(axes: Axes, line: pl.DataFrame, x: str, color: str, text: str
 
 def write_value(axes: Axes, value: float, at: tuple[float, float], color: str) -> None:
     """Write the number of a cross that stands at the upper edge, above those that stand there already."""
-    taken = sum(1 for text in axes.texts if text.get_gid() == CUT_OFF and text.xy == at)  # type: ignore[attr-defined]
+    taken = [text for text in axes.texts if text.get_gid() == CUT_OFF and getattr(text, "xy", None) == at]
     options = {"ha": "center", "va": "bottom", "fontsize": 6.5, "color": color, "gid": CUT_OFF}
-    annotate(axes, f"{value:.3g}", at, (0, 4 + 7 * taken), xycoords="data", **options)
+    annotate(axes, f"{value:.3g}", at, (0, 4 + 7 * len(taken)), xycoords="data", **options)
 
 
 def draw_reference(
