@@ -13,7 +13,7 @@ from repurpose.data.files import TableError
 from repurpose.results.tables import __main__ as step
 from repurpose.results.tables.cells import Resampling
 from repurpose.results.tables.directions import cosine
-from repurpose.results.tables.reading import _summary, participation_above
+from repurpose.results.tables.reading import _detect, _summary, participation_above
 from repurpose.study.catalogue import FIGURES, TABLES
 from synthetic import HELDOUT, WIDTH, built, load, make_study, run_step, tables_arguments
 
@@ -160,7 +160,22 @@ def test_detection_bins_add_up() -> None:
     cells = table("detection").filter(OWN, pl.col("reader") == "base", pl.col("tokens") == "all")
     whole = (pl.col("since_low") == 0) & pl.col("since_high").is_null()
     assert cells.filter(~whole)["mistake_tokens"].sum() == cells.filter(whole)["mistake_tokens"][0]
-    assert 20 < cells.filter(whole)["mistakes"][0] < cells.filter(whole)["mistake_tokens"][0] / 5
+
+
+def test_tokens_after_one_wrong_calculation_are_one_mistake() -> None:
+    tokens = pl.DataFrame(
+        {
+            "prompt_id": ["a"] * 5 + ["b"] * 3,
+            "sample": [0] * 8,
+            "position": [4, 5, 6, 9, 10, 4, 5, 6],
+            "since_calculation": [0, 1, 2, 0, 1, 0, 1, 2],
+            "end": [4, 4, 4, 9, 9, 4, 4, 4],
+            "correct_calculation": [False] * 3 + [True] * 2 + [False] * 3,
+            "projection": [1.0] * 8,
+        }
+    )
+    found = _detect(tokens, 0, 9, Resampling(("a", "b"), np.ones((4, 2)), 0.95))
+    assert (found["mistake_tokens"], found["correct_tokens"], found["mistakes"]) == (6, 2, 2)
 
 
 def test_keyword_rule_is_scored_from_counts() -> None:
