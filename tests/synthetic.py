@@ -49,7 +49,7 @@ from repurpose.study.catalogue import TABLES
 from repurpose.study.settings import BEHAVIOURS, StepSettings, Study, canonical_json, read_study, step_settings
 
 LAYERS, STARTS, LENGTH, WIDTH, BEST_LAYER = (0, 1, 2, 3), (-20, -13, -9, -4, 0), 6, 64, 2
-HELDOUT = 16
+HELDOUT = 24
 NORM = 8.0
 """Median residual norm at every site."""
 POOL = {
@@ -81,7 +81,7 @@ class Effects:
     """Chance of backtracking when the direction is ablated."""
     cosine: float = 0.85
     lens_rank: float = 0.55
-    keyword_projection: float = 0.3
+    keyword_projection: float = 0.1
     """Shift of the projection on keyword tokens, in standard deviations; large: it tracks them."""
     mistake_projection: float = 0.8
     """Shift of the projection while a mistake is open."""
@@ -348,7 +348,7 @@ def cosine_rows(effects: Effects) -> list[dict[str, Any]]:
     """Return the COSINES rows: the cosines of the vectors, and controls without a direction."""
     rows = []
     for name in [*BEHAVIOURS, "same-offset", *numbered("shuffle", 5), "mean"]:
-        level = effects.cosine if name == "backtracking" else 0.9
+        level = effects.cosine if name == "backtracking" else 0.6
         noise = name.startswith(("shuffle", "same"))
         half, true = (0.04, None) if noise else (0.85, level)
         cross = 0.05 if noise else level * half
@@ -358,7 +358,7 @@ def cosine_rows(effects: Effects) -> list[dict[str, Any]]:
                 "layer": BEST_LAYER,
                 "window_start": -9,
                 "positives": 120,
-                "prompts": 12,
+                "prompts": 40,
                 "cross_half": cross,
                 "cross_half_low": cross - 0.06,
                 "cross_half_high": cross + 0.06,
@@ -443,8 +443,19 @@ def sentence_row(
 
 
 def projection_rows(effects: Effects, reader: str, prompt: str, tokens: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Return the PROJECTIONS rows of a rollout."""
+    """Return the PROJECTIONS rows of a rollout: on the behaviour's direction, and on controls that know nothing."""
     rng = np.random.default_rng(zlib.crc32(f"{prompt}{reader}".encode()))
+    rows = behaviour_projections(effects, reader, prompt, tokens, rng)
+    for direction in ("deduction", "random-00", "random-01"):
+        values = 2.0 * rng.standard_normal(len(tokens))
+        rows += [{**row, "direction": direction, "projection": z} for row, z in zip(rows, values, strict=False)]
+    return rows
+
+
+def behaviour_projections(
+    effects: Effects, reader: str, prompt: str, tokens: list[dict[str, Any]], rng: np.random.Generator
+) -> list[dict[str, Any]]:
+    """Return the PROJECTIONS rows of a rollout on the behaviour's direction."""
     rows = []
     for position, token in enumerate(tokens):
         keyword = token["token"].strip().lower() in ("wait", "hmm")

@@ -12,9 +12,13 @@ import pytest
 from repurpose.data.csv_tables import read_csv, to_csv
 from repurpose.data.files import TableError
 from repurpose.results.tables import __main__ as step
+from repurpose.results.tables.cells import Resampling
 from repurpose.results.tables.directions import cosine, make_permutation
+from repurpose.results.tables.reading import _detect, _summary, participation_above
 from repurpose.study.catalogue import FIGURES, TABLES
-from synthetic import WIDTH, built, load, make_study, run_step, tables_arguments
+from synthetic import HELDOUT, WIDTH, built, load, make_study, run_step, tables_arguments
+
+OWN = pl.col("direction") == "backtracking"
 
 
 def table(name: str, kind: str = "present") -> pl.DataFrame:
@@ -35,7 +39,7 @@ def test_equal_inputs_give_equal_bytes(tmp_path: Path) -> None:
     names = ("measurements", "vectors", "rollouts", "labels", "logodds", "projections")
     paths = {name: sorted((folder / name).rglob("*.parquet")) for name in names}
     paths |= {name: folder / f"{name}.parquet" for name in ("cosines", "permutations", "lens")}
-    paths |= {"selection": folder / "selection.json", "study": make_study(16)}
+    paths |= {"selection": folder / "selection.json", "study": make_study(HELDOUT)}
     run_step(step, tables_arguments(paths, tmp_path))
     assert all((tmp_path / f"{n}.csv").read_bytes() == (folder / f"tables/{n}.csv").read_bytes() for n in TABLES)
 
@@ -125,11 +129,50 @@ def test_log_odds_compares_the_targets_on_the_same_text() -> None:
     assert base["more_than_base"] is None
 
 
+def test_participation_is_that_of_a_normal_distribution() -> None:
+    """1 for one, whatever its sign and size; few tokens that stand out lower it, on the side where they stand."""
+    z = np.random.default_rng(0).standard_normal(20_000)
+    resampling = Resampling(("a",), np.ones((4, 1)), 0.95)
+    for values, above in ((z, True), (-z, True), (np.where(z > 3, 30, z), False), (np.where(z < -3, -30, z), True)):
+        tokens = pl.DataFrame({"prompt_id": ["a"] * len(z), "z": values})
+        assert (participation_above(tokens, resampling).value == pytest.approx(1, rel=0.1)) == above
+
+
+def test_the_token_before_a_keyword_is_told_within_its_rollout() -> None:
+    """Projected on what stands right before: 1 there, and nowhere across the border of two rollouts."""
+    tokens = pl.DataFrame(
+        {
+            "prompt_id": ["a"] * 3 + ["b"] * 3,
+            "sample": [0] * 6,
+            "position": [0, 1, 2] * 2,
+            "token": ["x", " y", " wait", "wait", " y", "z"],
+            "keyword": [False, False, True, True, False, False],
+            "label": ["deduction"] * 6,
+            "z": [0.0, 3.0, -9.0, -9.0, 1.0, 2.0],
+        }
+    )
+    resampling = Resampling(("a", "b"), np.ones((4, 2)), 0.95)
+    found = {row["group"]: row for row in _summary(tokens, "backtracking", resampling)}
+    assert (found["before_keyword_auroc"]["value"], found["before_keyword_auroc"]["count"]) == (1.0, 1)
+    assert (found["keyword_auroc"]["value"], found["keyword_auroc"]["count"]) == (0.0, 2)
+    assert (found["largest_token"]["token"], found["largest_token"]["value"]) == ("y", pytest.approx(10 / 14))
+
+
+def test_controls_have_a_summary_and_no_profile() -> None:
+    projections = table("projections")
+    controls = projections.filter(pl.col("family").is_in(["random", "other label"]))
+    assert set(controls["direction"]) == {"deduction", "random-00", "random-01"} and set(controls["part"]) == {
+        "summary"
+    }
+    assert set(table("detection")["family"]) == {"behaviour", "random", "other label"}
+
+
 def test_projection_is_dense_or_tracks_keywords_as_made() -> None:
     for kind, low, high in (("present", 0.25, 0.45), ("absent", 0.0, 0.1)):
-        summary = table("projections", kind).filter(pl.col("part") == "summary", pl.col("reader") == "base")
+        summary = table("projections", kind).filter(OWN, pl.col("part") == "summary", pl.col("reader") == "base")
         values = dict(summary.select("group", "value").iter_rows())
         assert low <= values["participation"] <= high
+        assert (values["participation_above"] > 0.9) == (kind == "present")
         assert 0.02 < values["behaviour_tokens"] < 0.2
         assert (values["keyword_precision"] > 0.9) == (kind == "absent")
 
@@ -142,14 +185,30 @@ def test_profile_is_higher_before_backtracking() -> None:
 
 def test_detection_finds_what_is_there() -> None:
     for kind, expected in (("present", True), ("absent", False)):
-        overall = table("detection", kind).filter(pl.col("since_low") == 0, pl.col("since_high").is_null())
+        overall = table("detection", kind).filter(OWN, pl.col("since_low") == 0, pl.col("since_high").is_null())
         assert all((low > 0.5) == expected for low in overall["low"])
 
 
 def test_detection_bins_add_up() -> None:
-    cells = table("detection").filter(pl.col("reader") == "base", pl.col("tokens") == "all")
+    cells = table("detection").filter(OWN, pl.col("reader") == "base", pl.col("tokens") == "all")
     whole = (pl.col("since_low") == 0) & pl.col("since_high").is_null()
     assert cells.filter(~whole)["mistake_tokens"].sum() == cells.filter(whole)["mistake_tokens"][0]
+
+
+def test_tokens_after_one_wrong_calculation_are_one_mistake() -> None:
+    tokens = pl.DataFrame(
+        {
+            "prompt_id": ["a"] * 5 + ["b"] * 3,
+            "sample": [0] * 8,
+            "position": [4, 5, 6, 9, 10, 4, 5, 6],
+            "since_calculation": [0, 1, 2, 0, 1, 0, 1, 2],
+            "end": [4, 4, 4, 9, 9, 4, 4, 4],
+            "correct_calculation": [False] * 3 + [True] * 2 + [False] * 3,
+            "projection": [1.0] * 8,
+        }
+    )
+    found = _detect(tokens, 0, 9, Resampling(("a", "b"), np.ones((4, 2)), 0.95))
+    assert (found["mistake_tokens"], found["correct_tokens"], found["mistakes"]) == (6, 2, 2)
 
 
 def test_keyword_rule_is_scored_from_counts() -> None:

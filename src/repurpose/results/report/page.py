@@ -25,17 +25,20 @@ MARKS = ("window", "start", "behaviour")
 MADE_WITH = ("commit", "package", "python", "machine", "libraries", "model_digest", "device", "settings_digest")
 """What a file's provenance is told by."""
 SELECTED = pl.col("selected") | (pl.col("direction") == "none")
-NOT_RANDOM = ~pl.col("direction").str.contains(r"^(covariance-)?random-")
+NOT_RANDOM = ~pl.col("direction").str.contains("random-")
+OWN = pl.col("family") == "behaviour"
+BEST = (pl.col("best") & ~OWN) | (pl.col("selected") & OWN) | (pl.col("direction") == "none")
+"""The vector where it is selected, each control at its own best coherent magnitude."""
 QUOTED: dict[str, pl.Expr] = {
     "all": pl.lit(True),
     "selected": SELECTED,
     "selected reasoning": SELECTED & (pl.col("target") == "reasoning"),
     "selected multiple": pl.col("multiple") == pl.col("multiple").filter(pl.col("selected")).first(),
-    "selected but random": SELECTED & (NOT_RANDOM | pl.col("best_random")),
+    "best but random": BEST & (NOT_RANDOM | pl.col("best_random")),
     "steered but random": pl.col("selected") & NOT_RANDOM,
     "not random": NOT_RANDOM,
     "words": pl.col("selected") & ~pl.col("word").str.starts_with("top:"),
-    "summary": pl.col("part") == "summary",
+    "summary": (pl.col("part") == "summary") & pl.col("family").is_in(["behaviour", "outside"]),
     "starts": pl.col("mark") == "start",
 }
 """Which rows of a table are quoted; of the random directions at most the best."""

@@ -8,7 +8,15 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 
-from repurpose.data.statistics import Array, Estimate, estimate_difference, estimate_ratio, estimate_share, spread
+from repurpose.data.statistics import (
+    Array,
+    Estimate,
+    estimate_difference,
+    estimate_interaction,
+    estimate_ratio,
+    estimate_share,
+    spread,
+)
 from repurpose.steering.coherence import NATS, READ_TOKENS, is_coherent
 from repurpose.study.settings import Selection
 
@@ -44,6 +52,9 @@ STEMS: Mapping[str, str] = {
 }
 """Metrics that an effects table gives with an interval and a change, and how the columns of those begin."""
 
+COUNTS = ("events", "trials")
+"""What such a metric is counted from: keywords of words, labelled ones of sentences, and so on."""
+
 EFFECT_COLUMNS: dict[str, Any] = {
     **dict.fromkeys(("target", "direction", "kind", "reader"), pl.String),
     **dict.fromkeys(("layer", "window_start"), pl.Int64),
@@ -56,6 +67,7 @@ EFFECT_COLUMNS: dict[str, Any] = {
         for metric, stem in STEMS.items()
         for column in (metric, *(f"{stem}{end}" for end in ("low", "high", "change", "change_low", "change_high")))
     },
+    **{f"{stem}{count}": pl.Int64 for stem in STEMS.values() for count in COUNTS},
     **dict.fromkeys(MEANS, pl.Float64),
     **dict.fromkeys(("wrong_calculations", "right_calculations"), pl.Int64),
     "annotator": pl.String,
@@ -99,6 +111,10 @@ class Resampling:
         """Estimate the difference of two ratios of sums by prompt, paired."""
         return estimate_difference(one, other, self.weights, self.level)
 
+    def interaction(self, *ratios: tuple[Array, Array]) -> Estimate:
+        """Estimate (first - second) - (third - fourth) of four ratios of sums by prompt, paired."""
+        return estimate_interaction(ratios, self.weights, self.level)
+
 
 def split_cells(rows: pl.DataFrame, keys: Sequence[str]) -> Iterator[pl.DataFrame]:
     """Yield the rows of each cell, cells in the order of their keys."""
@@ -131,6 +147,8 @@ def describe_effect(cell: pl.DataFrame, unsteered: pl.DataFrame, resampling: Res
     for metric, stem in STEMS.items():
         row |= spread(metric, estimate_metric(cell, metric, resampling), stem)
         row |= spread(f"{stem}change", estimate_change(cell, unsteered, metric, resampling))
+        counted = zip(COUNTS, parts(cell, metric, resampling), strict=True)
+        row |= {f"{stem}{name}": int(counts.sum()) for name, counts in counted}
     return row
 
 

@@ -1,5 +1,6 @@
 """Tables of steered text: windows, layers, 2x2, baselines, ablation, coherence, the keyword rule."""
 
+from collections.abc import Collection, Iterator
 from typing import Any
 
 import polars as pl
@@ -11,7 +12,7 @@ from repurpose.results.tables.cells import CONDITION, EFFECT_COLUMNS, Resampling
 from repurpose.results.tables.data import StudyData
 from repurpose.steering.metrics import count_keywords
 from repurpose.steering.stability import count_choices
-from repurpose.study.settings import BEHAVIOURS, NUMBERED, TOKEN_CONTROLS, variants
+from repurpose.study.settings import BEHAVIOURS, TOKEN_CONTROLS
 
 CELL_COLUMNS = {name: EFFECT_COLUMNS[name] for name in ("target", "direction", "reader", "multiple", "magnitude")}
 """What tells a cell in the smaller tables."""
@@ -50,6 +51,11 @@ NATURAL = {
     "magnitude": pl.lit(0.0),
 }
 """The condition of text that is not steered."""
+MORE_KEYS = ("target", "direction", "reader", "multiple")
+MORE_COLUMNS: dict[str, Any] = {
+    **{name: EFFECT_COLUMNS[name] for name in MORE_KEYS},
+    **dict.fromkeys(bounded("more_than_base"), pl.Float64),
+}
 DIFFERENCE_KEYS = ("target", "direction", "reader", "multiple")
 DIFFERENCE_COLUMNS: dict[str, Any] = {
     **{name: EFFECT_COLUMNS[name] for name in DIFFERENCE_KEYS},
@@ -57,15 +63,20 @@ DIFFERENCE_COLUMNS: dict[str, Any] = {
 }
 
 
-def with_family(table: pl.DataFrame, behaviour: str, column: str = "direction") -> pl.DataFrame:
-    """Add the column `family`, what kind of thing a direction is: the behaviour, which control, or from outside."""
+def with_family(
+    table: pl.DataFrame, behaviour: str, column: str = "direction", outside: Collection[str] = ()
+) -> pl.DataFrame:
+    """Add the column `family`, what kind of thing a direction is: the behaviour, which control, or from outside.
+
+    A control's family is its name without a number, so that a new kind of control needs no entry here; `variant` is
+    what is made of the behaviour's own vector and named after it.
+    """
     direction = pl.col(column)
-    stem = direction.str.replace(r"-\d+$", "")
-    family = pl.when(direction == behaviour).then(pl.lit("behaviour")).when(stem.is_in(NUMBERED)).then(stem)
-    family = family.when(direction.is_in(variants(behaviour))).then(pl.lit("variant"))
-    alone = direction.is_in(["none", "noise", "self", "mean", "same-offset"])
-    family = family.when(alone).then(direction).when(direction.is_in(BEHAVIOURS)).then(pl.lit("other label"))
-    return table.with_columns(family=family.otherwise(pl.lit("outside")))
+    own = pl.when(direction == behaviour).then(pl.lit("behaviour"))
+    variant = own.when(direction.str.starts_with(f"{behaviour}-")).then(pl.lit("variant"))
+    label = variant.when(direction.is_in(BEHAVIOURS)).then(pl.lit("other label"))
+    family = label.when(direction.is_in(list(outside))).then(pl.lit("outside"))
+    return table.with_columns(family=family.otherwise(direction.str.replace(r"-\d+$", "")))
 
 
 def site_rows(data: StudyData, name: str) -> pl.DataFrame:
@@ -116,23 +127,51 @@ def _along(data: StudyData, name: str, along: str, fixed: str) -> pl.DataFrame:
 
 
 def make_two_by_two(data: StudyData) -> pl.DataFrame:
-    """Fig. 3: vector x target, held-out prompts, negative magnitudes too."""
-    return summarise_sweep(data, site_rows(data, TWO_BY_TWO))
+    """Fig. 3: vector x target, held-out prompts, negative magnitudes too.
+
+    `more_than_base` is the reasoning model's change of the keyword share minus the base model's under the same vector
+    and magnitude, paired by prompt.
+    """
+    rows = site_rows(data, TWO_BY_TWO)
+    more = pl.DataFrame(_more_than_base(rows, data), schema=MORE_COLUMNS)
+    return summarise_sweep(data, rows).join(more, on=list(MORE_KEYS), how="left", maintain_order="left")
+
+
+def _more_than_base(rows: pl.DataFrame, data: StudyData) -> Iterator[dict[str, Any]]:
+    """Yield the difference of the two targets' changes in each cell that both have."""
+    if rows["target"].n_unique() < 2:
+        return
+    resampling, plain = data.resampling(rows), pl.col("direction") == "none"
+    for cell in split_cells(rows.filter(~plain), ["direction", "reader", "multiple"]):
+        targets = [
+            (here, rows.filter(plain, pl.col("target") == target))
+            for target in ("reasoning", "base")
+            if (here := cell.filter(target=target)).height
+        ]
+        if len(targets) == 2:
+            shares = [[cells.parts(text, "share", resampling) for text in texts] for texts in targets]
+            keys = {name: cell[name][0] for name in MORE_KEYS} | {"target": "reasoning"}
+            yield keys | spread("more_than_base", resampling.interaction(*shares[0], *shares[1]))
 
 
 def make_baselines(data: StudyData) -> pl.DataFrame:
-    """Fig. 4: the behaviour and every control at the same L2 norm.
+    """Fig. 4: the behaviour and every control at the same L2 norms.
 
-    `difference` is the behaviour's share minus the row's at the same magnitude, paired by prompt;
-    `best_random` marks the random direction with the highest share at the selected magnitude.
+    `difference` is the behaviour's share minus the row's at the same magnitude, paired by prompt; `best` marks each
+    direction's coherent cell with the highest upper end, `best_random` the random direction, of any kind, whose best
+    cell is the highest of all.
     """
     rows = site_rows(data, BASELINES)
-    effects = with_family(summarise_sweep(data, rows), data.behaviour)
+    effects = with_family(summarise_sweep(data, rows), data.behaviour, outside=data.outside)
     differences = _differences(rows, data) if rows.height else pl.DataFrame(schema=DIFFERENCE_COLUMNS)
     joined = effects.join(differences, on=DIFFERENCE_KEYS, how="left")
-    random = effects.filter(pl.col("family") == "random", pl.col("selected"), pl.col("target") == "reasoning")
-    best = random.sort("share", descending=True)["direction"].to_list()[:1]
-    return joined.with_columns(best_random=pl.col("direction").is_in(best))
+    rivals = effects.filter("coherent", pl.col("magnitude") > 0).drop_nulls("high").sort("high", descending=True)
+    best = rivals.unique(["target", "direction", "reader"], keep="first", maintain_order=True)
+    random = best.filter(pl.col("family").str.contains("random"), pl.col("target") == "reasoning")
+    found = best.select(*DIFFERENCE_KEYS, best=True)
+    marked = joined.join(found, on=DIFFERENCE_KEYS, how="left", maintain_order="left")
+    is_best = pl.col("direction").is_in(random["direction"].to_list()[:1])
+    return marked.with_columns(pl.col("best").fill_null(False), best_random=is_best)
 
 
 def _differences(rows: pl.DataFrame, data: StudyData) -> pl.DataFrame:
@@ -148,7 +187,7 @@ def _differences(rows: pl.DataFrame, data: StudyData) -> pl.DataFrame:
 
 def make_ablation(data: StudyData) -> pl.DataFrame:
     """Ablation of a direction at every position: is it needed for natural backtracking?"""
-    return with_family(summarise_sweep(data, site_rows(data, ABLATION)), data.behaviour)
+    return with_family(summarise_sweep(data, site_rows(data, ABLATION)), data.behaviour, outside=data.outside)
 
 
 def make_coherence(data: StudyData) -> pl.DataFrame:
