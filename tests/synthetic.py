@@ -491,6 +491,9 @@ def lens_rows(effects: Effects) -> list[dict[str, Any]]:
     return rows
 
 
+BEST_ENTRY = ("best_score", "best_rank", "best_entry", "entries")
+
+
 def lens_cell(effects: Effects, direction: str, reader: str, unembedding: str, layer: int) -> list[dict[str, Any]]:
     """Return the LENS rows of one direction at one layer."""
     rng = seeded(direction, reader, unembedding, layer)
@@ -502,11 +505,13 @@ def lens_cell(effects: Effects, direction: str, reader: str, unembedding: str, l
         "window_start": -9,
     }
     rank = rng.random() if direction != "backtracking" else min(1.0, effects.lens_rank + rng.random() * 0.001)
-    words = [{**site, "word": word, "score": (rank - 0.5) * 4, "rank": rank} for word in ("wait", "hmm")]
+    found = {"score": (rank - 0.5) * 4, "rank": rank, "best_score": (rank - 0.5) * 5, "best_rank": rank, "entries": 3}
+    words = [{**site, "word": word, **found, "best_entry": f" {word}"} for word in ("wait", "hmm")]
     best = "Wait" if effects.lens_rank > 0.9 else "mistake"
     tops = (best, "$error$", "wrong", "<b>hostile</b>", "off")
     return words + [
-        {**site, "word": f"top:{token}", "score": 5.0 - i, "rank": 1 - i / 1000} for i, token in enumerate(tops)
+        {**site, "word": f"top:{token}", "score": 5.0 - i, "rank": 1 - i / 1000, **dict.fromkeys(BEST_ENTRY)}
+        for i, token in enumerate(tops)
     ]
 
 

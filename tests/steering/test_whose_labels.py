@@ -137,7 +137,8 @@ def test_the_plan_counts_all_steered_text_of_the_study_s_annotator() -> None:
 def test_labels_of_an_annotator_that_does_not_agree_carry_no_verdict(kappa: float | None, verdict: str) -> None:
     [claim] = [claim for claim in CLAIMS if claim.part == "1c"]
     row = {"target": "reasoning", "direction": "backtracking", "reader": "base", "selected": True, "coherent": True}
-    row |= dict.fromkeys(claim.measure, 0.1) | {"annotator": "cheap", "kappa": kappa}
+    row |= dict.fromkeys(claim.least, 99)
+    row |= dict(zip(claim.measure, (0.2, 0.1, 0.3), strict=True)) | {"annotator": "cheap", "kappa": kappa}
     found: Finding = claim.rule(
         replace(claim, cell={**claim.cell, "direction": "backtracking"}), Cells("2x2", pl.DataFrame([row]))
     )

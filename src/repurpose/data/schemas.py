@@ -136,10 +136,11 @@ only the best by slope have a change; `rival` is the name under which sweeps kno
 
 LENS = _schema("""
     direction text, reader text, unembedding text, layer integer, window_start integer, word text, score real,
-    rank real
+    rank real, best_score real, best_rank real, best_entry text, entries integer
 """)
-"""Mean logit of a unit direction for the vocabulary entries that hold a word; `rank` is the mean percentile (1 = top).
-The word `top` rows hold the ten best tokens in `word` as `top:<token>`."""
+"""Mean logit of a unit direction for the `entries` of the vocabulary that hold a word; `rank` is the mean percentile
+(1 = top), the `best_` columns are those of the entry with the highest logit. Rows of the ten best tokens have
+`top:<token>` in `word`."""
 
 PROJECTIONS = _schema("""
     prompt_id text, sample integer, direction text, reader text, layer integer, position integer, token text,

@@ -25,7 +25,7 @@ def table(name: str, kind: str = "present") -> pl.DataFrame:
     return read_csv(built(kind) / f"tables/{name}.csv")
 
 
-@pytest.mark.parametrize("name", TABLES)
+@pytest.mark.parametrize("name", [name for name in TABLES if name != "beside"])  # the made-up sites have no such window
 def test_every_table_has_rows(name: str) -> None:
     assert table(name).height > 0
 
@@ -186,7 +186,9 @@ def test_profile_is_higher_before_backtracking() -> None:
 def test_detection_finds_what_is_there() -> None:
     for kind, expected in (("present", True), ("absent", False)):
         overall = table("detection", kind).filter(OWN, pl.col("since_low") == 0, pl.col("since_high").is_null())
-        assert all((low > 0.5) == expected for low in overall["low"])
+        assert all(
+            low > 0.6 if expected else 0.47 < auroc < 0.53 for low, auroc in overall.select("low", "auroc").iter_rows()
+        )
 
 
 def test_detection_bins_add_up() -> None:

@@ -122,7 +122,7 @@ def draw_baselines(table: pl.DataFrame, context: Context) -> Figure:
     at its own best coherent magnitude."""
     shares = style.percent(table.filter(pl.col("target") == "reasoning"))
     kinds = _kinds(shares)
-    rows, best = -(-len(kinds) // COLUMNS), _at_best(shares)
+    rows, best = max(1, -(-len(kinds) // COLUMNS)), _at_best(shares)
     heights = [PANEL_INCHES * rows, ROW_INCHES * (best.height + 4)]
     figure = Figure(figsize=(style.WIDTH, sum(heights) + 0.9))
     above, below = np.asarray(figure.subfigures(2, 1, height_ratios=heights)).flat

@@ -37,6 +37,7 @@ QUOTED: dict[str, pl.Expr] = {
     "best but random": BEST & (NOT_RANDOM | pl.col("best_random")),
     "steered but random": pl.col("selected") & NOT_RANDOM,
     "not random": NOT_RANDOM,
+    "no control": pl.col("family").is_in(["behaviour", "outside"]),
     "words": pl.col("selected") & ~pl.col("word").str.starts_with("top:"),
     "summary": (pl.col("part") == "summary") & pl.col("family").is_in(["behaviour", "outside"]),
     "starts": pl.col("mark") == "start",
