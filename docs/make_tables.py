@@ -33,6 +33,7 @@ FILES = {
     "LOGODDS": "logodds/<target>.parquet",
     "LENS": "lens.parquet",
     "PROJECTIONS": "projections/<reader>.parquet",
+    "TRACES": "traces/<reader>.parquet",
 }
 """Where each schema's table lies in results/<study>/."""
 OPENING = """\

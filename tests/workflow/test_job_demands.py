@@ -33,6 +33,7 @@ PAPER = {
     "measure_log_odds": (52_180, 18, 1),
     "apply_lens": (52_180, 18, 1),
     "project_tokens": (52_180, 18, 1),
+    "trace_rollouts": (52_180, 18, 1),
 }
 """Megabytes, minutes and GPUs of each job of studies/paper.yaml that loads a model.
 
@@ -48,7 +49,7 @@ Minutes: 15 + 1.5 x (16.06 GB / 0.2 GB/s = 80.3 s, and 8.03e9 / 3e13 s for each 
     ablation    (1 + 24 vectors, removed once)           x 30 prompts x 500 =   375,000: 100.4 s, 19.5
 """
 SMALL = {"sample_rollouts": 1, "read_activations": 1, "steer_to_select": 2, "steer": 1, "apply_lens": 1}
-SMALL |= dict.fromkeys(("check_parity", "measure_log_odds", "project_tokens"), 1)
+SMALL |= dict.fromkeys(("check_parity", "measure_log_odds", "project_tokens", "trace_rollouts"), 1)
 """Threads of the rules that run a model, where it is a small one on a CPU."""
 LOCAL = {
     "make_prompts",
@@ -58,10 +59,11 @@ LOCAL = {
     "judge_claims",
     "draw_figure",
     "write_report",
+    "write_explorer",
 }
 LOCAL |= {"all"}
 """Rules too small to be jobs of a cluster."""
-READS = ("read_activations", "measure_log_odds", "apply_lens", "project_tokens")
+READS = ("read_activations", "measure_log_odds", "apply_lens", "project_tokens", "trace_rollouts")
 """Rules that read a model with transformers, on one GPU however many vLLM takes."""
 
 

@@ -121,8 +121,8 @@ def plan_jobs(study: Study) -> Item:
         "vectors": READERS,
         "sweeps, measurements": 2 * sum(len(sweep.targets) for sweep in sweeps),
         "selection, cosines, lens": 3,
-        "log-odds, projections": 2 * READERS,
-        "tables, claims, report, all": 4,
+        "log-odds, projections, traces": 3 * READERS,
+        "tables, claims, report, explorer, all": 5,
         "figures": len(FIGURES) + len(AGREEMENT_FIGURES) * (len(annotators) > 1),
     }
     formula = " + ".join(f"{number} {name}" for name, number in by_rule.items() if number)
