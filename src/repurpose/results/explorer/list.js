@@ -60,7 +60,7 @@ export function virtualList({ words, items, height, draw, choose, chosen }) {
   box.addEventListener("keydown", (event) => {
     const page = Math.max(1, Math.floor(box.clientHeight / height) - 1);
     const steps = { ArrowDown: 1, ArrowUp: -1, PageDown: page, PageUp: -page, Home: -items.length, End: items.length };
-    if (!(event.key in steps) || items.length === 0) return;
+    if (!Object.hasOwn(steps, event.key) || items.length === 0) return;
     event.preventDefault();
     choose(Math.min(items.length - 1, Math.max(0, chosen + steps[event.key])));
   });

@@ -22,7 +22,7 @@ let turn = Promise.resolve();
 
 async function show(data) {
   const state = readAddress();
-  const name = state.view in VIEWS ? state.view : "rollouts";
+  const name = Object.hasOwn(VIEWS, state.view ?? "") ? state.view : "rollouts";
   made[name] ??= VIEWS[name][1](data);
   if (current !== name) {
     drawViews(name);
@@ -83,10 +83,10 @@ function openHelp() {
 function press(event) {
   const typing = event.target.closest?.("select, input, textarea, dialog");
   if (typing || event.ctrlKey || event.altKey || event.metaKey) return;
-  const found = keysNow()[event.key];
-  if (!found) return;
+  const keys = keysNow();
+  if (!Object.hasOwn(keys, event.key)) return;
   event.preventDefault();
-  found[1]();
+  keys[event.key][1]();
 }
 
 function tellProblem(problem) {

@@ -45,25 +45,32 @@ def show_rollouts(
     rollouts: Sequence[Row], labels: pl.DataFrame, annotators: Sequence[str], tagged: bool, vocabulary: Vocabulary
 ) -> Iterator[Row]:
     """Yield each rollout without its prompt; its tokens go into the vocabulary."""
-    by_rollout = labels.sort("sentence").partition_by(KEY, as_dict=True)
+    units = group_units(labels)
     for row in rollouts:
         texts = [row["text"][start:end] for start, end in pairwise([0, *row["token_ends"]])]
-        own = by_rollout.get((row["prompt_id"], row["sample"]))
         yield {
             **{name: row[name] for name in (*KEY, "split", "category", "finish_reason")},
             "tokens": vocabulary.add(row["token_ids"], texts),
             "correct": is_correct(row["text"], row["answer"], tagged),
-            "sentences": [] if own is None else list(show_sentences(own, annotators)),
+            "sentences": list(show_sentences(units.get((row["prompt_id"], row["sample"]), {}), annotators)),
         }
 
 
-def show_sentences(labels: pl.DataFrame, annotators: Sequence[str]) -> Iterator[list[Any]]:
+def group_units(labels: pl.DataFrame) -> dict[tuple[str, int], dict[int, list[Row]]]:
+    """Each rollout's sentences in order, each with its rows, one for each annotator."""
+    columns = [*KEY, "sentence", "token_start", "token_end", "text", "annotator", "label"]
+    found: dict[tuple[str, int], dict[int, list[Row]]] = {}
+    for row in labels.select(columns).sort("sentence", maintain_order=True).iter_rows(named=True):
+        found.setdefault((row["prompt_id"], row["sample"]), {}).setdefault(row["sentence"], []).append(row)
+    return found
+
+
+def show_sentences(units: Mapping[int, list[Row]], annotators: Sequence[str]) -> Iterator[list[Any]]:
     """Yield [first token, token after the last, right calculation or null, label by each annotator]."""
-    units = labels.partition_by("sentence", maintain_order=True)
-    judged = judge_sentences(unit["text"][0] for unit in units)
-    for unit, correct in zip(units, judged, strict=True):
-        said = dict(unit.select("annotator", "label").iter_rows())
-        yield [unit["token_start"][0], unit["token_end"][0], correct, *(said.get(name) for name in annotators)]
+    judged = judge_sentences(rows[0]["text"] for rows in units.values())
+    for rows, correct in zip(units.values(), judged, strict=True):
+        said = {row["annotator"]: row["label"] for row in rows}
+        yield [rows[0]["token_start"], rows[0]["token_end"], correct, *(said.get(name) for name in annotators)]
 
 
 def learn_from(rollouts: Iterable[Row], pieces: Pieces) -> None:

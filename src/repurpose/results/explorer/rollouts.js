@@ -336,7 +336,7 @@ export function rolloutView(data) {
 
   function moveToken(event) {
     const steps = { ArrowRight: 1, ArrowLeft: -1 };
-    if (!(event.key in steps)) return;
+    if (!Object.hasOwn(steps, event.key)) return;
     event.preventDefault();
     jump(Math.min(open.rollout.tokens - 1, Math.max(0, (open.token ?? -1) + steps[event.key])));
   }

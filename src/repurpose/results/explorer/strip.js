@@ -75,7 +75,7 @@ export function strip({ values, deviation, behaviour, jump }) {
       Home: -values.length,
       End: values.length,
     };
-    if (!(event.key in steps)) return;
+    if (!Object.hasOwn(steps, event.key)) return;
     event.preventDefault();
     move(here + steps[event.key], true);
   });

@@ -27,7 +27,7 @@ function asNode(child) {
 /** A labelled choice; `options` are [value, words] or values. */
 export function choice(words, value, options, onchange) {
   const listed = options.map((option) => (Array.isArray(option) ? option : [option, option]));
-  const select = el("select", { onchange: () => onchange(listed[select.selectedIndex][0]) });
+  const select = el("select", { "aria-label": words, onchange: () => onchange(listed[select.selectedIndex][0]) });
   select.append(...listed.map(([own, said]) => el("option", { value: String(own) }, said)));
   select.selectedIndex = Math.max(
     0,
