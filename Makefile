@@ -89,6 +89,10 @@ docs: $(VENV)/main.stamp  ## write what the docs take from the code: tables, pic
 sample: $(VENV)/main.stamp  ## record the finished studies of our two pairs: resources/, docs/comparison.md, README's numbers
 	PYTHONPATH=src $(BIN)/python docs/make_sample.py $(wildcard results/smollm2 results/organism)
 
+.PHONY: notebook
+notebook: $(VENV)/test.stamp  ## execute docs/look.ipynb again, on the embedded pair's study in small
+	$(BIN)/python docs/make_notebook.py
+
 # A stamp is written last, so an installation that was cut short is done again.
 $(VENV)/main.stamp: envs/main.txt
 	@$(PYTHON) -c 'import sys; sys.exit("Python 3.11 or later is needed, this is " + sys.version.split()[0] + "; name another: make study PYTHON=python3.12" if sys.version_info < (3, 11) else 0)'

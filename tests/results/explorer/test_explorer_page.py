@@ -295,6 +295,16 @@ def test_disagreements_are_listed_and_lead_to_their_rollout(visit: Visitor) -> N
     assert shown.strip() == text
 
 
+def test_disagreements_are_used_by_keys(visit: Visitor) -> None:
+    page = visit.open("view=disagreements")
+    page.get_by_role("listbox").focus()
+    page.keyboard.press("ArrowDown")
+    page.keyboard.press("ArrowDown")
+    assert page.locator("[role=option][aria-selected=true]").get_attribute("aria-posinset") == "2"
+    page.keyboard.press("Enter")
+    expect(page.locator(".detail .t.here")).to_be_visible()
+
+
 def test_what_is_left_out_is_counted(visit: Visitor) -> None:
     page = visit.open("view=about")
     row = page.get_by_role("row", name=re.compile("directions"))

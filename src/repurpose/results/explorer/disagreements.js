@@ -46,7 +46,8 @@ export function disagreementView(data) {
       items: listed,
       height: SENTENCE_HEIGHT,
       draw: (item) => draw(item, pair),
-      choose: (place) => open(listed[place]),
+      choose: (place) => list.select(place),
+      open: (place) => open(listed[place]),
       chosen: -1,
     });
     node.replaceChildren(
@@ -61,7 +62,7 @@ export function disagreementView(data) {
       el(
         "p",
         { class: "soft", role: "status" },
-        `${listed.length} of ${count(both.length, "sentence")} that both have a label for; a click opens the sentence in its rollout.`,
+        `${listed.length} of ${count(both.length, "sentence")} that both have a label for; a click, or Enter, opens the sentence in its rollout.`,
       ),
       list.box,
     );

@@ -4,8 +4,11 @@ import { el } from "./text.js";
 
 const BEYOND = 6;
 
-/** A listbox: `draw(item)` gives a row's children, `choose(place)` is called for the row that is wanted. */
-export function virtualList({ words, items, height, draw, choose, chosen }) {
+/**
+ * A listbox: `draw(item)` gives a row's children, `choose(place)` is called for the row that the arrow keys lead to,
+ * `open(place)` for one that is clicked or entered; left out, it is the same.
+ */
+export function virtualList({ words, items, height, draw, choose, open = choose, chosen }) {
   const space = el("div", { class: "space" });
   const box = el("div", { class: "list", role: "listbox", tabindex: 0, "aria-label": words }, space);
   let drawn = [-1, -1];
@@ -21,7 +24,7 @@ export function virtualList({ words, items, height, draw, choose, chosen }) {
         "aria-selected": String(place === chosen),
         "aria-setsize": items.length,
         "aria-posinset": place + 1,
-        onclick: () => choose(place),
+        onclick: () => open(place),
       },
       ...draw(items[place]),
     );
@@ -59,6 +62,7 @@ export function virtualList({ words, items, height, draw, choose, chosen }) {
   box.addEventListener("scroll", () => update(), { passive: true });
   box.addEventListener("keydown", (event) => {
     const page = Math.max(1, Math.floor(box.clientHeight / height) - 1);
+    if (event.key === "Enter" && event.target === box && chosen >= 0) open(chosen);
     const steps = { ArrowDown: 1, ArrowUp: -1, PageDown: page, PageUp: -page, Home: -items.length, End: items.length };
     if (!Object.hasOwn(steps, event.key) || items.length === 0) return;
     event.preventDefault();
