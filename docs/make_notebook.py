@@ -26,9 +26,17 @@ SECONDS = 300
 
 def run_study(folder: Path) -> None:
     """Make what the notebook reads; a CalledProcessError where a job fails, which Snakemake has told."""
-    wanted = "results/look/explorer.html"
-    command = [sys.executable, "-m", "snakemake", "--cores", "2", "-s", ROOT / "Snakefile", "--configfile", STUDY]
-    subprocess.run([*command, wanted], cwd=folder, check=True)
+    command = [
+        sys.executable,
+        "-m",
+        "snakemake",
+        "results/look/explorer.html",
+        "--cores",
+        "2",
+        "-s",
+        ROOT / "Snakefile",
+    ]
+    subprocess.run([*command, "--configfile", STUDY], cwd=folder, check=True)
 
 
 def execute(folder: Path) -> NotebookNode:

@@ -10,7 +10,6 @@ localrules:
     judge_claims,
     draw_figure,
     write_report,
-    write_explorer,
 
 
 rule make_tables:
@@ -184,12 +183,13 @@ rule write_explorer:
         page=report("results/{run}/explorer.html", caption="../report/explorer.rst", category="Report"),
     log:
         "results/{run}/logs/explorer.log",
+    retries: JOBS.retries
     conda:
         "../../envs/main.yaml"
     threads: 1
     resources:
-        mem_mb=2000,
-        runtime=10,
+        mem_mb=growing(2000),
+        runtime=30,
     params:
         settings=settings_of("results.explorer"),
         python=derived(PYTHON.python("main")),
