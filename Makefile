@@ -31,6 +31,7 @@ study: named $(VENV)/main.stamp  ## build the environment, run config.yaml (or C
 	@PYTHONPATH=src $(BIN)/python -m repurpose.study.plan --check '$(CONFIG)'
 	@$(BIN)/snakemake --cores $(CORES) --configfile '$(CONFIG)'
 	@echo "Report:  $(RESULTS)/report.html"
+	@echo "Texts:   $(RESULTS)/explorer.html (make look)"
 	@echo "Claims:  $(RESULTS)/claims.md"
 	@echo "Figures:" && ls $(RESULTS)/figures/*.svg
 
@@ -53,7 +54,7 @@ lint: $(VENV)/test.stamp
 	$(BIN)/snakemake --lint
 	$(BIN)/oxlint src
 
-fast: $(VENV)/test.stamp $(VENV)/browser.stamp
+fast: $(VENV)/test.stamp
 	$(BIN)/python -m pytest -m "not slow" $(SPREAD)
 
 slow: $(VENV)/test.stamp $(VENV)/browser.stamp

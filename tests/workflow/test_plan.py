@@ -39,11 +39,11 @@ FOLLOWS = {
         "trace_rollouts",
     ),
     "steer_to_select": ("measure_sweep selection", "write_explorer"),
-    "measure_sweep selection": ("select_site", "make_tables"),
+    "measure_sweep selection": ("select_site", "make_tables", "write_explorer"),
     "select_site": ("compare_readers", "steer", "measure_log_odds", "apply_lens", "project_tokens", "trace_rollouts"),
     "compare_readers": ("make_tables",),
     "steer": ("measure_sweep", "write_explorer"),
-    "measure_sweep": ("make_tables",),
+    "measure_sweep": ("make_tables", "write_explorer"),
     "measure_log_odds": ("make_tables",),
     "apply_lens": ("make_tables",),
     "project_tokens": ("make_tables",),
@@ -310,9 +310,16 @@ CODE = {
     "labels/spans.py": (),
     "directions/export.py": (),
     "directions/lens.py": ("apply_lens",),
-    "directions/unit_directions.py": ("steer_to_select", "steer", "measure_log_odds", "apply_lens", "project_tokens"),
+    "directions/traces.py": ("trace_rollouts",),
+    "directions/unit_directions.py": (
+        *("steer_to_select", "steer", "measure_log_odds", "apply_lens", "project_tokens", "trace_rollouts"),
+    ),
     "steering/selection.py": ("select_site", "make_tables"),
     "steering/check_parity.py": (),
+    "steering/marks.py": ("write_explorer",),
+    "steering/opened.py": (),
+    "results/explorer/look.py": (),
+    "results/explorer/text.js": ("write_explorer",),
     "results/names.py": ("make_tables", "judge_claims", "write_report"),
     "results/claims/rules.py": ("judge_claims", "write_report"),
     "results/claims/claims.yaml": ("judge_claims", "write_report"),
@@ -331,6 +338,7 @@ SCHEMAS = {
     "ACTIVATIONS": ("read_activations",),
     "SWEEPS": ("steer_to_select", "steer"),
     "LENS": ("apply_lens",),
+    "TRACES": ("trace_rollouts",),
 }
 """Which rules another column in a schema replans first: those that write such a table, and those whose code builds on
 the code that does."""
@@ -339,7 +347,7 @@ the code that does."""
 def with_edit(package: Path, name: str) -> tuple[Path, str]:
     """A file, and its text with a line more: another function of a name after the colon, or what is but code."""
     path, _, function = name.partition(":")
-    data = {".css": "/* edited */", ".yaml": "edited: true", ".jinja": "edited"}
+    data = {".css": "/* edited */", ".js": "// edited", ".yaml": "edited: true", ".jinja": "edited"}
     line = f"def {function}(): pass" if function else data.get(Path(path).suffix, "EDITED = 1")
     return package / path, f"{(package / path).read_text()}\n\n{line}\n"
 

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
-from looked_at import Explorer, read_made_up, with_copies, with_hostile_text, write_explorer
-from playwright.sync_api import Browser, Page, sync_playwright
+from looked_at import Explorer, Visitor, read_made_up, with_copies, with_hostile_text, write_explorer
+from playwright.sync_api import Browser, sync_playwright
 
 CHROMIUM = ("chromium", "chromium-headless-shell", "google-chrome")
 
@@ -42,30 +41,6 @@ def many(tmp_path_factory: pytest.TempPathFactory) -> Explorer:
     return write_explorer(with_copies(read_made_up(), 32), tmp_path_factory.mktemp("many") / "explorer.html")
 
 
-class Visitor:
-    """Somebody with a browser window; what goes wrong in it is kept."""
-
-    def __init__(self, page: Page, explorer: Explorer) -> None:
-        self.page, self.explorer = page, explorer
-        self.problems: list[str] = []
-        self.requests: list[str] = []
-        page.on("console", lambda message: self.problems.append(f"{message.type}: {message.text}"))
-        page.on("pageerror", lambda error: self.problems.append(f"error: {error}"))
-        page.on("dialog", lambda dialog: (self.problems.append(f"dialog: {dialog.message}"), dialog.dismiss()))
-        page.on("request", lambda request: self.requests.append(request.url))
-
-    def open(self, state: str = "") -> Page:
-        """Open the page at an address."""
-        self.page.goto("about:blank")
-        self.page.goto(self.explorer.address(state))
-        self.page.wait_for_selector("html[data-ready]")
-        return self.page
-
-    def state(self) -> str:
-        """What stands in the address."""
-        return self.page.url.partition("#")[2]
-
-
 @pytest.fixture
 def visit(browser: Browser, explorer: Explorer, request: pytest.FixtureRequest) -> Iterator[Visitor]:
     """A visitor of the page, or of the one that a parameter names; the test fails if anything went wrong."""
@@ -80,9 +55,3 @@ def visit(browser: Browser, explorer: Explorer, request: pytest.FixtureRequest) 
     assert visitor.problems == []
     asked = {url.partition("#")[0] for url in visitor.requests} - {"about:blank"}
     assert asked <= {shown.path.as_uri()}, "the page asks for nothing but itself"
-
-
-@pytest.fixture
-def pictures(tmp_path: Path) -> Path:
-    """A folder for pictures of what is tested; pytest keeps the last three runs'."""
-    return tmp_path

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import polars as pl
 import pyarrow as pa
+from playwright.sync_api import Page
 from tests.tiny import SELECTED
 
 from repurpose.data.schemas import LABELS, ROLLOUTS, SWEEPS
@@ -161,3 +162,27 @@ def write_explorer(inputs: Inputs, path: Path) -> Explorer:
     """Write the page of some inputs."""
     path.write_text(fit_page(inputs), encoding="utf-8")
     return Explorer(inputs, path)
+
+
+class Visitor:
+    """Somebody with a browser window; what goes wrong in it is kept."""
+
+    def __init__(self, page: Page, explorer: Explorer) -> None:
+        self.page, self.explorer = page, explorer
+        self.problems: list[str] = []
+        self.requests: list[str] = []
+        page.on("console", lambda message: self.problems.append(f"{message.type}: {message.text}"))
+        page.on("pageerror", lambda error: self.problems.append(f"error: {error}"))
+        page.on("dialog", lambda dialog: (self.problems.append(f"dialog: {dialog.message}"), dialog.dismiss()))
+        page.on("request", lambda request: self.requests.append(request.url))
+
+    def open(self, state: str = "") -> Page:
+        """Open the page at an address."""
+        self.page.goto("about:blank")
+        self.page.goto(self.explorer.address(state))
+        self.page.wait_for_selector("html[data-ready]")
+        return self.page
+
+    def state(self) -> str:
+        """What stands in the address."""
+        return self.page.url.partition("#")[2]

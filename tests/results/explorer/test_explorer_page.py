@@ -9,10 +9,9 @@ from typing import Any
 import numpy as np
 import polars as pl
 import pytest
-from looked_at import HOSTILE
+from looked_at import HOSTILE, Visitor
 from playwright.sync_api import Page, expect
 
-from conftest import Visitor
 from repurpose.results.explorer import page as page_of_scripts
 from repurpose.results.explorer.page import SCRIPTS, join_scripts
 
