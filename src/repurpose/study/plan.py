@@ -20,7 +20,7 @@ from repurpose.study.errors import one_line_errors
 from repurpose.study.pair_files import ROLES, check_models, count_to_make, read_configs
 from repurpose.study.published import read_prompts
 from repurpose.study.resources import asked_of, list_conditions
-from repurpose.study.settings import Llm, Role, SettingsError, Study, locate
+from repurpose.study.settings import BEHAVIOURS, Llm, Role, SettingsError, Study, locate
 from repurpose.study.study_file import load_study, naming
 
 TOKENS_PER_SENTENCE = 16
@@ -29,6 +29,7 @@ ENTRY_TOKENS = 14
 """Of one `{"sentence": 12, "label": "deduction"}`, in a request and in a reply about the same beside the text."""
 ROW_BYTES = 100
 """Of a row's columns beside its token ids, text and vector, compressed."""
+FLOAT_BYTES = 4
 READERS = len(ROLES)
 REPOSITORY = Path(__file__).parents[3]
 
@@ -191,10 +192,13 @@ def plan_disk(study: Study, shape: Shape, counts: Counts) -> Item:
     activations = READERS * counts.sentences * starts * layers * shape.hidden * width
     generated = counts.rollouts * study.rollouts.max_new_tokens + counts.steered_tokens
     rows = counts.rollouts + counts.sentences + sum(counts.steered.values())
-    total = activations + generated * 2 * CHARACTERS_PER_TOKEN + rows * ROW_BYTES
+    directions = len(BEHAVIOURS) + 2 + study.vectors.random_directions + study.vectors.shuffles
+    traced = READERS * min(counts.rollouts, study.explorer.rollouts) * study.rollouts.max_new_tokens * directions
+    total = activations + generated * 2 * CHARACTERS_PER_TOKEN + rows * ROW_BYTES + traced * FLOAT_BYTES
     formula = (
         f"{READERS} readers x {counts.sentences} sentences x {starts} windows x {layers} layers x {shape.hidden} x "
-        f"{width} bytes + {generated} tokens x {2 * CHARACTERS_PER_TOKEN} + {rows} rows x {ROW_BYTES}"
+        f"{width} bytes + {generated} tokens x {2 * CHARACTERS_PER_TOKEN} + {rows} rows x {ROW_BYTES} + "
+        f"{traced} projections x {FLOAT_BYTES}"
     )
     return Item("disk, at most", f"{total / 1e6:,.0f} MB", formula)
 

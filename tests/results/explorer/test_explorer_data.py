@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import base64
+import gzip
+import json
+import re
 from dataclasses import replace
 
 import numpy as np
@@ -12,7 +16,7 @@ from hypothesis import strategies as st
 from looked_at import read_made_up
 
 from repurpose.results.explorer.__main__ import Inputs, fit_page, make_page
-from repurpose.results.explorer.blocks import Vocabulary
+from repurpose.results.explorer.blocks import Vocabulary, pack_json
 from repurpose.results.explorer.pieces import Pieces, learn_pieces
 from repurpose.results.explorer.rollout_texts import order_rollouts, show_axes
 from repurpose.results.explorer.steered_texts import CELL, add_distance, choose_prompts, show_cells
@@ -56,6 +60,14 @@ def test_a_text_is_a_row_of_numbers_of_the_vocabulary() -> None:
     assert vocabulary.add([1, 2, 1], ["a", "b", "a"]) == 3
     assert vocabulary.add([1, 2], ["a", "B"]) == 2
     assert vocabulary.numbers == [0, 1, 0, 0, 2]
+
+
+@pytest.mark.faults
+@pytest.mark.parametrize("text", ["</script><!--", "\ud800 alone", "\u202e\x00", "é\U0001f600"])
+def test_a_block_holds_any_text_and_no_markup(text: str) -> None:
+    block = pack_json([text])
+    assert re.fullmatch("[A-Za-z0-9+/=]+", block)
+    assert json.loads(gzip.decompress(base64.b64decode(block))) == [text]
 
 
 def test_projections_keep_four_figures(inputs: Inputs) -> None:
