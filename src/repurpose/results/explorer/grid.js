@@ -48,7 +48,7 @@ export function heatMap({ cells, by, behaviour, marks, choose }) {
       target: `in ${cell.target}`,
       reader: `from ${cell.reader}`,
       layer: `layer ${cell.layer}`,
-      window_start: `from token ${cell.window_start}`,
+      window_start: `window from ${cell.window_start}`,
     })[part];
 
   function head(cell) {

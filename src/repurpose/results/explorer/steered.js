@@ -74,7 +74,9 @@ export function steeredView(data) {
   function contrast(cells, first) {
     const same = cells.filter((cell) => cell.direction !== "none" && cell !== first && cell.target === first.target);
     const random = same.find((cell) => cell.direction.startsWith("random-") && cell.multiple === first.multiple);
-    const alike = same.filter((cell) => cell.direction === first.direction && cell.reader === first.reader);
+    const alike = same.filter((cell) =>
+      ["direction", "reader", "layer", "window_start"].every((part) => cell[part] === first[part]),
+    );
     return random ?? alike.find((cell) => cell.multiple > 0) ?? alike[0] ?? same[0] ?? null;
   }
 
