@@ -35,6 +35,7 @@ FILES = {
     "PERMUTATIONS": "permutations.parquet",
     "LENS": "lens.parquet",
     "PROJECTIONS": "projections/<reader>.parquet",
+    "TRACES": "traces/<reader>.parquet",
 }
 """Where each schema's table lies in results/<study>/."""
 OPENING = """\

@@ -25,32 +25,37 @@ pytestmark = pytest.mark.workflow
 
 FOLLOWS = {
     "make_prompts": ("sample_rollouts", "steer_to_select", "steer", "score_text", "score_text selection"),
-    "sample_rollouts": ("split_sentences", "write_report"),
+    "sample_rollouts": ("split_sentences", "write_report", "write_explorer"),
     "split_sentences": ("label_sentences", "read_activations"),
-    "label_sentences": ("compute_vectors", "compare_readers", "write_report", "finish_labels"),
+    "label_sentences": ("compute_vectors", "compare_readers", "write_report", "write_explorer", "finish_labels"),
     "finish_labels": (),
     "read_activations": ("compute_vectors", "compare_readers", "permute_labels"),
     "compute_vectors": (
         *("project_out", "steer_to_select", "steer", "permute_labels"),
-        *("measure_log_odds", "apply_lens", "project_tokens"),
+        *("measure_log_odds", "apply_lens", "project_tokens", "trace_rollouts"),
     ),
     "project_out": ("steer",),
-    "steer_to_select": ("score_text selection",),
+    "steer_to_select": ("score_text selection", "write_explorer"),
     "score_text selection": ("measure_sweep selection",),
-    "measure_sweep selection": ("select_site", "make_tables"),
-    "select_site": ("compare_readers", "permute_labels", "steer", "measure_log_odds", "apply_lens", "project_tokens"),
+    "measure_sweep selection": ("select_site", "make_tables", "write_explorer"),
+    "select_site": (
+        *("compare_readers", "permute_labels", "steer", "measure_log_odds"),
+        *("apply_lens", "project_tokens", "trace_rollouts"),
+    ),
     "permute_labels": ("steer", "make_tables"),
     "compare_readers": ("make_tables",),
-    "steer": ("score_text",),
+    "steer": ("score_text", "write_explorer"),
     "score_text": ("measure_sweep",),
-    "measure_sweep": ("make_tables",),
+    "measure_sweep": ("make_tables", "write_explorer"),
     "measure_log_odds": ("make_tables",),
     "apply_lens": ("make_tables",),
     "project_tokens": ("make_tables",),
+    "trace_rollouts": ("write_explorer",),
     "make_tables": ("draw_figure", "judge_claims"),
     "draw_figure": ("write_report",),
     "judge_claims": ("write_report",),
     "write_report": (),
+    "write_explorer": (),
 }
 """The way of the data, written out by hand. Activations wait for `finish_labels` and are not made anew after it."""
 
@@ -71,6 +76,8 @@ FIRST: dict[str, str | tuple[str, ...]] = {
     "selection": ("score_text selection", "score_text"),
     "permutations": "permute_labels",
     "statistics": "compare_readers",
+    "explorer": "trace_rollouts",
+    "explorer.steered": "write_explorer",
     "sweeps": "steer",
     "sweeps.selection": "steer_to_select",
 }
@@ -330,11 +337,18 @@ CODE = {
     "model/slopes.py": ("permute_labels",),
     "model/unembedding.py": ("project_out",),
     "steering/permutations.py": ("permute_labels",),
-    "directions/unit_directions.py": ("steer_to_select", "steer", "measure_log_odds", "apply_lens", "project_tokens"),
+    "directions/traces.py": ("trace_rollouts",),
+    "directions/unit_directions.py": (
+        *("steer_to_select", "steer", "measure_log_odds", "apply_lens", "project_tokens", "trace_rollouts"),
+    ),
     "steering/selection.py": ("select_site", "make_tables"),
     "steering/likelihood.py": ("score_text selection", "score_text"),
     "steering/stability.py": ("make_tables",),
     "steering/check_parity.py": (),
+    "steering/marks.py": ("write_explorer",),
+    "steering/opened.py": (),
+    "results/explorer/look.py": (),
+    "results/explorer/text.js": ("write_explorer",),
     "results/names.py": ("make_tables", "judge_claims", "write_report"),
     "results/claims/rules.py": ("judge_claims", "write_report"),
     "results/claims/claims.yaml": ("judge_claims", "write_report"),
@@ -355,6 +369,7 @@ SCHEMAS = {
     "SWEEPS": ("steer_to_select", "steer"),
     "LIKELIHOODS": ("score_text selection", "score_text"),
     "LENS": ("apply_lens",),
+    "TRACES": ("trace_rollouts",),
 }
 """Which rules another column in a schema replans first: those that write such a table, and those whose code builds on
 the code that does."""
@@ -363,7 +378,7 @@ the code that does."""
 def with_edit(package: Path, name: str) -> tuple[Path, str]:
     """A file, and its text with a line more: another function of a name after the colon, or what is but code."""
     path, _, function = name.partition(":")
-    data = {".css": "/* edited */", ".yaml": "edited: true", ".jinja": "edited"}
+    data = {".css": "/* edited */", ".js": "// edited", ".yaml": "edited: true", ".jinja": "edited"}
     line = f"def {function}(): pass" if function else data.get(Path(path).suffix, "EDITED = 1")
     return package / path, f"{(package / path).read_text()}\n\n{line}\n"
 

@@ -398,7 +398,15 @@ def test_another_annotator_replans_what_it_labels_and_no_rollout(edited: Callabl
     (project.root / "published.json").write_text(json.dumps([CHAIN]))
     (project.root / "config.yaml").write_text(with_annotators(project, annotators))
     jobs = project.plans({"added": {}})["added"]
-    compared = {"compare_annotators", "make_tables", "judge_claims", "draw_figure", "write_report", "all"}
+    compared = {
+        "compare_annotators",
+        "make_tables",
+        "judge_claims",
+        "draw_figure",
+        "write_report",
+        "write_explorer",
+        "all",
+    }
     assert rules_of(jobs) == {*compared, "label_sentences", "label_with_model", "label_steered"}
     assert all("ward" in job for job in jobs if job.startswith("label_sentences"))
     project.run("--cores", "2")

@@ -243,3 +243,40 @@ rule project_tokens:
         " --selection {input.selection:q}"
         " --output {output.projections:q}"
         " 2>&1 | log_to {log:q}"
+
+
+rule trace_rollouts:
+    """Project one reader's activation at each token on every direction, for the explorer."""
+    input:
+        rollouts=FILES.parts("rollouts"),
+        vectors=of_both("results/{run}/vectors/{reader}.parquet"),
+        selection="results/{run}/selection.json",
+        model=lambda wildcards: model_files(wildcards.reader),
+    output:
+        traces="results/{run}/traces/{reader}.parquet",
+    log:
+        "results/{run}/logs/traces/{reader}.log",
+    benchmark:
+        "results/{run}/benchmarks/trace_rollouts/{reader}.tsv"
+    retries: JOBS.retries
+    conda:
+        "../../envs/main.yaml"
+    threads: cpu_threads(JOBS.gpus)
+    resources:
+        mem_mb=growing(JOBS.memory),
+        runtime=growing(JOBS.minutes),
+        gpu=JOBS.gpus,
+    params:
+        settings=settings_of("directions.traces", "reader"),
+        models=digests_of("reader"),
+        python=derived(PYTHON.python("main")),
+    message:
+        "Projecting the {wildcards.reader} model's tokens on every direction"
+    shell:
+        "{params.python:q} -m repurpose.directions.traces"
+        " --settings {params.settings:q}"
+        " --rollouts {input.rollouts:q}"
+        " --vectors {input.vectors:q}"
+        " --selection {input.selection:q}"
+        " --output {output.traces:q}"
+        " 2>&1 | log_to {log:q}"

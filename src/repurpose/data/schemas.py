@@ -150,3 +150,10 @@ PROJECTIONS = _schema("""
 """Centred activation dot unit direction for each generated token of held-out rollouts: the behaviour's direction at
 the selected site, and each from outside at its own layer. `correct_calculation` says, where the truth is known, whether
 the last calculation before the token is right; `since_calculation` counts tokens since its end."""
+
+TRACES = _schema("""
+    prompt_id text, sample integer, direction text, reader text, layer integer, window_start integer, projections bytes
+""")
+"""One rollout's projections on one direction, for the explorer: of every direction at the selected site, and of each
+from outside at its own layer. `projections` is the bytes of a float32 for each generated token, centred as those of
+`projections/`. Held-out rollouts come first, the categories in turn; at most `explorer.rollouts` of them."""

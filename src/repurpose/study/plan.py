@@ -22,7 +22,7 @@ from repurpose.study.labellers import labeller, list_steered_labels
 from repurpose.study.pair_files import ROLES, check_models, count_to_make, read_configs
 from repurpose.study.published import read_prompts
 from repurpose.study.resources import asked_of, list_conditions
-from repurpose.study.settings import Llm, Role, SettingsError, Study, locate, variants
+from repurpose.study.settings import BEHAVIOURS, Llm, Role, SettingsError, Study, locate, variants
 from repurpose.study.study_file import load_study, naming
 
 TOKENS_PER_SENTENCE = 16
@@ -31,6 +31,7 @@ ENTRY_TOKENS = 14
 """Of one `{"sentence": 12, "label": "deduction"}`, in a request and in a reply about the same beside the text."""
 ROW_BYTES = 100
 """Of a row's columns beside its token ids, text and vector, compressed."""
+FLOAT_BYTES = 4
 READERS = len(ROLES)
 REPOSITORY = Path(__file__).parents[3]
 
@@ -124,8 +125,8 @@ def plan_jobs(study: Study) -> Item:
         "selection, permutations, cosines, lens": 4,
         "variants of the vector": int(any(set(variants(study.vectors.behaviour)) & set(s.directions) for s in sweeps)),
         "sweeps, likelihoods, measurements": 3 * sum(len(sweep.targets) for sweep in sweeps),
-        "log-odds, projections": 2 * READERS,
-        "tables, claims, report, all": 4,
+        "log-odds, projections, traces": 3 * READERS,
+        "tables, claims, report, explorer, all": 5,
         "figures": len(FIGURES) + len(AGREEMENT_FIGURES) * (len(annotators) > 1),
     }
     formula = " + ".join(f"{number} {name}" for name, number in by_rule.items() if number)
@@ -202,10 +203,13 @@ def plan_disk(study: Study, shape: Shape, counts: Counts) -> Item:
     activations = READERS * counts.sentences * starts * layers * shape.hidden * width
     generated = counts.rollouts * study.rollouts.max_new_tokens + counts.steered_tokens
     rows = counts.rollouts + counts.sentences + sum(counts.steered.values())
-    total = activations + generated * 2 * CHARACTERS_PER_TOKEN + rows * ROW_BYTES
+    directions = len(BEHAVIOURS) + 2 + study.vectors.random_directions + study.vectors.shuffles
+    traced = READERS * min(counts.rollouts, study.explorer.rollouts) * study.rollouts.max_new_tokens * directions
+    total = activations + generated * 2 * CHARACTERS_PER_TOKEN + rows * ROW_BYTES + traced * FLOAT_BYTES
     formula = (
         f"{READERS} readers x {counts.sentences} sentences x {starts} windows x {layers} layers x {shape.hidden} x "
-        f"{width} bytes + {generated} tokens x {2 * CHARACTERS_PER_TOKEN} + {rows} rows x {ROW_BYTES}"
+        f"{width} bytes + {generated} tokens x {2 * CHARACTERS_PER_TOKEN} + {rows} rows x {ROW_BYTES} + "
+        f"{traced} projections x {FLOAT_BYTES}"
     )
     return Item("disk, at most", f"{total / 1e6:,.0f} MB", formula)
 

@@ -488,6 +488,16 @@ class Statistics:
 
 
 @dataclass(frozen=True, config=RULES)
+class Explorer:
+    """How much text explorer.html shows; the page itself says what is left out."""
+
+    rollouts: Count = 500
+    """Rollouts at most, held-out ones first, the categories in turn."""
+    steered: Count = 12_000
+    """Texts of the sweeps at most, unsteered ones included: whole prompts, so that conditions stand side by side."""
+
+
+@dataclass(frozen=True, config=RULES)
 class Study:
     """A whole study."""
 
@@ -511,6 +521,7 @@ class Study:
     selection: Selection = Field(default_factory=Selection)
     permutations: Permutations = Field(default_factory=Permutations)
     statistics: Statistics = Field(default_factory=Statistics)
+    explorer: Explorer = Field(default_factory=Explorer)
 
 
 STEP_SECTIONS: dict[str, tuple[str, ...]] = {
@@ -537,10 +548,12 @@ STEP_SECTIONS: dict[str, tuple[str, ...]] = {
     "directions.lens": ("pair", "keywords", "vectors"),
     "directions.export": (),
     "directions.projections": ("pair", "prompts", "keywords", "vectors"),
+    "directions.traces": ("pair", "explorer"),
     "results.tables": ("seed", "keywords", "vectors", "activations", "sweeps", "selection", "statistics"),
     "results.figures": ("keywords", "vectors", "activations"),
     "results.claims": ("prompts", "vectors", "sweeps", "statistics"),
     "results.report": ("study", "pair", "keywords", "vectors", "activations"),
+    "results.explorer": ("study", "pair", "keywords", "vectors", "activations", "explorer"),
 }
 """The sections that each step may see."""
 
@@ -577,6 +590,8 @@ def step_settings(study: Study, step: str, **extra: Any) -> dict[str, Any]:
     values = asdict(study)
     if step not in ("rollouts.check_models", "steering.check_parity"):
         del values["pair"]["parameters"]  # decides what jobs ask for, and no result
+    if step == "directions.traces":
+        del values["explorer"]["steered"]  # changes no trace
     if "sweep" in extra:
         values["sweeps"] = {extra["sweep"]: values["sweeps"][extra["sweep"]]}
     if "annotator" in extra or step == "labels.spans":

@@ -22,6 +22,20 @@ ROWS = 60
 """Rows of a table that are quoted at most; the CSV has all."""
 MARKS = ("window", "start", "behaviour")
 """What a token of a shown rollout may be marked as."""
+TEXTS: dict[str, str] = {
+    "rollout": "view=rollouts&split=heldout",
+    "windows": "view=steered&sweep=windows",
+    "2x2": "view=steered&sweep=two_by_two",
+    "baselines": "view=steered&sweep=baselines",
+    "projections": "view=rollouts&split=heldout&sort=peak",
+    "layers": "view=steered&sweep=layers",
+    "ablation": "view=steered&sweep=ablation",
+    "coherence": "view=steered&sweep=two_by_two&measure=distinct_2",
+    "detection": "view=rollouts&split=heldout&steps=wrong",
+    "confusion": "view=disagreements",
+    "keyword_rule": "view=steered&sweep=two_by_two&measure=keyword_share",
+}
+"""Where explorer.html, which lies beside the report, shows the texts behind a figure; the others have none."""
 MADE_WITH = ("commit", "package", "python", "machine", "libraries", "model_digest", "device", "settings_digest")
 """What a file's provenance is told by."""
 SELECTED = pl.col("selected") | (pl.col("direction") == "none")
@@ -92,6 +106,11 @@ class Section:
     """Rows of the table in all."""
     more: int
     """Rows that would be quoted beside the others, were they not so many."""
+
+    @property
+    def texts(self) -> str | None:
+        """The address of the texts behind the figure."""
+        return f"explorer.html#{TEXTS[self.name]}" if self.name in TEXTS else None
 
     @property
     def open(self) -> bool:

@@ -187,8 +187,15 @@ class Layout:
 
     @property
     def measurements(self) -> list[str]:
+        return self._swept("measurements")
+
+    @property
+    def sweeps(self) -> list[str]:
+        return self._swept("sweeps")
+
+    def _swept(self, table: str) -> list[str]:
         swept = [(name, target) for name, sweep in self.study.sweeps.items() for target in sweep.targets]
-        return [f"{RUN}/measurements/{sweep}/{target}.parquet" for sweep, target in swept]
+        return [f"{RUN}/{table}/{sweep}/{target}.parquet" for sweep, target in swept]
 
     @property
     def tables(self) -> list[str]:
@@ -207,7 +214,7 @@ class Layout:
     @property
     def final(self) -> list[str]:
         """All that a study shows, on its own annotator's labels."""
-        said = [f"{RUN}/{name}" for name in ("report.html", "claims.csv", "claims.md")]
+        said = [f"{RUN}/{name}" for name in ("report.html", "explorer.html", "claims.csv", "claims.md")]
         patterns = [*said, *self.figures("svg", "png"), *self.tables, *self.agreement_tables]
         return [pattern.replace("{run}", self.study.study) for pattern in patterns]
 
