@@ -369,10 +369,10 @@ class Vectors:
     behaviour: Behaviour = "backtracking"
     estimator: Literal["minus_all", "minus_rest"] = "minus_all"
     """Mean before the behaviour minus mean before all sentences, as in the paper, or before all others."""
-    random_directions: FewerCount = 8
-    covariance_directions: FewerCount = 8
+    random_directions: FewerCount = 4
+    covariance_directions: FewerCount = 4
     """Random directions with the covariance of the activations at each site."""
-    shuffles: FewerCount = 4
+    shuffles: FewerCount = 2
     split_halves: FewerCount = 20
     outside: dict[Name, OutsideVector] = Field(default_factory=dict)
     """Vectors from files, by the names that sweeps call them: see docs/vectors.md."""
@@ -466,9 +466,9 @@ class Permutations:
 
     directions: FewerCount = 200
     """Label shuffles within prompts, and as many random directions with the covariance of the activations."""
-    passages: FewerCount = 2
+    passages: FewerCount = 3
     """Held-out rollouts that are read, the shortest; and as many training ones, on which the rivals are chosen."""
-    tokens: Count = 96
+    tokens: Count = 64
     """Generated tokens of a passage at which a sentence may begin; later sentences are not read."""
     rivals: Annotated[int, Field(ge=1, le=100)] = 5
     """Of all these directions the strongest on training passages, which sweeps may name: `rival`."""
