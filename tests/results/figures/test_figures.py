@@ -145,7 +145,8 @@ def test_detection_shows_the_controls() -> None:
 
 def test_the_lens_shows_the_best_entry_where_it_was_looked_at() -> None:
     whole = table("lens")
-    left = step.draw_figure("lens", whole, CONTEXT).axes[0]
+    unread = whole.with_columns(pl.lit(None, whole[name].dtype).alias(name) for name in ("best_score", "best_entry"))
+    left = step.draw_figure("lens", unread, CONTEXT).axes[0]
     assert left.get_ylabel() == "mean logit of its entries"
     best = whole.with_columns(best_score=pl.col("score") + 5.0, best_entry=pl.lit(" Wait"))
     left = step.draw_figure("lens", best, CONTEXT).axes[0]
