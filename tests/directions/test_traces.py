@@ -60,7 +60,7 @@ def test_traces_are_the_projections_of_every_direction(
     own = traced.filter(direction="backtracking")
     for prompt in projected["prompt_id"].unique():
         values = np.frombuffer(own.filter(prompt_id=prompt)["projections"][0], np.float32)
-        wanted = projected.filter(prompt_id=prompt).sort("position")["projection"].to_numpy()
+        wanted = projected.filter(prompt_id=prompt, direction="backtracking").sort("position")["projection"].to_numpy()
         np.testing.assert_allclose(values, wanted, atol=1e-4)
 
 
