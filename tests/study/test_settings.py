@@ -238,8 +238,8 @@ def test_sweeps_that_want_too_many_prompts_are_told_at_once() -> None:
         read_study(changed("prompts", {"source": "organism", "train": 9, "heldout": 50}))
     assert str(problem.value) == (
         "sweeps.selection.prompts: 20 is more than prompts.train (9); sweeps.two_by_two.prompts: 60 is more than "
-        "prompts.heldout (50); sweeps.baselines.prompts: 60 is more than prompts.heldout (50); sweeps.ablation.prompts: "
-        "60 is more than prompts.heldout (50); give at most as many, or all"
+        "prompts.heldout (50); sweeps.baselines.prompts: 60 is more than prompts.heldout (50); "
+        "sweeps.ablation.prompts: 60 is more than prompts.heldout (50); give at most as many, or all"
     )
 
 
