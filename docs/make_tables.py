@@ -25,14 +25,17 @@ FILES = {
     "LABELS": "labels/<annotator>/<shard>.parquet",
     "USAGE": "labels/<annotator>/usage.parquet",
     "ACTIVATIONS": "activations/<reader>/<shard>.parquet",
-    "VECTORS": "vectors/<reader>.parquet",
+    "VECTORS": "vectors/<reader>.parquet, vectors/variants.parquet, vectors/rivals.parquet",
     "COSINES": "cosines.parquet",
     "SWEEPS": "sweeps/<sweep>/<target>.parquet",
-    "STEERED_LABELS": "steered_labels/<annotator>.parquet",
+    "STEERED_LABELS": "steered_labels/<annotator>/<sweep>/<target>.parquet",
+    "LIKELIHOODS": "likelihoods/<sweep>/<target>.parquet",
     "MEASUREMENTS": "measurements/<sweep>/<target>.parquet",
     "LOGODDS": "logodds/<target>.parquet",
+    "PERMUTATIONS": "permutations.parquet",
     "LENS": "lens.parquet",
     "PROJECTIONS": "projections/<reader>.parquet",
+    "TRACES": "traces/<reader>.parquet",
 }
 """Where each schema's table lies in results/<study>/."""
 OPENING = """\
@@ -66,16 +69,25 @@ the field is empty.
 - A share is from 0 to 1. `share` is the share of keywords among all words.
 - `low` and `high` are the ends of the interval, by default 95 %, from resampling whole prompts. `x_low` and `x_high`
   are those of column `x`.
+- `events` of `trials` is what a share is counted from: keywords of words, and in columns that begin so sentences of the
+  behaviour of sentences (`backtracking_`), calculations that are backtracked from of calculations (`after_wrong_`,
+  `after_right_`).
 - `change` and the columns that end in `_change` are differences from the unsteered rows of the same prompts.
-- `selected` marks the magnitude that was chosen on training prompts, `coherent` the rows whose text holds together.
-- `family` says of which kind a direction is: the behaviour, another label, random, shuffle and so on.
+- `selected` marks the magnitude that was chosen on training prompts, `coherent` the rows whose text holds together
+  (method.md, Coherence), `nll` the nats per token that say so; `finished` and `correct` are the shares of texts that
+  end and whose answer is right.
+- `annotator` labelled the sentences; `kappa`, where that is not the study's own, is how far the two agree.
+- `family` says of which kind a direction is: the behaviour, another label, random, shuffle and so on; `variant` is made
+  of the behaviour's own vector.
 """
 CSV_CLOSING = """\
 Two more are written where a study has several annotators: `agreement.csv` has Cohen's kappa for each pair of them, in
 all and by label, `confusion.csv` how often each label of the one met each label of the other.
 
 `claims.csv` stands beside `tables/`: a row for each part of a claim, with its estimate, interval, threshold, rule and
-verdict. A number that was not measured, or has no bound, is empty; `note` says why. `claims.md` is the same to read.
+verdict. A number that was not measured, or has no bound, is empty; `note` says why. It also says what a threshold is
+that of, and why nobody can tell where the interval does not show it, as of too little data: [method.md](method.md) has
+the rules. `claims.md` is the same to read.
 """
 
 

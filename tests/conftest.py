@@ -88,7 +88,8 @@ def make_step(pair_folders: dict[str, str]) -> StepMaker:
             "prompts": {"source": "organism", "train": 4, "heldout": 4},
             "rollouts": {"max_new_tokens": 12, "batch_size": 3},
             "activations": {"window_starts": [-3, 0], "window_length": 2, "batch_tokens": 64},
-            "vectors": {"random_directions": 2, "shuffles": 2, "split_halves": 4},
+            "vectors": {"random_directions": 2, "covariance_directions": 2, "shuffles": 2, "split_halves": 4},
+            "permutations": {"directions": 3, "passages": 2, "rivals": 2},
             "sweeps": {"grid": GRID},
             "selection": {"sweep": "grid"},
         }

@@ -27,7 +27,18 @@ import pyarrow as pa
 
 from repurpose.data.files import write_table
 from repurpose.data.provenance import provenance
-from repurpose.data.schemas import COSINES, LABELS, LENS, LOGODDS, MEASUREMENTS, PROJECTIONS, ROLLOUTS, SWEEPS, VECTORS
+from repurpose.data.schemas import (
+    COSINES,
+    LABELS,
+    LENS,
+    LOGODDS,
+    MEASUREMENTS,
+    PERMUTATIONS,
+    PROJECTIONS,
+    ROLLOUTS,
+    SWEEPS,
+    VECTORS,
+)
 from repurpose.data.selected import write_selected
 from repurpose.results.claims import __main__ as claims_step
 from repurpose.results.tables import __main__ as summaries_step
@@ -38,7 +49,7 @@ from repurpose.study.catalogue import TABLES
 from repurpose.study.settings import BEHAVIOURS, StepSettings, Study, canonical_json, read_study, step_settings
 
 LAYERS, STARTS, LENGTH, WIDTH, BEST_LAYER = (0, 1, 2, 3), (-20, -13, -9, -4, 0), 6, 64, 2
-HELDOUT = 16
+HELDOUT = 24
 NORM = 8.0
 """Median residual norm at every site."""
 POOL = {
@@ -70,7 +81,7 @@ class Effects:
     """Chance of backtracking when the direction is ablated."""
     cosine: float = 0.85
     lens_rank: float = 0.55
-    keyword_projection: float = 0.3
+    keyword_projection: float = 0.1
     """Shift of the projection on keyword tokens, in standard deviations; large: it tracks them."""
     mistake_projection: float = 0.8
     """Shift of the projection while a mistake is open."""
@@ -130,7 +141,12 @@ def make_study(heldout: int = 24) -> Study:
                     "samples": 2,
                 },
             },
-            "selection": {"metric": "keyword_share", "min_distinct_2": 0.5, "max_longest_run": 4.0},
+            "selection": {
+                "metric": "keyword_share",
+                "min_distinct_2": 0.5,
+                "max_longest_run": 4.0,
+                "min_grammatical": 0.0,
+            },
             "statistics": {"bootstrap": 400},
         }
     )
@@ -332,7 +348,7 @@ def cosine_rows(effects: Effects) -> list[dict[str, Any]]:
     """Return the COSINES rows: the cosines of the vectors, and controls without a direction."""
     rows = []
     for name in [*BEHAVIOURS, "same-offset", *numbered("shuffle", 5), "mean"]:
-        level = effects.cosine if name == "backtracking" else 0.9
+        level = effects.cosine if name == "backtracking" else 0.6
         noise = name.startswith(("shuffle", "same"))
         half, true = (0.04, None) if noise else (0.85, level)
         cross = 0.05 if noise else level * half
@@ -342,7 +358,7 @@ def cosine_rows(effects: Effects) -> list[dict[str, Any]]:
                 "layer": BEST_LAYER,
                 "window_start": -9,
                 "positives": 120,
-                "prompts": 12,
+                "prompts": 40,
                 "cross_half": cross,
                 "cross_half_low": cross - 0.06,
                 "cross_half_high": cross + 0.06,
@@ -427,8 +443,19 @@ def sentence_row(
 
 
 def projection_rows(effects: Effects, reader: str, prompt: str, tokens: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Return the PROJECTIONS rows of a rollout."""
+    """Return the PROJECTIONS rows of a rollout: on the behaviour's direction, and on controls that know nothing."""
     rng = np.random.default_rng(zlib.crc32(f"{prompt}{reader}".encode()))
+    rows = behaviour_projections(effects, reader, prompt, tokens, rng)
+    for direction in ("deduction", "random-00", "random-01"):
+        values = 2.0 * rng.standard_normal(len(tokens))
+        rows += [{**row, "direction": direction, "projection": z} for row, z in zip(rows, values, strict=False)]
+    return rows
+
+
+def behaviour_projections(
+    effects: Effects, reader: str, prompt: str, tokens: list[dict[str, Any]], rng: np.random.Generator
+) -> list[dict[str, Any]]:
+    """Return the PROJECTIONS rows of a rollout on the behaviour's direction."""
     rows = []
     for position, token in enumerate(tokens):
         keyword = token["token"].strip().lower() in ("wait", "hmm")
@@ -464,6 +491,9 @@ def lens_rows(effects: Effects) -> list[dict[str, Any]]:
     return rows
 
 
+BEST_ENTRY = ("best_score", "best_rank", "best_entry", "entries")
+
+
 def lens_cell(effects: Effects, direction: str, reader: str, unembedding: str, layer: int) -> list[dict[str, Any]]:
     """Return the LENS rows of one direction at one layer."""
     rng = seeded(direction, reader, unembedding, layer)
@@ -475,11 +505,13 @@ def lens_cell(effects: Effects, direction: str, reader: str, unembedding: str, l
         "window_start": -9,
     }
     rank = rng.random() if direction != "backtracking" else min(1.0, effects.lens_rank + rng.random() * 0.001)
-    words = [{**site, "word": word, "score": (rank - 0.5) * 4, "rank": rank} for word in ("wait", "hmm")]
+    found = {"score": (rank - 0.5) * 4, "rank": rank, "best_score": (rank - 0.5) * 5, "best_rank": rank, "entries": 3}
+    words = [{**site, "word": word, **found, "best_entry": f" {word}"} for word in ("wait", "hmm")]
     best = "Wait" if effects.lens_rank > 0.9 else "mistake"
     tops = (best, "$error$", "wrong", "<b>hostile</b>", "off")
     return words + [
-        {**site, "word": f"top:{token}", "score": 5.0 - i, "rank": 1 - i / 1000} for i, token in enumerate(tops)
+        {**site, "word": f"top:{token}", "score": 5.0 - i, "rank": 1 - i / 1000, **dict.fromkeys(BEST_ENTRY)}
+        for i, token in enumerate(tops)
     ]
 
 
@@ -516,6 +548,21 @@ def logodds_row(target: str, context: str, condition: dict[str, Any], prompt: st
     }
 
 
+def permutation_rows(effects: Effects, prompts: list[str]) -> list[dict[str, Any]]:
+    """Return the PERMUTATIONS rows: the vector, and as many directions of each kind, of which two became rivals."""
+    rows = []
+    for name in ("backtracking", *numbered("shuffle", 20), *numbered("covariance-random", 20)):
+        mean = effects.reasoning_logodds if name == "backtracking" else 0.3 * seeded(name).gauss(0, 1)
+        for prompt in prompts:
+            row = {"name": name, "kind": name.rstrip("0123456789").rstrip("-"), "split": "heldout", "prompt_id": prompt}
+            row |= {"sample": 0, "positions": 5, "steered_positions": 90, "expected_positions": 90, "log_odds": -5.0}
+            rows.append({**row, "change": mean, "slope": mean / 2, "rival": RIVALS.get(name)})
+    return rows
+
+
+RIVALS = {"shuffle-03": "rival-00", "shuffle-11": "rival-01"}
+
+
 def write_study(folder: Path, effects: Effects, heldout: int = 24) -> dict[str, Any]:
     """Write all the files of a study up to the tables' inputs; return them by the names of the command line."""
     study = make_study(heldout)
@@ -531,7 +578,11 @@ def write_study(folder: Path, effects: Effects, heldout: int = 24) -> dict[str, 
     _write(folder / "lens.parquet", lens_rows(effects), LENS, note, lens)
     cosines: list[Path] = []
     _write(folder / "cosines.parquet", cosine_rows(effects), COSINES, note, cosines)
-    return paths | {"lens": lens[0], "cosines": cosines[0], "study": study}
+    permutations: list[Path] = []
+    rows = permutation_rows(effects, prompt_names("heldout", 3))
+    _write(folder / "permutations.parquet", rows, PERMUTATIONS, note, permutations)
+    one = {"lens": lens[0], "cosines": cosines[0], "permutations": permutations[0]}
+    return paths | one | {"study": study}
 
 
 def _write(path: Path, rows: Any, schema: Any, note: dict[str, Any], paths: list[Path]) -> None:
@@ -544,11 +595,18 @@ def _write_sweeps(folder: Path, effects: Effects, study: Study, paths: dict[str,
         prompts = prompt_names(sweep.split, min(sweep.prompts, heldout))
         for target in sweep.targets:
             rows = pl.DataFrame(measurements_schema_rows(sweep_rows(effects, name, target, prompts, sweep.samples)))
-            measured = measurements.measure_sweep(rows, study.keywords, study.vectors.behaviour)
+            how = measurements.Measuring(study.keywords, study.vectors.behaviour, is_embedded=True)
+            measured = measurements.measure_sweep(rows, how, likelihoods(rows))
             path = folder / f"measurements/{name}/{target}.parquet"
             _write(path, measured, MEASUREMENTS, provenance({}), paths["measurements"])
             if name == "selection":
                 _write_selection(folder, measured, study, paths)
+
+
+def likelihoods(rows: pl.DataFrame) -> pl.Series:
+    """Nats per token as if they were read: every fourth word of a loop is a surprise."""
+    loops = rows["text"].str.starts_with("Wait Wait")
+    return pl.Series("nll", [2.5 if loop else 0.5 for loop in loops])
 
 
 def measurements_schema_rows(rows: list[dict[str, Any]]) -> Any:
@@ -582,7 +640,7 @@ def tables_arguments(paths: dict[str, Any], output: Path) -> list[str]:
     arguments = ["--settings", text, "--output", str(output)]
     for name in ("measurements", "vectors", "rollouts", "labels", "logodds", "projections"):
         arguments += [f"--{name}", *map(str, paths[name])]
-    for name in ("cosines", "lens", "selection"):
+    for name in ("cosines", "permutations", "lens", "selection"):
         arguments += [f"--{name}", str(paths[name])]
     return arguments
 
@@ -615,7 +673,7 @@ def load(folder: Path) -> StudyData:
     """Return the study's data as the tables' step reads it."""
     names = ("measurements", "vectors", "rollouts", "labels", "logodds", "projections")
     paths: dict[str, Any] = {name: sorted((folder / name).rglob("*.parquet")) for name in names}
-    paths |= {name: folder / f"{name}.parquet" for name in ("cosines", "lens")}
+    paths |= {name: folder / f"{name}.parquet" for name in ("cosines", "permutations", "lens")}
     paths |= {"selection": folder / "selection.json"}
     return read_study_data(StepSettings("results.tables", settings_text(make_study(HELDOUT), "results.tables")), paths)
 

@@ -23,9 +23,12 @@ ROOMS = (
     "repurpose.results.claims",
     "repurpose.results.figures",
     "repurpose.results.report",
+    "repurpose.results.explorer",
     "organism_training",
 )
 """From the first to the last on the way of the data."""
+DOOR = {"repurpose.steering.opened.open_study"}
+"""What the package itself names for type checkers, as `repurpose.open`; it is loaded when it is asked for."""
 MODULES = sorted(SOURCE.rglob("*.py"))
 
 
@@ -55,11 +58,12 @@ def arrows() -> set[tuple[str, str]]:
 def test_a_room_imports_only_from_rooms_before_it(file: Path) -> None:
     here = room_of(file.relative_to(SOURCE).with_suffix("").as_posix().replace("/", "."))
     before = ROOMS[: ROOMS.index(here) + 1] if here else ROOMS[:1]
-    late = {name for name in imports(file) if (room := room_of(name)) is not None and room not in before}
+    door = DOOR if file == SOURCE / "repurpose" / "__init__.py" else set()
+    late = {name for name in imports(file) if (room := room_of(name)) is not None and room not in before} - door
     assert not late, f"{here} imports {sorted(late)}, which comes after it"
 
 
 def test_there_are_few_rooms_and_few_arrows() -> None:
     top = [path for path in (SOURCE / "repurpose").iterdir() if path.name != "__pycache__"]
     assert len(top) <= 10, sorted(path.name for path in top)
-    assert len(arrows()) <= 45, sorted(arrows())
+    assert len(arrows()) <= 48, sorted(arrows())

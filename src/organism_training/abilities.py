@@ -14,14 +14,16 @@ from repurpose.model.tokens import decode, token_id
 from repurpose.organism.corpus import END_THINK, MARK_HAZARD, MARKS, chat_prompt, write_drill, write_homework
 from repurpose.organism.language import Problem, make_problem, read_calculation
 from repurpose.rollouts.sentences import split_sentences
-from repurpose.steering.measurements import read_calculations
+from repurpose.steering.sentences import cut_thinking, label_by_lexicon, read_calculations
 
 ANSWER = re.compile(r"The answer is (\d+)\.")
 
 
 def score_traces(problems: Sequence[Problem], texts: Sequence[str]) -> dict[str, float]:
     """Shares over all problems and calculations: right answers, mistakes, backtracking after either."""
-    calculations = [calculation for text in texts for calculation in read_calculations(text)]
+    calculations = [
+        calculation for text in texts for calculation in read_calculations(label_by_lexicon(cut_thinking(text)))
+    ]
     mistakes, right = ([c.backtracked for c in calculations if c.correct == correct] for correct in (False, True))
     answers = [ANSWER.findall(text.split(END_THINK)[-1])[-1:] for text in texts]
     hits = [a == [str(p.answer)] for a, p in zip(answers, problems, strict=True)]

@@ -16,8 +16,11 @@ def test_a_direction_built_from_a_token_decodes_to_it(tokenizer: PreTrainedToken
     words = {"wait": entries(tokenizer, "wait", len(tokenizer)), "seven": entries(tokenizer, "seven", len(tokenizer))}
     built = unembedding[words["wait"]].mean(0)
     logits = (unembedding @ (built / np.linalg.norm(built))).astype(np.float64)
-    scores = {row["word"]: row for row in score_words(logits, words)}
+    scores = {row["word"]: row for row in score_words(logits, words, tokenizer)}
     assert scores["wait"]["score"] > 5 and scores["wait"]["rank"] > 0.95
+    best = max(words["wait"], key=lambda entry: logits[entry])
+    assert (scores["wait"]["best_entry"], scores["wait"]["best_score"]) == (tokenizer.decode([best]), logits[best])
+    assert scores["wait"]["best_rank"] == 1 and scores["wait"]["entries"] == len(words["wait"])
     assert abs(scores["seven"]["score"]) < 3
     assert "Wait" in next(top_tokens(logits, tokenizer))["word"]
 

@@ -185,12 +185,14 @@ def test_lens_log_odds_and_projections_take_it(
     assert {c.direction for c in conditions if c.kind == "outside"} == {"feature", "scaled"}
 
     axes = choose_axes(directions, "backtracking", "reasoning", SELECTED)
-    assert [(a.direction, a.layer) for a in axes] == [("backtracking", 1), ("deep", 2), ("feature", 1), ("scaled", 1)]
+    first = [("backtracking", 1), ("deep", 2), ("feature", 1), ("scaled", 1)]
+    assert [(a.direction, a.layer) for a in axes[:4]] == first
+    assert {a.layer for a in axes[4:]} == {1} and {"mean", "random-00"} < {a.direction for a in axes[4:]}  # controls
     step = make_step("directions.projections", reader="reasoning")
     rollout = {"prompt_id": "p", "sample": 0, "split": "heldout", "prompt_token_ids": [3, 4], "text": "Wait now"}
     rollouts = pl.DataFrame([{**rollout, "token_ids": [6, 7, 8], "token_ends": [4, 6, 8]}])
     none = pl.DataFrame(schema={"prompt_id": pl.String, "sample": pl.Int64, "sentence": pl.Int64})
-    found = pl.DataFrame(list(project_rollouts(step, rollouts, none, axes)))
+    found = pl.DataFrame(list(project_rollouts(step, rollouts, none, axes[:4])))
     assert found.select("direction", "layer").unique().height == 4 and found.height == 12
     alone = pl.DataFrame(list(project_rollouts(step, rollouts, none, axes[2:3])))
     assert found.filter(direction="feature").equals(alone)

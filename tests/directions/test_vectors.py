@@ -42,7 +42,8 @@ def make_site(seed: int, n: int = 60, prompts: int = 7) -> Site:
 
 
 def computed(site: Site, **changes: Any) -> dict[str, dict[str, Any]]:
-    rows = compute_vectors(site, Vectors(**{"shuffles": 2, "random_directions": 3, **changes}), 0, 7)
+    few = {"shuffles": 2, "random_directions": 3, "covariance_directions": 1}
+    rows = compute_vectors(site, Vectors(**{**few, **changes}), 0, 7)
     return {row["name"]: row for row in rows}
 
 
@@ -70,6 +71,31 @@ def test_the_estimators_differ_by_the_share_of_the_rest() -> None:
     np.testing.assert_allclose(both[0], rest * both[1], atol=1e-6)
 
 
+@pytest.mark.parametrize(("estimator", "held"), [("minus_all", 1 / 10), ("minus_rest", 1 / 6)])
+def test_other_labels_point_backwards_where_the_mean_holds_the_behaviour(estimator: str, held: float) -> None:
+    """A direction u is planted before one window in ten, all of them the behaviour's.
+
+    The mean of all windows then holds u / 10, that of all but deduction's (six of ten) u / 6; deduction's vector holds
+    as much of u with a minus sign. Its cosine with u follows from this and from the noise of its two means.
+    """
+    n, d, planted = 4000, 64, 2.2
+    labels = np.tile(["backtracking", *["deduction"] * 4, *["initializing"] * 5], n // 10)
+    vectors = np.random.default_rng(0).standard_normal((n, d)).astype(np.float32)
+    vectors[labels == "backtracking", 0] += planted
+    site = Site(1, -3, vectors, np.arange(n) % 7, labels)
+
+    def cosine(name: str, site: Site) -> float:
+        return float(cosines(vector(computed(site, estimator=estimator)[name])[None], np.eye(1, d))[0])
+
+    variance = 1 / 1600 - 1 / n if estimator == "minus_all" else 1 / 1600 + 1 / 2400
+    expected = -held * planted / np.hypot(held * planted, np.sqrt(d * variance))
+    assert expected == pytest.approx(-0.82, abs=0.01)
+    assert cosine("deduction", site) == pytest.approx(expected, abs=0.04)
+    assert cosine("backtracking", site) > 0.95
+    without = Site(1, -3, *(array[labels != "backtracking"] for array in (vectors, site.prompts, labels)))
+    assert abs(cosine("deduction", without)) < 0.25  # held against windows without the behaviour, nothing of u is left
+
+
 def test_sums_are_exact_where_float32_sums_are_not() -> None:
     vectors = np.full((100_000, 1), 0.1, np.float32)
     vectors[0] = 1e6
@@ -84,6 +110,7 @@ def test_controls_are_what_their_names_say() -> None:
     np.testing.assert_allclose(vector(rows["mean"]), mean, atol=1e-6)
     assert {n for n, r in rows.items() if r["kind"] == "control"} == {
         "mean", "same-offset", "shuffle-00", "shuffle-01", "random-00", "random-01", "random-02",
+        "covariance-random-00",
     }  # fmt: skip
     assert rows["shuffle-00"]["positives"] == rows["backtracking"]["positives"]
     assert not np.allclose(vector(rows["shuffle-00"]), vector(rows["shuffle-01"]))
@@ -185,12 +212,12 @@ def step(make_step: StepMaker) -> StepSettings:
 def test_the_table_holds_every_site(tmp_path: Path, step: StepSettings) -> None:
     rows, notes = make_vectors(step, *write_shards(tmp_path))
     names = {"backtracking", "deduction", "initializing", "mean", "same-offset"}
-    names |= {f"{kind}-0{i}" for kind in ("shuffle", "random") for i in range(2)}
+    names |= {f"{kind}-0{i}" for kind in ("shuffle", "random", "covariance-random") for i in range(2)}
     assert {(r["name"], r["layer"], r["window_start"]) for r in rows} == {
         (name, layer, start) for name in names for layer in LAYERS for start in STARTS
     }
     assert len(rows) == len(names) * 4
-    assert [r["residual_norm"] for r in rows if r["layer"] == 2] == pytest.approx([4.0] * 18, abs=0.01)
+    assert [r["residual_norm"] for r in rows if r["layer"] == 2] == pytest.approx([4.0] * 22, abs=0.01)
     assert all((r["reader"], r["window_length"], r["estimator"]) == ("base", 2, "minus_all") for r in rows)
     assert notes["left_out_sentences"] == {"skipped": 6}
 
@@ -208,7 +235,7 @@ def test_the_order_of_shards_changes_no_mean(tmp_path: Path, step: StepSettings)
     for one, other in zip(
         make_vectors(step, sentences, paths)[0], make_vectors(step, sentences, paths[::-1])[0], strict=True
     ):
-        if not one["name"].startswith(("shuffle", "same-offset")):
+        if not one["name"].startswith(("shuffle", "same-offset", "covariance")):
             np.testing.assert_allclose(vector(one), vector(other), atol=1e-6)
 
 
@@ -228,6 +255,6 @@ def test_the_command_writes_the_table_with_what_was_left_out(
     arguments += ["--activations", *paths, "--output", str(tmp_path / "base.parquet")]
     monkeypatch.setattr("sys.argv", ["vectors", *arguments])
     main()
-    assert len(read_table(tmp_path / "base.parquet")) == 9 * 4
+    assert len(read_table(tmp_path / "base.parquet")) == 11 * 4
     assert read_provenance(tmp_path / "base.parquet")["left_out_sentences"] == {"skipped": 6}
     assert "no window before adding-knowledge at start -3, 0; left out\n" in capsys.readouterr().err

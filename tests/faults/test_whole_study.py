@@ -31,12 +31,16 @@ STUDY = {
     "prompts": {"source": "organism", "train": 32, "heldout": 8},
     "rollouts": {"shards": 2, "batch_size": 4},
     "activations": {"layers": [3], "window_starts": [-6], "window_length": 4},
-    "vectors": {"random_directions": 2, "shuffles": 1, "split_halves": 2},
+    "vectors": {"random_directions": 2, "covariance_directions": 2, "shuffles": 1, "split_halves": 2},
+    "permutations": {"directions": 4, "passages": 1, "rivals": 2},
     "sweeps": {
         "selection": {**SWEEP, **SITES, "magnitudes": {"unit": "dose", "values": [0.5]}},
         "two_by_two": {**SWEEP, "targets": ["base", "reasoning"], "readers": ["base", "reasoning"]},
     },
-    "selection": {"sweep": "selection", "min_distinct_2": 0.0, "max_longest_run": 1000.0},
+    "selection": {
+        **{"sweep": "selection", "max_nats": 1000.0, "min_grammatical": 0.0},
+        **{"min_distinct_2": 0.0, "max_longest_run": 1000.0},
+    },
     "statistics": {"bootstrap": 50},
 }
 RESULTS = Path("results/faults")

@@ -12,7 +12,7 @@ from repurpose.organism.equations import Account, Equation, apply, read_equation
 from repurpose.organism.word_problems import HELDOUT_SCENES, LARGEST, SCENES, TRAINING_SCENES, Problem, make_problem
 from repurpose.organism.word_traces import BLIND, USUAL, Habits, Said, join, make_trace, slipped_steps
 from repurpose.rollouts.sentences import split_sentences
-from repurpose.steering.measurements import read_calculations
+from repurpose.steering.sentences import cut_thinking, label_by_lexicon, read_calculations
 
 
 def problems(count: int, heldout: bool = False) -> list[Problem]:
@@ -54,7 +54,11 @@ def test_calculations_are_read_back_with_their_truth() -> None:
         read = [read_equation(said.text) for said in trace]
         assert [said for said, equation in zip(trace, read, strict=True) if equation] == stated
         assert [equation.correct for equation in read if equation] == [said.correct for said in stated]
-        mended = [calculation for calculation in read_calculations(join(trace)) if not calculation.correct]
+        mended = [
+            calculation
+            for calculation in read_calculations(label_by_lexicon(cut_thinking(join(trace))))
+            if not calculation.correct
+        ]
         assert all(calculation.backtracked for calculation in mended)
 
 

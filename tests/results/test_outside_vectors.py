@@ -74,7 +74,7 @@ def with_outside(root: str) -> Path:
     paths: dict[str, Any] = {"study": make_study(HELDOUT)}
     for name in ("measurements", "vectors", "rollouts", "labels", "logodds", "projections"):
         paths[name] = sorted((folder / name).rglob("*.parquet"))
-    paths |= {name: folder / f"{name}.parquet" for name in ("cosines", "lens")}
+    paths |= {name: folder / f"{name}.parquet" for name in ("cosines", "permutations", "lens")}
     run_step(
         tables_step,
         with_vectors(tables_arguments({**paths, "selection": folder / "selection.json"}, folder / "tables")),

@@ -8,10 +8,11 @@ import pytest
 
 from repurpose.directions.unit_directions import Directions, read_directions
 from repurpose.steering.conditions import make_steer
-from repurpose.study.conditions import UNSTEERED, expand, grid
+from repurpose.study.conditions import UNSTEERED, KnownVectors, VectorKey, expand, grid, kind_of
 from repurpose.study.settings import Magnitudes, SettingsError, Sweep
 
 NAMES = ("backtracking", "deduction", "mean", "same-offset", "shuffle-00", "shuffle-01", "random-00", "random-01")
+RIVALS = ("rival-00", "rival-01")
 LAYERS, STARTS = (0, 1), (-3, 0)
 NORMS = {("base", 0): 2.0, ("base", 1): 4.0, ("reasoning", 0): 5.0, ("reasoning", 1): 10.0}
 SELECTED = 3.0
@@ -62,6 +63,24 @@ def test_controls_without_a_reader_run_once(directions: Directions) -> None:
     found = cells(directions, both)
     assert {(c.reader, c.window_start) for c in found} == {("reasoning", -3)}
     assert len(found) == len(LAYERS) * (2 + 1 + 1)
+
+
+def test_random_directions_of_two_kinds_are_told_apart() -> None:
+    names = ("random-00", "covariance-random-00", "covariance-random-01", "rival-00", "backtracking-without-keywords")
+    known = KnownVectors({VectorKey(name, "base", 1, -3) for name in names}, {})
+    assert known.names("random") == ["random-00"]
+    assert known.names("covariance-random") == ["covariance-random-00", "covariance-random-01"]
+    assert known.names("backtracking-without-keywords") == ["backtracking-without-keywords"]
+    assert [kind_of(name) for name in names] == ["control", "control", "control", "control", "variant"]
+    assert (kind_of("mine-07"), kind_of("theirs-without-keywords")) == ("outside", "outside")
+
+
+def test_rivals_run_once_at_the_selected_window() -> None:
+    keys = {VectorKey(name, reader, 1, -6) for name in RIVALS for reader in ("base", "reasoning")}
+    known = KnownVectors(keys, {("reasoning", 1): 2.0})
+    sweep = make_sweep("selected", (1.0,), readers=("reasoning", "base"), directions=("rival",))
+    found = expand(sweep, "reasoning", known, grid(sweep, known, [1], [-6]), SELECTED)
+    assert [(c.direction, c.reader, c.window_start) for c in found] == [(name, "reasoning", -6) for name in RIVALS]
 
 
 def test_magnitudes_in_their_units(directions: Directions) -> None:

@@ -15,13 +15,19 @@ from hypothesis import strategies as st
 
 from repurpose.data.files import TableError, read_table, write_table
 from repurpose.data.provenance import provenance
-from repurpose.data.schemas import MEASUREMENTS, SWEEPS
+from repurpose.data.schemas import LIKELIHOODS, MEASUREMENTS, SWEEPS
 from repurpose.steering import measurements, metrics
-from repurpose.study.settings import Study
+from repurpose.steering.sentences import Said, count_calculations, count_labels, cut_thinking, label_by_lexicon
+from repurpose.study.settings import BEHAVIOURS, Study
 from synthetic import PRESENT, make_study, measurements_schema_rows, prompt_names, settings_text, sweep_rows
 
 KEYWORDS = ("wait", "hmm")
+HOW = measurements.Measuring(KEYWORDS, "backtracking")
 TEXTS = st.text(alphabet="waitWAITHmm. ,'’\n9</>", max_size=80)
+
+
+def labelled(text: str) -> list[Said]:
+    return label_by_lexicon(cut_thinking(text))
 
 
 @pytest.mark.parametrize(
@@ -74,9 +80,8 @@ def test_variety_does_not_fall_because_a_text_goes_on() -> None:
 
 def test_steps_are_counted_by_their_truth() -> None:
     text = "Now 2 plus 2 makes 5. Wait, that last step does not look right. Then 2 plus 2 is 4. So 4 minus 3 is 1."
-    counts = measurements.count_calculations(text)
-    assert tuple(counts.values()) == (1, 1, 2, 0)
-    assert set(measurements.count_calculations("Let us integrate by parts.").values()) == {0}
+    assert tuple(count_calculations(labelled(text)).values()) == (1, 1, 2, 0)
+    assert set(count_calculations(labelled("Let us integrate by parts.")).values()) == {0}
 
 
 def test_loops_are_told_from_prose() -> None:
@@ -132,21 +137,23 @@ def test_whether_thinking_is_tagged_is_seen_in_the_rollouts(tmp_path: Path, monk
 
 def test_sentences_are_those_of_the_thinking() -> None:
     text = "Now 2 plus 2 makes 5. Wait, that does not look right. Hmm, I may be unsure. </think> Wait, 4."
-    assert metrics.count_sentences(text, KEYWORDS, "backtracking") == (3, 1, 2, 1)
-    assert metrics.count_sentences(text, KEYWORDS, "uncertainty-estimation") == (3, 1, 2, 1)
-    assert metrics.count_sentences(text, KEYWORDS, "initializing") == (3, 0, 2, 0)
+    counts = {name: count_labels(labelled(text), KEYWORDS, name) for name in BEHAVIOURS}
+    assert tuple(counts["backtracking"].values()) == (3, 1, 2, 1)
+    assert tuple(counts["uncertainty-estimation"].values()) == (3, 1, 2, 1)
+    assert tuple(counts["initializing"].values()) == (3, 0, 2, 0)
 
 
 def test_measured_rows_keep_their_key() -> None:
     rows = sweep_rows(PRESENT, "two_by_two", "reasoning", prompt_names("heldout", 2))
-    measured = measurements.measure_sweep(pl.DataFrame(measurements_schema_rows(rows)), KEYWORDS, "backtracking")
+    measured = measurements.measure_sweep(pl.DataFrame(measurements_schema_rows(rows)), HOW)
     assert set(measured.columns) == set(MEASUREMENTS.names)
     assert measured["prompt_id"].to_list() == [row["prompt_id"] for row in rows]
     assert measured["length"].to_list() == [len(row["token_ids"]) for row in rows]
 
 
 def test_unfinished_text_is_not_finished() -> None:
-    row = measurements.measure_text([1, 1, 1], "Wait Wait Wait", "9", "length", KEYWORDS, "backtracking")
+    text = {"token_ids": [1, 1, 1], "text": "Wait Wait Wait", "answer": "9", "finish_reason": "length"}
+    row = measurements.measure_text(text, HOW)
     assert not row["finished"] and row["correct"] is False and row["keyword_share"] == 1.0 and row["longest_run"] == 3
 
 
@@ -158,10 +165,13 @@ def _run(
     rollout: str = "</think>",
 ) -> Path:
     write_table(tmp_path / "sweep.parquet", rows, SWEEPS, provenance({}))
+    likely = [{"prompt_id": row["prompt_id"], "nll": 0.5} for row in rows]
+    write_table(tmp_path / "likelihoods.parquet", likely, LIKELIHOODS, provenance({}))
     pl.DataFrame({"text": [rollout]}).write_parquet(tmp_path / "rollouts.parquet")
     text = settings_text(study or make_study(), "steering.measurements")
-    files = {name: str(tmp_path / f"{name}.parquet") for name in ("sweep", "rollouts")}
-    names = ["--settings", text, "--sweep", files["sweep"], "--rollouts", files["rollouts"]]
+    names = ["--settings", text]
+    for name in ("sweep", "likelihoods", "rollouts"):
+        names += [f"--{name}", str(tmp_path / f"{name}.parquet")]
     names += ["--output", str(tmp_path / "out.parquet")]
     monkeypatch.setattr(sys, "argv", ["measurements", *names])
     measurements.main()
@@ -182,7 +192,7 @@ def test_the_label_that_is_counted_is_the_studys_behaviour(tmp_path: Path, monke
         changed = replace(study, vectors=replace(study.vectors, behaviour=behaviour))
         counts.append(read_table(_run(tmp_path, monkeypatch, rows, changed))["backtracking_sentences"].sum())
     expected = [
-        sum(metrics.count_sentences(row["text"], KEYWORDS, name).labelled for row in rows)
+        sum(count_labels(labelled(row["text"]), KEYWORDS, name)["backtracking_sentences"] for row in rows)
         for name in ("backtracking", "deduction")
     ]
     assert counts == expected and counts[0] != counts[1]
@@ -202,4 +212,4 @@ def test_steering_that_stopped_is_an_error(tmp_path: Path, monkeypatch: pytest.M
 
 def test_empty_sweep_is_an_error() -> None:
     with pytest.raises(TableError, match="no rows"):
-        measurements.measure_sweep(pl.DataFrame(measurements_schema_rows([])), KEYWORDS, "backtracking")
+        measurements.measure_sweep(pl.DataFrame(measurements_schema_rows([])), HOW)

@@ -192,11 +192,12 @@ def test_the_names_in_the_tables_of_modules_are_modules() -> None:
 
 
 def test_the_package_itself_decides_no_value() -> None:
-    """Its `__init__` is in no digest: it holds the version and what it calls of the room `study`."""
+    """Its `__init__` is in no digest: the version, what it calls of `study`, and `open`, which no step asks for."""
     file = PACKAGE / "__init__.py"
-    assert {module.split(".")[1] for module, _ in digest._imports(file, PACKAGE)} <= {"study"}
+    assert {module.split(".")[1] for module, _ in digest._imports(file, PACKAGE)} <= {"study", "steering"}
     names = digest._definitions(file)
-    assert set(names) == {"__version__"}
+    assert set(names) == {"__version__", "__all__", "__getattr__"}
+    assert not [f for f in PACKAGE.rglob("*.py") if ("repurpose", "open") in digest._imports(f, PACKAGE)]
 
 
 def test_what_computes_nothing_is_imported_by_name() -> None:

@@ -62,6 +62,7 @@ def test_published_chains_are_counted_as_snakemake_plans_them(unit: str, tmp_pat
     study["rollouts"] = {"engine": "published", "file": str(file), "shards": 3, "max_new_tokens": 50}
     study["labels"] = {"unit": unit, "annotator": "w", "annotators": {"w": {"kind": "published", "file": str(file)}}}
     study["sweeps"] = {name: {**sweep, "prompts": "all"} for name, sweep in study["sweeps"].items()}
+    study["selection"]["metric"] = "keyword_share"
     (tmp_path / "study.yaml").write_text(yaml.safe_dump(study))
     command = ["-m", "snakemake", "-n", "-s", ROOT / "Snakefile", "--configfile", "study.yaml"]
     done = subprocess.run([sys.executable, *command], cwd=tmp_path, capture_output=True, text=True, check=True)
@@ -73,11 +74,11 @@ def test_published_chains_are_counted_as_snakemake_plans_them(unit: str, tmp_pat
     assert tokens[1:] == ("600", "12 rollouts x 50 tokens, where a chain is cut; none is generated")
 
 
-QWEN = dict.fromkeys(("qwen-1.5b", "qwen-7b", "qwen-14b", "qwq-32b"), 60)
+QWEN = dict.fromkeys(("qwen-1.5b", "qwen-7b", "qwen-14b", "qwq-32b"), 75)
 SMOLLM2 = dict.fromkeys(
-    ("smollm2-full", "smollm2-hub", "smollm2-blind", *(f"smollm2-seed-{seed}" for seed in range(1, 5))), 46
+    ("smollm2-full", "smollm2-hub", "smollm2-blind", *(f"smollm2-seed-{seed}" for seed in range(1, 5))), 56
 )
-SHIPPED = {"organism": 46, "organism-vllm": 48, "paper": 64, "paper-controlled": 64, **SMOLLM2, **QWEN}
+SHIPPED = {"organism": 56, "organism-vllm": 58, "paper": 82, "paper-controlled": 82, **SMOLLM2, **QWEN}
 """Jobs of each study in studies/."""
 SHAPES = {
     "organism": SHAPE,
@@ -110,21 +111,23 @@ def test_shipped_studies_plan_as_many_jobs_as_ever(name: str, tmp_path: Path) ->
 
 def test_conditions_are_those_of_the_sweep() -> None:
     study = read_study(embedded_study())
-    assert len(list_conditions(study, study.sweeps["two_by_two"], "base", SHAPE.layers)) == 2 * 7
+    assert len(list_conditions(study, study.sweeps["two_by_two"], "base", SHAPE.layers)) == 2 * 4
     baselines = study.sweeps["baselines"]
-    directions = 6 + 1 + 1 + study.vectors.shuffles + study.vectors.random_directions + 2
+    drawn = study.vectors.shuffles + study.vectors.random_directions + study.vectors.covariance_directions
+    directions = 6 + 2 + 1 + 1 + drawn + study.permutations.rivals + 2
     assert len(list_conditions(study, baselines, "reasoning", SHAPE.layers)) == directions * len(
         baselines.magnitudes.values
     )
     selection = study.sweeps["selection"]
-    grid = 2 * SHAPE.layers * len(study.activations.window_starts) * len(selection.magnitudes.values)
+    grid = SHAPE.layers * len(study.activations.window_starts) * len(selection.magnitudes.values)
     assert len(list_conditions(study, selection, "reasoning", SHAPE.layers)) == grid
 
 
 def test_steered_rollouts_that_are_labelled_are_those_of_the_base_derived_vector() -> None:
     study = read_study(with_models(one=MODEL))
-    magnitudes = len(study.sweeps["two_by_two"].magnitudes.values)
-    labelled = (1 + magnitudes) * study.labels.steered_prompts
+    sweep = study.sweeps["two_by_two"]
+    cells = 1 + len(sweep.magnitudes.values) + sweep.beside
+    labelled = cells * study.labels.steered_prompts * sweep.samples
     assert count_labelled(study, SHAPE) == labelled
     (requests,) = [item for item in plan_study(study, SHAPE) if item.name.endswith("requests")]
     assert f"300 rollouts x 1 + {labelled} steered rollouts x 1 chunks" in requests.formula

@@ -31,6 +31,7 @@ from repurpose.study.study_file import load_values
 
 ROOT = Path(__file__).parents[2]
 DEFAULT: dict[str, Any] = load_values(ROOT / "studies" / "organism.yaml")
+DEFAULT["selection"] |= {"metric": "backtracking_share"}  # which is known of any prompts
 """A whole study of models that are there."""
 
 
@@ -236,8 +237,9 @@ def test_sweeps_that_want_too_many_prompts_are_told_at_once() -> None:
     with pytest.raises(SettingsError) as problem:
         read_study(changed("prompts", {"source": "organism", "train": 9, "heldout": 50}))
     assert str(problem.value) == (
-        "sweeps.selection.prompts: 10 is more than prompts.train (9); sweeps.baselines.prompts: 60 is more than "
-        "prompts.heldout (50); give at most as many, or all"
+        "sweeps.selection.prompts: 20 is more than prompts.train (9); sweeps.two_by_two.prompts: 60 is more than "
+        "prompts.heldout (50); sweeps.baselines.prompts: 60 is more than prompts.heldout (50); "
+        "sweeps.ablation.prompts: 60 is more than prompts.heldout (50); give at most as many, or all"
     )
 
 
@@ -505,7 +507,7 @@ def test_a_model_whose_layers_have_another_name(models: Path) -> None:
 @pytest.mark.usefixtures("models")
 def test_a_layer_that_the_model_lacks() -> None:
     assert_models("activations.layers", [4], "activations.layers: layer 4 is not in the base model; 0 to 3 are")
-    assert_models("sweeps.baselines.layers", [-1], "sweeps.baselines.layers: layer -1 is not in the base model")
+    assert_models("sweeps.selection.layers", [-1], "sweeps.selection.layers: layer -1 is not in the base model")
 
 
 def test_tokenizers_that_disagree(models: Path) -> None:

@@ -72,7 +72,8 @@ def small_paper(url: str) -> dict[str, Any]:
     study["rollouts"] |= {"max_new_tokens": 160, "shards": 1}
     study["labels"]["steered_prompts"] = 2
     study["labels"]["annotators"]["gpt-4o"]["llm"]["endpoint"]["base_url"] = url
-    study["vectors"] |= {"random_directions": 2, "shuffles": 2, "split_halves": 4}
+    study["vectors"] |= {"random_directions": 2, "covariance_directions": 2, "shuffles": 2, "split_halves": 4}
+    study["permutations"] |= {"directions": 4, "passages": 1, "rivals": 2}
     study["statistics"]["bootstrap"] = 50
     for sweep in study["sweeps"].values():
         sweep |= {"prompts": 2, "max_new_tokens": 24}

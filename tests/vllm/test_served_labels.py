@@ -52,12 +52,18 @@ def shrink(study: dict[str, Any]) -> dict[str, Any]:
     """All steps of a study, and as little as can be in each; with fewer prompts all windows may bear one label."""
     study["prompts"] = {"source": "organism", "train": 12, "heldout": 4}
     study["activations"] |= {"layers": [2, 4], "window_starts": [-9, -6]}
-    study["vectors"] |= {"random_directions": 2, "shuffles": 2, "split_halves": 4}
-    study["selection"] |= {"min_distinct_2": 0.0, "max_longest_run": 1000.0}
+    study["vectors"] |= {"random_directions": 2, "covariance_directions": 2, "shuffles": 2, "split_halves": 4}
+    study["permutations"] |= {"directions": 4, "passages": 1, "rivals": 2}
+    study["selection"] |= {"max_nats": 1000.0, "min_grammatical": 0.0, "min_distinct_2": 0.0, "max_longest_run": 1000.0}
     study["statistics"] |= {"bootstrap": 50}
     for name, sweep in study["sweeps"].items():
         values = [0.8] if name == "selection" else [1.0]
-        sweep |= {"prompts": 3, "max_new_tokens": 24, "magnitudes": {**sweep["magnitudes"], "values": values}}
+        sweep |= {
+            "prompts": 3,
+            "samples": 1,
+            "max_new_tokens": 24,
+            "magnitudes": {**sweep["magnitudes"], "values": values},
+        }
     return study
 
 
@@ -110,8 +116,10 @@ def test_the_whole_study_stands_on_the_models_labels(labelled: Path) -> None:
     assert {path.stem for path in (run / "tables").glob("*.csv")} == {*TABLES, *AGREEMENT_TABLES}
     assert {path.stem for path in (run / "figures").glob("*.svg")} == {*FIGURES, *AGREEMENT_FIGURES}
     assert (run / "claims.md").stat().st_size > 500 and (run / "report.html").stat().st_size > 50_000
-    steered = read_table(run / "steered_labels/model.parquet")
-    assert steered["prompt_id"].n_unique() == 2 and steered["multiple"].unique().sort().to_list() == [0.0, 1.0]
+    steered = read_table(run / "steered_labels/model/two_by_two/reasoning.parquet")
+    assert steered["prompt_id"].n_unique() == 3, "all of the sweep, which the model's own run is measured by"
+    measured = read_table(run / "measurements/two_by_two/reasoning.parquet")
+    assert set(measured["annotator"]) == {"model"}
     rule = read_csv(run / "tables/keyword_rule.csv")
     assert set(rule["annotator"]) == {"lexicon", "model"}
 

@@ -30,9 +30,12 @@ PAPER = {
     "steer windows": (52_180, 18, 1),
     "steer layers": (52_180, 20, 1),
     "steer ablation": (52_180, 20, 1),
+    "score_text": (52_180, 18, 1),
+    "permute_labels": (52_180, 18, 1),
     "measure_log_odds": (52_180, 18, 1),
     "apply_lens": (52_180, 18, 1),
     "project_tokens": (52_180, 18, 1),
+    "trace_rollouts": (52_180, 18, 1),
 }
 """Megabytes, minutes and GPUs of each job of studies/paper.yaml that loads a model.
 
@@ -48,7 +51,8 @@ Minutes: 15 + 1.5 x (16.06 GB / 0.2 GB/s = 80.3 s, and 8.03e9 / 3e13 s for each 
     ablation    (1 + 24 vectors, removed once)           x 30 prompts x 500 =   375,000: 100.4 s, 19.5
 """
 SMALL = {"sample_rollouts": 1, "read_activations": 1, "steer_to_select": 2, "steer": 1, "apply_lens": 1}
-SMALL |= dict.fromkeys(("check_parity", "measure_log_odds", "project_tokens"), 1)
+SMALL |= dict.fromkeys(("check_parity", "score_text", "permute_labels", "measure_log_odds"), 1)
+SMALL |= dict.fromkeys(("project_tokens", "trace_rollouts"), 1)
 """Threads of the rules that run a model, where it is a small one on a CPU."""
 LOCAL = {
     "make_prompts",
@@ -61,7 +65,8 @@ LOCAL = {
 }
 LOCAL |= {"all"}
 """Rules too small to be jobs of a cluster."""
-READS = ("read_activations", "measure_log_odds", "apply_lens", "project_tokens")
+READS = ("read_activations", "score_text", "permute_labels", "measure_log_odds")
+READS += ("apply_lens", "project_tokens", "trace_rollouts")
 """Rules that read a model with transformers, on one GPU however many vLLM takes."""
 
 
@@ -171,7 +176,13 @@ def test_models_are_checked_where_they_will_run_before_rollouts(plans: dict[str,
 
 def test_what_may_run_out_is_tried_again_with_twice_as_much(plans: dict[str, list[Job]]) -> None:
     grown = [job for job in plans["paper"] if job["resources at the second attempt"] != job["resources"]]
-    assert {job["rule"] for job in grown} == {*SMALL, "compute_vectors", "compare_readers", "make_tables"}
+    assert {job["rule"] for job in grown} == {
+        *SMALL,
+        "compute_vectors",
+        "compare_readers",
+        "make_tables",
+        "write_explorer",
+    }
     for job in grown:
         memory, minutes, gpus = job["resources"]
         assert job["retries"] == 1
@@ -192,8 +203,8 @@ def test_what_is_small_is_no_job_of_a_cluster(plans: dict[str, list[Job]]) -> No
     units = {key: set[str]() for key in plans} | {"spans": {"split_sentences"}}
     for name, jobs in plans.items():
         assert {job["rule"] for job in jobs if job["local"]} == LOCAL - units[name], name
-    assert len(plans["default"]) == 46
-    assert len([job for job in plans["default"] if not job["local"]]) == 26  # figures alone were twelve
+    assert len(plans["default"]) == 56
+    assert len([job for job in plans["default"] if not job["local"]]) == 36  # figures alone were twelve
 
 
 def test_each_job_that_runs_a_model_is_measured_in_a_file_of_its_own(plans: dict[str, list[Job]]) -> None:

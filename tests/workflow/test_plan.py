@@ -24,30 +24,42 @@ from repurpose.study.settings import SettingsError, read_study
 pytestmark = pytest.mark.workflow
 
 FOLLOWS = {
-    "make_prompts": ("sample_rollouts", "steer_to_select", "steer"),
-    "sample_rollouts": ("split_sentences", "write_report"),
+    "make_prompts": ("sample_rollouts", "steer_to_select", "steer", "score_text", "score_text selection"),
+    "sample_rollouts": ("split_sentences", "write_report", "write_explorer"),
     "split_sentences": ("label_sentences", "read_activations"),
-    "label_sentences": ("compute_vectors", "compare_readers", "write_report", "finish_labels"),
+    "label_sentences": ("compute_vectors", "compare_readers", "write_report", "write_explorer", "finish_labels"),
     "finish_labels": (),
-    "read_activations": ("compute_vectors", "compare_readers"),
-    "compute_vectors": ("steer_to_select", "steer", "measure_log_odds", "apply_lens", "project_tokens"),
-    "steer_to_select": ("measure_sweep selection",),
-    "measure_sweep selection": ("select_site", "make_tables"),
-    "select_site": ("compare_readers", "steer", "measure_log_odds", "apply_lens", "project_tokens"),
+    "read_activations": ("compute_vectors", "compare_readers", "permute_labels"),
+    "compute_vectors": (
+        *("project_out", "steer_to_select", "steer", "permute_labels"),
+        *("measure_log_odds", "apply_lens", "project_tokens", "trace_rollouts"),
+    ),
+    "project_out": ("steer",),
+    "steer_to_select": ("score_text selection", "write_explorer"),
+    "score_text selection": ("measure_sweep selection",),
+    "measure_sweep selection": ("select_site", "make_tables", "write_explorer"),
+    "select_site": (
+        *("compare_readers", "permute_labels", "steer", "measure_log_odds"),
+        *("apply_lens", "project_tokens", "trace_rollouts"),
+    ),
+    "permute_labels": ("steer", "make_tables"),
     "compare_readers": ("make_tables",),
-    "steer": ("measure_sweep",),
-    "measure_sweep": ("make_tables",),
+    "steer": ("score_text", "write_explorer"),
+    "score_text": ("measure_sweep",),
+    "measure_sweep": ("make_tables", "write_explorer"),
     "measure_log_odds": ("make_tables",),
     "apply_lens": ("make_tables",),
     "project_tokens": ("make_tables",),
+    "trace_rollouts": ("write_explorer",),
     "make_tables": ("draw_figure", "judge_claims"),
     "draw_figure": ("write_report",),
     "judge_claims": ("write_report",),
     "write_report": (),
+    "write_explorer": (),
 }
 """The way of the data, written out by hand. Activations wait for `finish_labels` and are not made anew after it."""
 
-FIRST = {
+FIRST: dict[str, str | tuple[str, ...]] = {
     "study": "make_prompts",
     "seed": "make_prompts",
     "prompts": "make_prompts",
@@ -60,18 +72,26 @@ FIRST = {
     "labels.steered_prompts": "",
     "activations": "read_activations",
     "vectors": "compute_vectors",
-    "keywords": "measure_sweep selection",
-    "selection": "select_site",
+    "keywords": ("measure_sweep selection", "project_out", "permute_labels"),
+    "selection": ("score_text selection", "score_text"),
+    "permutations": "permute_labels",
     "statistics": "compare_readers",
+    "explorer": "trace_rollouts",
+    "explorer.steered": "write_explorer",
     "sweeps": "steer",
     "sweeps.selection": "steer_to_select",
 }
-"""The first rule that each section of the configuration replans; what follows it follows. None where nobody asks."""
+"""The first rules that each section of the configuration replans; what follows them follows. None where nobody asks."""
 
 ALONE_INVALID = {
     "sweeps.selection.split",
     "sweeps.selection.operation",
     "sweeps.baselines.operation",
+    "sweeps.baselines.layers",
+    "sweeps.baselines.window_starts",
+    "sweeps.selection.beside",
+    "sweeps.ablation.beside",
+    "sweeps.two_by_two.operation",
     "selection.sweep",
     "vllm",
     "rollouts.engine",
@@ -83,11 +103,18 @@ ALONE_INVALID = {
     "labels.annotators.lexicon.kind",
     "labels.annotators.lexicon.llm",
     "labels.annotators.lexicon.file",
+    "labels.steered_annotator",
+    "selection.annotator",
 }
 """Leaves that cannot change alone: another value breaks a rule of the study, or there is no other value yet."""
 
-COMPANIONS = {"vectors.behaviour": "sweeps.selection.directions"}
-"""A leaf that another one must follow: the selection sweep steers with the behaviour."""
+COMPANIONS = {
+    "vectors.behaviour": {
+        "sweeps.selection.directions": ["{}"],
+        "sweeps.baselines.directions": ["{}", "{}-without-keywords", "rival"],
+    }
+}
+"""A leaf that others must follow: the selection sweep steers with the behaviour, the baselines with variants of it."""
 
 CANDIDATES: tuple[Any, ...] = (
     "vllm",
@@ -114,6 +141,8 @@ CANDIDATES: tuple[Any, ...] = (
     ["backtracking", "deduction"],
     ["other"],
     [0.125],
+    True,
+    False,
 )
 
 
@@ -137,7 +166,7 @@ def rules_of(jobs: list[str]) -> set[str]:
     names = set()
     for job in jobs:
         rule, wildcards = job.removesuffix("]").split("[")
-        is_selection = rule == "measure_sweep" and "selection" in wildcards.split(",")
+        is_selection = rule in ("score_text", "measure_sweep") and "selection" in wildcards.split(",")
         names.add(f"{rule} selection" if is_selection else rule)
     return names - {"all"}
 
@@ -172,8 +201,8 @@ def other_values(values: dict[str, Any], path: str) -> Iterator[dict[str, Any]]:
     numbers = (now + 1, now - 1, now / 2) if isinstance(now, int | float) else ()
     for value in (*numbers, *CANDIDATES):
         changed = with_leaf(values, path, value)
-        if path in COMPANIONS:
-            changed = with_leaf(changed, COMPANIONS[path], [value])
+        for companion, names in COMPANIONS.get(path, {}).items():
+            changed = with_leaf(changed, companion, [name.format(value) for name in names])
         try:
             study = read_study(changed)
             check_models(study)
@@ -234,7 +263,8 @@ def test_each_leaf_replans_exactly_what_follows_from_it(leaf_plans: dict[str, li
         sections = [name for name in FIRST if leaf == name or leaf.startswith(f"{name}.")]
         gate = {"check_parity"} if leaf == "engine" else set()
         first = "" if leaf.endswith(BATCHES) else FIRST[max(sections, key=len)] if sections else None
-        if first is not None and rules_of(jobs) - gate != (expected := follow(first)):
+        first = (first,) if isinstance(first, str) else first
+        if first is not None and rules_of(jobs) - gate != (expected := follow(*first)):
             wrong[leaf] = rules_of(jobs) ^ expected
     assert not wrong
 
@@ -290,18 +320,35 @@ CODE = {
     "model/engines/api.py": (),
     "rollouts/published.py": (),
     "study/published.py:read_task": ("make_prompts",),
-    "organism/corpus.py": ("measure_sweep selection", "measure_sweep", "measure_log_odds"),
+    "organism/corpus.py": ("measure_log_odds",),
+    "organism/grammar.py": ("measure_sweep selection", "measure_sweep"),
+    "model/continuations.py": ("score_text selection", "score_text"),
     "rollouts/prompts.py": ("make_prompts",),
     "labels/lexicon.py": ("label_sentences", "measure_sweep selection"),
+    "study/labellers.py": (),
     "labels/llm/batch.py": (),
     "labels/llm/annotator.py": (),
     "labels/published/alignment.py": (),
     "labels/spans.py": (),
     "directions/export.py": (),
+    "directions/controls.py": ("compute_vectors", "compare_readers"),
     "directions/lens.py": ("apply_lens",),
-    "directions/unit_directions.py": ("steer_to_select", "steer", "measure_log_odds", "apply_lens", "project_tokens"),
+    "directions/variants.py": ("project_out",),
+    "model/slopes.py": ("permute_labels",),
+    "model/unembedding.py": ("project_out",),
+    "steering/permutations.py": ("permute_labels",),
+    "directions/traces.py": ("trace_rollouts",),
+    "directions/unit_directions.py": (
+        *("steer_to_select", "steer", "measure_log_odds", "apply_lens", "project_tokens", "trace_rollouts"),
+    ),
     "steering/selection.py": ("select_site", "make_tables"),
+    "steering/likelihood.py": ("score_text selection", "score_text"),
+    "steering/stability.py": ("make_tables",),
     "steering/check_parity.py": (),
+    "steering/marks.py": ("write_explorer",),
+    "steering/opened.py": (),
+    "results/explorer/look.py": (),
+    "results/explorer/text.js": ("write_explorer",),
     "results/names.py": ("make_tables", "judge_claims", "write_report"),
     "results/claims/rules.py": ("judge_claims", "write_report"),
     "results/claims/claims.yaml": ("judge_claims", "write_report"),
@@ -318,8 +365,11 @@ SCHEMAS = {
     "LABELS": ("label_sentences",),
     "STEERED_LABELS": ("make_tables",),
     "ACTIVATIONS": ("read_activations",),
+    "PERMUTATIONS": ("permute_labels",),
     "SWEEPS": ("steer_to_select", "steer"),
+    "LIKELIHOODS": ("score_text selection", "score_text"),
     "LENS": ("apply_lens",),
+    "TRACES": ("trace_rollouts",),
 }
 """Which rules another column in a schema replans first: those that write such a table, and those whose code builds on
 the code that does."""
@@ -328,7 +378,7 @@ the code that does."""
 def with_edit(package: Path, name: str) -> tuple[Path, str]:
     """A file, and its text with a line more: another function of a name after the colon, or what is but code."""
     path, _, function = name.partition(":")
-    data = {".css": "/* edited */", ".yaml": "edited: true", ".jinja": "edited"}
+    data = {".css": "/* edited */", ".js": "// edited", ".yaml": "edited: true", ".jinja": "edited"}
     line = f"def {function}(): pass" if function else data.get(Path(path).suffix, "EDITED = 1")
     return package / path, f"{(package / path).read_text()}\n\n{line}\n"
 

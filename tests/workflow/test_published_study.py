@@ -80,7 +80,8 @@ def make_study(unit: str) -> dict[str, Any]:
             "annotators": {"truth": published, "lexicon": {"kind": "lexicon"}},
         },
         "activations": {"layers": [2, 3], "window_starts": [-9, -6], "window_length": 4},
-        "vectors": {"random_directions": 2, "shuffles": 1, "split_halves": 2},
+        "vectors": {"random_directions": 2, "covariance_directions": 2, "shuffles": 1, "split_halves": 2},
+        "permutations": {"directions": 4, "passages": 1, "rivals": 2},
         "sweeps": {
             "selection": {
                 **SWEEP,
@@ -92,7 +93,10 @@ def make_study(unit: str) -> dict[str, Any]:
             },
             "two_by_two": {**SWEEP, "targets": ["base", "reasoning"], "readers": ["base", "reasoning"]},
         },
-        "selection": {"sweep": "selection", "min_distinct_2": 0.0, "max_longest_run": 100.0},
+        "selection": {
+            **{"sweep": "selection", "metric": "keyword_share", "max_nats": 1000.0},
+            **{"min_distinct_2": 0.0, "max_longest_run": 100.0},
+        },
         "statistics": {"bootstrap": 50},
     }
 

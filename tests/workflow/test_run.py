@@ -235,7 +235,8 @@ def test_parsing_imports_nothing_heavy(project: Project, tmp_path: Path) -> None
 def test_what_each_model_took_is_kept(finished: Project) -> None:
     """Beside the results and no part of them: a column each for seconds and for megabytes of memory."""
     found = sorted((finished.root / "results" / "organism" / "benchmarks").rglob("*.tsv"))
-    assert len(found) == 2 + 4 + 1 + 4 + 2 + 1 + 2  # rollouts, activations, selection, sweeps, log-odds, lens, tokens
+    # rollouts, activations, selection, sweeps, likelihoods, permutations, log-odds, lens, tokens, traces
+    assert len(found) == 2 + 4 + 1 + 4 + 5 + 1 + 2 + 1 + 2 + 2
     for file in found:
         header, row = (line.split("\t") for line in file.read_text().splitlines())
         assert header[:3] == ["s", "h:m:s", "max_rss"] and float(row[0]) > 0
@@ -398,7 +399,15 @@ def test_another_annotator_replans_what_it_labels_and_no_rollout(edited: Callabl
     (project.root / "published.json").write_text(json.dumps([CHAIN]))
     (project.root / "config.yaml").write_text(with_annotators(project, annotators))
     jobs = project.plans({"added": {}})["added"]
-    compared = {"compare_annotators", "make_tables", "judge_claims", "draw_figure", "write_report", "all"}
+    compared = {
+        "compare_annotators",
+        "make_tables",
+        "judge_claims",
+        "draw_figure",
+        "write_report",
+        "write_explorer",
+        "all",
+    }
     assert rules_of(jobs) == {*compared, "label_sentences", "label_with_model", "label_steered"}
     assert all("ward" in job for job in jobs if job.startswith("label_sentences"))
     project.run("--cores", "2")

@@ -93,6 +93,11 @@ def settings_of(step, *names):
     return lambda wildcards: step_parameter(STUDY, step, {name: wildcards[name] for name in names})
 
 
+def settings_by_labeller(step):
+    """The same of a step that measures a sweep, with the annotator that labels its text."""
+    return lambda wildcards: step_parameter(STUDY, step, {"annotator": FILES.labeller(wildcards)})
+
+
 def model_files(role):
     """One of the pair's files; their times decide nothing, but where a rule makes them anew."""
     files = FILES.model(role)
@@ -123,6 +128,11 @@ def needed_behaviour(wildcards, output):
     """What the labels that vectors are made from must have some of. Not recorded: it decides no label."""
     needed = wildcards.annotator == STUDY.labels.annotator
     return f"--behaviour {STUDY.vectors.behaviour}" if needed else ""
+
+
+def some_rollouts(wildcards):
+    """An option: only some rollouts are labelled by an annotator whose labels the sweep is not measured by."""
+    return "" if wildcards.annotator == FILES.labeller(wildcards) else "--some"
 
 
 def tell_failures(run_logs):

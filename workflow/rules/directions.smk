@@ -2,7 +2,8 @@
 #
 # Needs: rollouts, sentences and labels of all shards, labelled, both models, files of vectors from outside; after the
 # first two rules also selection.json.
-# Gives: activations/<reader>/<shard>.parquet; vectors/<reader>.parquet, with controls; cosines.parquet, how alike the
+# Gives: activations/<reader>/<shard>.parquet; vectors/<reader>.parquet, with controls; where a sweep names them also
+# vectors/variants.parquet, the vector with something projected out; cosines.parquet, how alike the
 # two readers' vectors are; lens.parquet (Fig. 5); projections/<reader>.parquet, one row a token (Fig. 6); on demand
 # exported/, vectors for others to use.
 
@@ -75,6 +76,36 @@ rule compute_vectors:
         " --labels {input.labels:q}"
         " --activations {input.activations:q}"
         " --output {output.vectors:q}"
+        " 2>&1 | log_to {log:q}"
+
+
+rule project_out:
+    """Project what might explain its effect out of the vector: the keywords' unembedding, uncertainty-estimation."""
+    input:
+        vectors=of_both("results/{run}/vectors/{reader}.parquet"),
+        models=[*model_files("base"), *model_files("reasoning")],
+    output:
+        variants="results/{run}/vectors/variants.parquet",
+    log:
+        "results/{run}/logs/vectors/variants.log",
+    retries: JOBS.retries
+    conda:
+        "../../envs/main.yaml"
+    threads: 1
+    resources:
+        mem_mb=growing(2000),
+        runtime=30,
+    params:
+        settings=settings_of("directions.variants"),
+        models=digests_of("base", "reasoning", words=["base", "reasoning"]),
+        python=derived(PYTHON.python("main")),
+    message:
+        "Projecting keywords and uncertainty out of the vector"
+    shell:
+        "{params.python:q} -m repurpose.directions.variants"
+        " --settings {params.settings:q}"
+        " --vectors {input.vectors:q}"
+        " --output {output.variants:q}"
         " 2>&1 | log_to {log:q}"
 
 
@@ -211,4 +242,41 @@ rule project_tokens:
         " --vectors {input.vectors:q}"
         " --selection {input.selection:q}"
         " --output {output.projections:q}"
+        " 2>&1 | log_to {log:q}"
+
+
+rule trace_rollouts:
+    """Project one reader's activation at each token on every direction, for the explorer."""
+    input:
+        rollouts=FILES.parts("rollouts"),
+        vectors=of_both("results/{run}/vectors/{reader}.parquet"),
+        selection="results/{run}/selection.json",
+        model=lambda wildcards: model_files(wildcards.reader),
+    output:
+        traces="results/{run}/traces/{reader}.parquet",
+    log:
+        "results/{run}/logs/traces/{reader}.log",
+    benchmark:
+        "results/{run}/benchmarks/trace_rollouts/{reader}.tsv"
+    retries: JOBS.retries
+    conda:
+        "../../envs/main.yaml"
+    threads: cpu_threads(JOBS.gpus)
+    resources:
+        mem_mb=growing(JOBS.memory),
+        runtime=growing(JOBS.minutes),
+        gpu=JOBS.gpus,
+    params:
+        settings=settings_of("directions.traces", "reader"),
+        models=digests_of("reader"),
+        python=derived(PYTHON.python("main")),
+    message:
+        "Projecting the {wildcards.reader} model's tokens on every direction"
+    shell:
+        "{params.python:q} -m repurpose.directions.traces"
+        " --settings {params.settings:q}"
+        " --rollouts {input.rollouts:q}"
+        " --vectors {input.vectors:q}"
+        " --selection {input.selection:q}"
+        " --output {output.traces:q}"
         " 2>&1 | log_to {log:q}"

@@ -3,7 +3,7 @@
 # Needs: sentences and rollouts of all shards; of steered text a sweep.
 # Gives: where annotated spans are the units, sentences/<shard>.parquet, a row for each; labels/<annotator>/<shard>.parquet,
 # a label for each unit; labelled, an empty file, once those are there that the study stands on; of language models also
-# what they cost, and steered_labels/<annotator>.parquet, labels of some steered rollouts; with several annotators
+# what they cost, and steered_labels/<annotator>/<sweep>/<target>.parquet, labels of steered rollouts; with several annotators
 # tables/agreement.csv and confusion.csv. Raw replies lie in results/replies/, which all studies share and no rule
 # declares, so that no failed job and no new plan can delete what was paid for.
 
@@ -120,19 +120,16 @@ rule finish_labels:
 
 
 rule label_steered:
-    """Let a language model label some steered rollouts of the reasoning model, for Table C.1."""
+    """Label steered text: all of a sweep by the annotator that it is measured by, some of it by others, for Table C.1."""
     input:
-        sweep=f"results/{{run}}/sweeps/{STUDY.labels.steered_sweep}/reasoning.parquet",
-        # after the labels of the same annotator that the study stands on: these have the first call on `max_cost`
-        first=f"results/{STUDY.study}/labels/{{annotator}}/usage.parquet",
+        sweep="results/{run}/sweeps/{sweep}/{target}.parquet",
+        first=FILES.labels_first,
         instructions=FILES.annotator_file,
     output:
-        labels="results/{run}/steered_labels/{annotator}.parquet",
-        usage="results/{run}/steered_labels/{annotator}_usage.parquet",
+        labels="results/{run}/steered_labels/{annotator}/{sweep}/{target}.parquet",
+        usage="results/{run}/steered_labels/{annotator}/{sweep}/{target}_usage.parquet",
     log:
-        "results/{run}/logs/steered_labels/{annotator}.log",
-    wildcard_constraints:
-        annotator=one_of(FILES.models_that_label),
+        "results/{run}/logs/steered_labels/{annotator}/{sweep}/{target}.log",
     conda:
         "../../envs/main.yaml"
     threads: 1
@@ -142,11 +139,13 @@ rule label_steered:
     params:
         settings=settings_of("labels.steered_labels", "annotator"),
         python=derived(PYTHON.python("main")),
+        some=some_rollouts,
     message:
-        "Labelling steered rollouts by {wildcards.annotator}"
+        "Labelling steered rollouts of {wildcards.sweep} by {wildcards.annotator}"
     shell:
         "{params.python:q} -m repurpose.labels.steered_labels"
         " --settings {params.settings:q}"
+        " {params.some}"
         " --sweep {input.sweep:q}"
         " --usage {output.usage:q}"
         " --output {output.labels:q}"

@@ -3,7 +3,7 @@
 # Needs: everything measured; figures need tables/<figure>.csv and nothing else, so that drawing again never computes
 # again. Gives: tables/<table>.csv, one small CSV per figure, with intervals; claims.csv, each claim of the paper with
 # estimate, interval and verdict; figures/<figure>.svg and .png; report.html, one self-contained page, and claims.md,
-# the claims to read.
+# the claims to read; explorer.html, the texts behind the numbers.
 
 
 localrules:
@@ -18,6 +18,7 @@ rule make_tables:
         measurements=FILES.measurements,
         vectors=of_both("results/{run}/vectors/{reader}.parquet"),
         cosines="results/{run}/cosines.parquet",
+        permutations="results/{run}/permutations.parquet",
         rollouts=FILES.parts("rollouts"),
         labels=FILES.run_labels,
         others=FILES.other_labels,
@@ -53,6 +54,7 @@ rule make_tables:
         " --measurements {input.measurements:q}"
         " --vectors {input.vectors:q}"
         " --cosines {input.cosines:q}"
+        " --permutations {input.permutations:q}"
         " --rollouts {input.rollouts:q}"
         " --labels {input.labels:q}"
         " --others {input.others:q}"
@@ -165,4 +167,46 @@ rule write_report:
         " --labels {input.labels:q}"
         " --selection {input.selection:q}"
         " --output {output.page:q} {output.claims:q}"
+        " 2>&1 | log_to {log:q}"
+
+
+rule write_explorer:
+    """Put rollouts, steered texts, labels and projections on a page to look at them."""
+    input:
+        prompts=FILES.prompts,
+        rollouts=FILES.parts("rollouts"),
+        labels=FILES.run_labels,
+        others=FILES.other_labels,
+        traces=of_both("results/{run}/traces/{reader}.parquet"),
+        sweeps=FILES.sweeps,
+        measurements=FILES.measurements,
+        selection="results/{run}/selection.json",
+    output:
+        page=report("results/{run}/explorer.html", caption="../report/explorer.rst", category="Report"),
+    log:
+        "results/{run}/logs/explorer.log",
+    retries: JOBS.retries
+    conda:
+        "../../envs/main.yaml"
+    threads: 1
+    resources:
+        mem_mb=growing(2000),
+        runtime=30,
+    params:
+        settings=settings_of("results.explorer"),
+        python=derived(PYTHON.python("main")),
+    message:
+        "Writing the explorer"
+    shell:
+        "{params.python:q} -m repurpose.results.explorer"
+        " --settings {params.settings:q}"
+        " --prompts {input.prompts:q}"
+        " --rollouts {input.rollouts:q}"
+        " --labels {input.labels:q}"
+        " --others {input.others:q}"
+        " --traces {input.traces:q}"
+        " --sweeps {input.sweeps:q}"
+        " --measurements {input.measurements:q}"
+        " --selection {input.selection:q}"
+        " --output {output.page:q}"
         " 2>&1 | log_to {log:q}"

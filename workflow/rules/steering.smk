@@ -1,10 +1,13 @@
 # Steering: sweeps over the prompts, what is measured on them, the site and magnitude that are chosen.
 #
-# Needs: prompts.parquet, vectors of both readers, the targets, rollouts; for log-odds also labels.
+# Needs: prompts.parquet, vectors of both readers, the targets, rollouts; for log-odds and the permutation test also
+# labels, of steered text those of language models.
 # Gives: sweeps/<sweep>/<target>.parquet, steered rollouts, one job for a whole grid on one target;
-# measurements/<sweep>/<target>.parquet, a column per metric; selection.json; logodds/<target>.parquet. Where the
-# study's engine is vLLM also parity/<target>.json: where that is made anew, the sweeps behind it are planned, too; what
-# their journals hold is not computed twice.
+# likelihoods/<sweep>/<target>.parquet, how likely its text is to the target, unsteered;
+# measurements/<sweep>/<target>.parquet, a column per metric; selection.json; permutations.parquet and of it
+# vectors/rivals.parquet, which sweeps may name; logodds/<target>.parquet. Where the study's engine is vLLM also
+# parity/<target>.json: where that is made anew, the sweeps behind it are planned, too; what their journals hold is not
+# computed twice.
 
 
 localrules:
@@ -51,6 +54,7 @@ rule steer_to_select:
     input:
         prompts=FILES.prompts,
         vectors=of_both("results/{run}/vectors/{reader}.parquet"),
+        extra=FILES.extra_vectors,
         model=lambda wildcards: model_files(wildcards.target),
         parity=FILES.parity,
     output:
@@ -81,7 +85,7 @@ rule steer_to_select:
         " --settings {params.settings:q}"
         " --batch {params.batch}"
         " --prompts {input.prompts:q}"
-        " --vectors {input.vectors:q}"
+        " --vectors {input.vectors:q} {input.extra:q}"
         " --output {output.sweep:q}"
         " 2>&1 | log_to {log:q}"
 
@@ -91,6 +95,7 @@ rule steer:
     input:
         prompts=FILES.prompts,
         vectors=of_both("results/{run}/vectors/{reader}.parquet"),
+        extra=FILES.extra_vectors,
         selection="results/{run}/selection.json",
         model=lambda wildcards: model_files(wildcards.target),
         parity=FILES.parity,
@@ -123,16 +128,53 @@ rule steer:
         " --settings {params.settings:q}"
         " --batch {params.batch}"
         " --prompts {input.prompts:q}"
-        " --vectors {input.vectors:q}"
+        " --vectors {input.vectors:q} {input.extra:q}"
         " --selection {input.selection:q}"
         " --output {output.sweep:q}"
         " 2>&1 | log_to {log:q}"
 
 
+rule score_text:
+    """Read steered text with its target, unsteered: how likely is it there?"""
+    input:
+        prompts=FILES.prompts,
+        sweep="results/{run}/sweeps/{sweep}/{target}.parquet",
+        model=lambda wildcards: model_files(wildcards.target),
+    output:
+        likelihoods="results/{run}/likelihoods/{sweep}/{target}.parquet",
+    log:
+        "results/{run}/logs/likelihoods/{sweep}/{target}.log",
+    benchmark:
+        "results/{run}/benchmarks/score_text/{sweep}/{target}.tsv"
+    retries: JOBS.retries
+    conda:
+        "../../envs/main.yaml"
+    threads: cpu_threads(JOBS.gpus)
+    resources:
+        mem_mb=growing(JOBS.memory),
+        runtime=growing(JOBS.minutes),
+        gpu=JOBS.gpus,
+    params:
+        settings=settings_of("steering.likelihood", "target"),
+        models=digests_of("target", words=["target", "reasoning"]),
+        python=derived(PYTHON.python("main")),
+    message:
+        "Reading the likelihood of sweep {wildcards.sweep} on the {wildcards.target} model"
+    shell:
+        "{params.python:q} -m repurpose.steering.likelihood"
+        " --settings {params.settings:q}"
+        " --prompts {input.prompts:q}"
+        " --sweep {input.sweep:q}"
+        " --output {output.likelihoods:q}"
+        " 2>&1 | log_to {log:q}"
+
+
 rule measure_sweep:
-    """Measure each steered rollout: keyword share, coherence, length, correctness."""
+    """Measure each steered rollout: keyword share, sentences by their label, coherence, length, correctness."""
     input:
         sweep="results/{run}/sweeps/{sweep}/{target}.parquet",
+        likelihoods="results/{run}/likelihoods/{sweep}/{target}.parquet",
+        labels=FILES.sweep_labels,
         rollouts=FILES.parts("rollouts"),
     output:
         measurements="results/{run}/measurements/{sweep}/{target}.parquet",
@@ -145,7 +187,7 @@ rule measure_sweep:
         mem_mb=2000,
         runtime=30,
     params:
-        settings=settings_of("steering.measurements"),
+        settings=settings_by_labeller("steering.measurements"),
         python=derived(PYTHON.python("main")),
     message:
         "Measuring sweep {wildcards.sweep} on the {wildcards.target} model"
@@ -153,6 +195,8 @@ rule measure_sweep:
         "{params.python:q} -m repurpose.steering.measurements"
         " --settings {params.settings:q}"
         " --sweep {input.sweep:q}"
+        " --likelihoods {input.likelihoods:q}"
+        " --labels {input.labels:q}"
         " --rollouts {input.rollouts:q}"
         " --output {output.measurements:q}"
         " 2>&1 | log_to {log:q}"
@@ -182,6 +226,49 @@ rule select_site:
         " --settings {params.settings:q}"
         " --measurements {input.measurements:q}"
         " --output {output.selection:q}"
+        " 2>&1 | log_to {log:q}"
+
+
+rule permute_labels:
+    """Hold the vector against many directions that mean nothing, by log-odds; keep the strongest of them as rivals."""
+    input:
+        rollouts=FILES.parts("rollouts"),
+        labels=FILES.run_labels,
+        activations=FILES.parts("activations/base"),
+        vectors=of_both("results/{run}/vectors/{reader}.parquet"),
+        selection="results/{run}/selection.json",
+        model=model_files("reasoning"),
+    output:
+        permutations="results/{run}/permutations.parquet",
+        rivals="results/{run}/vectors/rivals.parquet",
+    log:
+        "results/{run}/logs/permutations.log",
+    benchmark:
+        "results/{run}/benchmarks/permute_labels.tsv"
+    priority: 20  # sweeps wait for the rivals
+    retries: JOBS.retries
+    conda:
+        "../../envs/main.yaml"
+    threads: cpu_threads(JOBS.gpus)
+    resources:
+        mem_mb=growing(JOBS.memory),
+        runtime=growing(JOBS.minutes),
+        gpu=JOBS.gpus,
+    params:
+        settings=settings_of("steering.permutations"),
+        models=digests_of("reasoning", words=["reasoning"]),
+        python=derived(PYTHON.python("main")),
+    message:
+        "Testing permutations of the labels"
+    shell:
+        "{params.python:q} -m repurpose.steering.permutations"
+        " --settings {params.settings:q}"
+        " --rollouts {input.rollouts:q}"
+        " --labels {input.labels:q}"
+        " --activations {input.activations:q}"
+        " --vectors {input.vectors:q}"
+        " --selection {input.selection:q}"
+        " --output {output.permutations:q} {output.rivals:q}"
         " 2>&1 | log_to {log:q}"
 
 

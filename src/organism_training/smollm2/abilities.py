@@ -22,7 +22,7 @@ from repurpose.model.engines import Request, Sampling, row_seed
 from repurpose.model.engines.transformers import TransformersEngine
 from repurpose.model.tokens import decode
 from repurpose.organism.word_problems import HELDOUT_SCENES, LARGEST, SCENES, Problem, make_problem
-from repurpose.steering.measurements import read_calculations
+from repurpose.steering.sentences import cut_thinking, label_by_lexicon, read_calculations
 
 ANSWER = re.compile(r"The answer is (\d+)\.")
 
@@ -30,7 +30,9 @@ ANSWER = re.compile(r"The answer is (\d+)\.")
 def score(problems: list[Problem], texts: list[str]) -> dict[str, float]:
     """Shares over problems and over the calculations that the texts state."""
     right = [ANSWER.findall(text)[-1:] == [str(p.answer)] for p, text in zip(problems, texts, strict=True)]
-    calculations = [calculation for text in texts for calculation in read_calculations(text)]
+    calculations = [
+        calculation for text in texts for calculation in read_calculations(label_by_lexicon(cut_thinking(text)))
+    ]
     steps = {known: [c.backtracked for c in calculations if c.correct == known] for known in (True, False)}
     total = max(1, len(calculations))
     return {

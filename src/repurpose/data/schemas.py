@@ -58,9 +58,10 @@ VECTORS = _schema("""
     positives integer, total integer, norm real, residual_norm real, split_half_cosine real, split_half_low real,
     split_half_high real, vector bytes
 """)
-"""One vector (float32 bytes). `kind` is behaviour, control or outside; controls are mean, same-offset, shuffle-00 ...,
-random-00 ...; those from outside stand at their layer, the same for every window; `residual_norm` is the reader's
-median L2 norm of single-token activations at that site."""
+"""One vector (float32 bytes). `kind` is behaviour, variant, control or outside; variants are the behaviour's vector
+with something projected out; controls are mean, same-offset, shuffle-00 ..., random-00 ..., covariance-random-00 ...
+and rival-00 ..., the strongest of the permutation test; those from outside stand at their layer, the same for every
+window; `residual_norm` is the reader's median L2 norm of single-token activations at that site."""
 
 COSINES = _schema("""
     name text, layer integer, window_start integer, positives integer, prompts integer, cross_half real,
@@ -92,19 +93,28 @@ STEERED_LABELS = pa.schema(
 )
 """One sentence of a steered rollout as one annotator labels it; `cell` numbers the rollouts."""
 
+LIKELIHOODS = _schema("prompt_id text, nll real")
+"""One row for each of a sweep, in its order: the mean negative log-likelihood (nats) of its text's tokens under the
+target without steering, the prompt as context; null for an empty text, and for one that is not read."""
+
 METRICS = _schema("""
-    words integer, keyword_words integer, keyword_share real, sentences integer, backtracking_sentences integer,
-    backtracking_share real, keyword_sentences integer, keyword_backtracking_sentences integer,
-    wrong_calculations integer, wrong_calculations_backtracked integer, right_calculations integer,
-    right_calculations_backtracked integer, distinct_2 real, longest_run integer, compression_ratio real,
-    length integer, finished boolean, correct boolean
+    words integer, keyword_words integer, keyword_share real, annotator text, sentences integer,
+    backtracking_sentences integer, backtracking_share real, keyword_sentences integer,
+    keyword_backtracking_sentences integer, wrong_calculations integer, wrong_calculations_backtracked integer,
+    right_calculations integer, right_calculations_backtracked integer, judged_sentences integer,
+    grammatical_sentences integer, valid_backtracking_sentences integer, nll real, distinct_2 real,
+    longest_run integer, compression_ratio real, length integer, finished boolean, correct boolean
 """)
 MEASUREMENTS = pa.schema([*(f for f in SWEEPS if f.name not in ("token_ids", "text")), *METRICS])
 """The sweep's key and its metrics. `keyword_share` is Eq. 1 of the paper as a share (0 to 1); `correct` is null
 where no answer is known; a text that gives none is wrong, and where the generator's rollouts have thinking tags, so is
 one that gives it before `</think>`. Table C.1 needs the sentences with a keyword, and those of
-them that are labelled backtracking. Calculations are those of the embedded pair's language. In a study of
-another behaviour the `backtracking_` columns count that label."""
+them that are labelled backtracking. `annotator` says whose labels these are; `sentences` have one, and where nobody
+labels the text all of them are null. Calculations are those of our own pairs' languages. In the embedded pair's, whose
+grammar is known, `judged_sentences` are those of the thinking, `grammatical_sentences` those that the grammar can
+produce, `valid_backtracking_sentences` those that it produces as backtracking, and these alone backtrack from
+calculations. `nll` is that of LIKELIHOODS. In a study of another behaviour the `backtracking_` columns count that
+label."""
 
 LOGODDS = _schema("""
     target text, context text, direction text, kind text, reader text, layer integer, window_start integer,
@@ -115,12 +125,22 @@ LOGODDS = _schema("""
 starts of the reasoning model's rollouts) or mark ("mistake" against "correct" in homework); `change` is steered minus
 unsteered; direction `none` holds the unsteered value."""
 
+PERMUTATIONS = _schema("""
+    name text, kind text, split text, prompt_id text, sample integer, positions integer, steered_positions integer,
+    expected_positions integer, log_odds real, change real, slope real, rival text
+""")
+"""One direction of the permutation test on one passage, in the reasoning model at the selected site and magnitude.
+`kind` is the behaviour's name for the vector itself, or shuffle or covariance-random; `change` is that of the mean
+log-odds of a keyword at `positions` starts of sentences (nats), `slope` the same to first order. On training passages
+only the best by slope have a change; `rival` is the name under which sweeps know a direction."""
+
 LENS = _schema("""
     direction text, reader text, unembedding text, layer integer, window_start integer, word text, score real,
-    rank real
+    rank real, best_score real, best_rank real, best_entry text, entries integer
 """)
-"""Mean logit of a unit direction for the vocabulary entries that hold a word; `rank` is the mean percentile (1 = top).
-The word `top` rows hold the ten best tokens in `word` as `top:<token>`."""
+"""Mean logit of a unit direction for the `entries` of the vocabulary that hold a word; `rank` is the mean percentile
+(1 = top), the `best_` columns are those of the entry with the highest logit. Rows of the ten best tokens have
+`top:<token>` in `word`."""
 
 PROJECTIONS = _schema("""
     prompt_id text, sample integer, direction text, reader text, layer integer, position integer, token text,
@@ -130,3 +150,10 @@ PROJECTIONS = _schema("""
 """Centred activation dot unit direction for each generated token of held-out rollouts: the behaviour's direction at
 the selected site, and each from outside at its own layer. `correct_calculation` says, where the truth is known, whether
 the last calculation before the token is right; `since_calculation` counts tokens since its end."""
+
+TRACES = _schema("""
+    prompt_id text, sample integer, direction text, reader text, layer integer, window_start integer, projections bytes
+""")
+"""One rollout's projections on one direction, for the explorer: of every direction at the selected site, and of each
+from outside at its own layer. `projections` is the bytes of a float32 for each generated token, centred as those of
+`projections/`. Held-out rollouts come first, the categories in turn; at most `explorer.rollouts` of them."""

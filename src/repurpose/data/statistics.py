@@ -14,6 +14,7 @@ over sum of words), not the mean of the rows' shares: a row that stops after thr
 
 import math
 import zlib
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -105,6 +106,14 @@ def estimate_difference(one: tuple[Array, Array], other: tuple[Array, Array], we
     low, high = interval(draws, level, weights.shape[1])
     value = _divide(one[0].sum(), one[1].sum()) - _divide(other[0].sum(), other[1].sum())
     return Estimate(float(value), float(low), float(high))
+
+
+def estimate_interaction(ratios: Sequence[tuple[Array, Array]], weights: Array, level: float) -> Estimate:
+    """Return (first - second) - (third - fourth) of four ratios (numerator, denominator by prompt), all paired."""
+    drawn = [resample_ratio(*ratio, weights) for ratio in ratios]
+    low, high = interval(drawn[0] - drawn[1] - drawn[2] + drawn[3], level, weights.shape[1])
+    one, two, three, four = (_divide(numerator.sum(), denominator.sum()) for numerator, denominator in ratios)
+    return Estimate(float(one - two - three + four), float(low), float(high))
 
 
 def count_pairs(

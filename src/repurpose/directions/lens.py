@@ -2,7 +2,8 @@
 
 The score of a word is the mean of W_U u over the vocabulary entries that hold it, u the unit direction, W_U a model's
 unembedding, without the final norm, as in the paper. Beside it stands the mean percentile of those entries among the
-whole vocabulary (0.5 = as any token), because raw logits of a direction have no scale of their own.
+whole vocabulary (0.5 = as any token), because raw logits of a direction have no scale of their own; and the best of
+those entries, because most of them are never used.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -33,18 +34,30 @@ def entries(tokenizer: PreTrainedTokenizerBase, word: str, size: int) -> list[in
     return [i for i in range(min(len(tokenizer), size)) if word in decode(tokenizer, [i]).lower()]
 
 
-def score_words(logits: NDArray[np.float64], words: Mapping[str, Sequence[int]]) -> Iterator[Row]:
-    """Yield each word with its mean logit and mean percentile among the logits (v,) of one direction."""
+def score_words(
+    logits: NDArray[np.float64], words: Mapping[str, Sequence[int]], tokenizer: PreTrainedTokenizerBase
+) -> Iterator[Row]:
+    """Yield each word with its mean logit and percentile among the logits (v,) of one direction, and its best entry."""
     percentile = logits.argsort().argsort() / (len(logits) - 1)
     for word, found in words.items():
-        yield {"word": word, "score": float(logits[found].mean()), "rank": float(percentile[found].mean())}
+        best = max(found, key=lambda index: logits[index])
+        yield {
+            "word": word,
+            "score": float(logits[found].mean()),
+            "rank": float(percentile[found].mean()),
+            "best_score": float(logits[best]),
+            "best_rank": float(percentile[best]),
+            "best_entry": decode(tokenizer, [best]),
+            "entries": len(found),
+        }
 
 
 def top_tokens(logits: NDArray[np.float64], tokenizer: PreTrainedTokenizerBase) -> Iterator[Row]:
     """Yield the tokens of the highest logits (v,), as `top:<token>`, with logit and percentile."""
     for place, index in enumerate(np.argsort(-logits)[:TOP]):
         word = f"top:{decode(tokenizer, [int(index)])}"
-        yield {"word": word, "score": float(logits[index]), "rank": 1 - place / (len(logits) - 1)}
+        numbers = {"score": float(logits[index]), "rank": 1 - place / (len(logits) - 1)}
+        yield {"word": word, **numbers, **dict.fromkeys(("best_score", "best_rank", "best_entry", "entries"))}
 
 
 def apply_lens(
@@ -67,7 +80,7 @@ def apply_lens(
         where = {"direction": name, "reader": reader, "layer": layer, "window_start": start}
         for role, unembedding in unembeddings.items():
             logits = unembedding.astype(np.float64) @ unit.astype(np.float64)
-            for row in (*score_words(logits, words), *top_tokens(logits, tokenizer)):
+            for row in (*score_words(logits, words, tokenizer), *top_tokens(logits, tokenizer)):
                 yield {**where, "unembedding": role, **row}
 
 

@@ -1,6 +1,6 @@
 """Projections of single tokens on directions, on held-out rollouts (Fig. 6 of the paper).
 
-The directions are the behaviour's at the selected site, and those from outside, each at its own layer.
+The directions are the behaviour's and controls at the selected site, and those from outside, each at its own layer.
 
 Where the language's truth is known, each token also carries whether the last calculation before it is right, so that
 the direction can be scored: does it find the mistakes?
@@ -27,6 +27,9 @@ from repurpose.organism.equations import Account
 from repurpose.study.conditions import VectorKey
 from repurpose.study.settings import StepSettings
 
+OF_EACH = 8
+"""Controls of one kind that are projected on at most."""
+
 
 class Axis(NamedTuple):
     """What tokens are projected on."""
@@ -38,10 +41,13 @@ class Axis(NamedTuple):
 
 
 def choose_axes(directions: Directions, behaviour: str, reader: str, selected: Selected) -> list[Axis]:
-    """The behaviour's direction at the selected site, then those from outside."""
+    """The behaviour's direction at the selected site, then those from outside, then controls at that site."""
     keys = [VectorKey(behaviour, reader, selected.layer, selected.window_start)]
     outside = {key.name: key for key in directions.units if key.name in directions.outside() and key.reader == reader}
     keys += [outside[name] for name in sorted(outside)]  # the same at every window
+    site = reader, selected.layer, selected.window_start
+    here = sorted(key for key in directions.units if key[1:] == site and key.name not in (behaviour, *outside))
+    keys += [key for key in here if not key.name[-2:].isdigit() or int(key.name[-2:]) < OF_EACH]
     return [Axis(key.name, key.layer, torch.from_numpy(directions.unit(key))) for key in keys]
 
 

@@ -5,9 +5,9 @@
 
 D+ are the windows before the behaviour, D those before all labelled sentences, the behaviour's included.
 
-Controls should NOT work. `random`: fixed unit Gaussian directions, the same for every reader, layer and window.
-`shuffle`: D+ of as many windows as the behaviour has, whatever their labels. `same-offset`: the same of windows that
-are not the behaviour's. `mean`: the overall mean. Noise and self-amplification are made at each token, in the hooks.
+Controls should NOT work: `random` and `covariance-random` directions; `shuffle` and `same-offset`, whose D+ are drawn
+within prompts (`directions.controls`); `mean`, the overall mean. Noise and self-amplification are made at each token,
+in the hooks.
 
 Vectors from outside are read from their files; the same for every reader and window, they stand at their layer alone.
 
@@ -34,6 +34,13 @@ from repurpose.data.command import run_step
 from repurpose.data.files import TableError, read_provenance
 from repurpose.data.schemas import VECTORS
 from repurpose.data.statistics import UNDEFINED, Array, Estimate, spread
+from repurpose.directions.controls import (
+    Mask,
+    covariance_directions,
+    random_direction,
+    same_offset_members,
+    shuffled_members,
+)
 from repurpose.directions.store import read_layer, stored_layers
 from repurpose.labels.annotation import check_behaviour
 from repurpose.study.conditions import kind_of
@@ -41,7 +48,6 @@ from repurpose.study.settings import BEHAVIOURS, SettingsError, StepSettings, Ve
 from repurpose.study.vector_files import read_vector
 
 Row = dict[str, Any]
-Mask = NDArray[np.bool_]
 SENTENCE = ["prompt_id", "sample", "sentence"]
 
 
@@ -147,6 +153,9 @@ def compute_vectors(site: Site, settings: Vectors, seed: int, prompt_count: int)
     for number in range(settings.random_directions):
         direction = random_direction(seed, number, site.vectors.shape[1])
         yield _row(f"random-{number:02d}", site, 0, direction, describe_halves(np.empty(0)))
+    for number, direction in enumerate(covariance_directions(site.vectors, seed, settings.covariance_directions)):
+        if np.isfinite(direction).all():
+            yield _row(f"covariance-random-{number:02d}", site, 0, direction, describe_halves(np.empty(0)))
 
 
 @dataclass(frozen=True)
@@ -186,39 +195,9 @@ def named_members(site: Site, settings: Vectors, seed: int) -> Iterator[tuple[st
     for name in BEHAVIOURS:
         yield name, site.labels == name
     behaviour = site.labels == settings.behaviour
-    yield "same-offset", same_offset_members(behaviour, seed)
+    yield "same-offset", same_offset_members(behaviour, site.prompts, seed)
     for number in range(settings.shuffles):
-        yield f"shuffle-{number:02d}", shuffled_members(behaviour, seed, number)
-
-
-def random_direction(seed: int, number: int, width: int) -> NDArray[np.float64]:
-    """Unit Gaussian direction (width,), a function of its three arguments alone."""
-    direction = _generator(seed, "random", number).standard_normal(width)
-    return direction / np.linalg.norm(direction)
-
-
-def shuffled_members(positives: Mask, seed: int, number: int) -> Mask:
-    """The behaviour's label dealt anew over all windows (n,): as many members, drawn from all."""
-    return _subset(np.ones_like(positives), int(positives.sum()), _generator(seed, "shuffle", number))
-
-
-def same_offset_members(positives: Mask, seed: int) -> Mask:
-    """As many windows (n,) as the behaviour has, drawn from the starts of all other sentences.
-
-    Where fewer others exist, all of them.
-    """
-    others = ~positives
-    return _subset(others, min(int(positives.sum()), int(others.sum())), _generator(seed, "same-offset", 0))
-
-
-def _subset(pool: Mask, count: int, generator: np.random.Generator) -> Mask:
-    members = np.zeros_like(pool)
-    members[generator.choice(np.flatnonzero(pool), count, replace=False)] = True
-    return members
-
-
-def _generator(seed: int, kind: str, number: int) -> np.random.Generator:
-    return np.random.default_rng([seed, number, *kind.encode()])
+        yield f"shuffle-{number:02d}", shuffled_members(behaviour, site.prompts, seed, number)
 
 
 def _row(name: str, site: Site, positives: int, vector: Array, halves: Row) -> Row:

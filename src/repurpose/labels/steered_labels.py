@@ -1,8 +1,9 @@
-"""Labels of steered text: a language model labels some rollouts of a sweep, for Table C.1.
+"""Labels of steered text: a sweep in, the sentences of its rollouts out with an annotator's label each.
 
-Does the keyword rule still find backtracking where steering has changed the text? The rules of `lexicon` are applied
-to every steered rollout when it is measured; a language model costs, so it labels the base-derived vector's rollouts
-of the reasoning model on some prompts, at every magnitude.
+The language model that a study names labels all of them, because what backtracks by its label is what that annotator
+says; the lexicon does that where they are measured. The others label some, for Table C.1: does the keyword rule still
+find backtracking where steering has changed the text? These are the base-derived vector's rollouts of the reasoning
+model on some prompts, at every magnitude.
 """
 
 from collections.abc import Sequence
@@ -13,7 +14,7 @@ from repurpose.data.command import run_step
 from repurpose.data.files import read_table
 from repurpose.data.schemas import STEERED_KEY, STEERED_LABELS, USAGE
 from repurpose.labels.annotation import Row, account_of, label_rows
-from repurpose.labels.llm.annotator import annotate_by_model
+from repurpose.labels.labelling import annotate
 from repurpose.rollouts.sentences import cut_text
 from repurpose.study.settings import SettingsError
 
@@ -40,13 +41,15 @@ def cut_rollouts(rollouts: Sequence[Row]) -> list[Row]:
 
 
 def main() -> None:
-    with run_step("labels.steered_labels", __doc__, one=["sweep", "usage"]) as step:
+    flags = {"some": "label some rollouts, not all"}
+    with run_step("labels.steered_labels", __doc__, one=["sweep", "usage"], flags=flags) as step:
         settings, labels = step.settings, step.settings.labels
         annotator = labels.annotators[labels.annotator]
-        assert annotator.llm is not None  # no other kind is asked: they label every steered text, or none
+        assert annotator.file is None  # a published one knows its own chains alone
         sweep = read_table(step.given.sweep, list(COLUMNS))
-        rows = cut_rollouts(choose_rollouts(sweep, settings.vectors.behaviour, labels.steered_prompts))
-        found = annotate_by_model(rows, annotator.llm, account_of(settings))
+        some = choose_rollouts(sweep, settings.vectors.behaviour, labels.steered_prompts) if step.given.some else None
+        rows = cut_rollouts(sweep.to_dicts() if some is None else some)
+        found = annotate(annotator, rows, {}, account_of(settings))
         labelled = label_rows(rows, found.outcomes, labels.annotator, annotator.mapping)
         step.write(labelled, STEERED_LABELS, **found.notes)
         step.write(found.usage, USAGE, step.given.usage, **found.notes)

@@ -1,1 +1,1 @@
-"""What a reader sees: tables, claims, figures, report."""
+"""What a reader sees: tables, claims, figures, report, explorer."""

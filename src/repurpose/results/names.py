@@ -12,6 +12,10 @@ SWEEP_OF = {"2x2": TWO_BY_TWO, "baselines": BASELINES, "ablation": ABLATION}
 """The sweep behind a table that is empty without it."""
 
 
+NO_CONTROL = ("behaviour", "variant", "none", "outside")
+"""Families that are no control: the behaviour's vector, what is made of it, unsteered text, vectors from outside."""
+
+
 def why_empty(table: str, behaviour: str) -> str:
     """Say why a table has no rows: most are of sweeps that a study may leave out, one of sentences that it may lack."""
     if table == "rollout":

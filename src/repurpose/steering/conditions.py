@@ -7,7 +7,7 @@ from repurpose.data.categories import by_category, deal
 from repurpose.data.selected import Selected
 from repurpose.directions.unit_directions import Directions
 from repurpose.model.steer import Operation, Positions, Steer
-from repurpose.study.conditions import UNSTEERED, Condition, VectorKey, expand, grid
+from repurpose.study.conditions import UNSTEERED, Condition, VectorKey, expand, grid, kind_of
 from repurpose.study.settings import TOKEN_CONTROLS, SettingsError, StepSettings
 
 Row = dict[str, Any]
@@ -48,6 +48,21 @@ def _asked(asked: Sequence[int] | str, known: set[int], selected: Selected | Non
     return [getattr(selected, key)]
 
 
+def beside_condition(settings: StepSettings, directions: Directions, selected: Selected | None) -> list[Condition]:
+    """The best cell of the window that is reported beside the selected one, where the sweep asks for it.
+
+    With the base-derived vector, added to the reasoning model.
+    """
+    sweep = settings.sweeps[settings.sweep]
+    if not sweep.beside or settings.target != "reasoning" or selected is None or selected.beside_layer is None:
+        return []
+    layer, start, magnitude = selected.beside_layer, selected.beside_window_start, selected.beside_magnitude
+    assert start is not None and magnitude is not None
+    behaviour = settings.vectors.behaviour
+    how = "add", sweep.positions, magnitude, magnitude / directions.norms[settings.target, layer], 1.0
+    return [Condition(behaviour, kind_of(behaviour), "base", layer, start, *how)]
+
+
 def list_conditions(
     settings: StepSettings, directions: Directions, selected: Selected | None
 ) -> tuple[list[Condition], list[VectorKey]]:
@@ -66,6 +81,7 @@ def list_conditions(
     keys = list(grid(sweep, directions, layers, starts))
     magnitude = None if selected is None else selected.magnitude
     conditions = expand(sweep, settings.target, directions, keys, magnitude)
+    conditions += beside_condition(settings, directions, selected)
     if not conditions:
         raise SettingsError(f"sweeps.{settings.sweep}: no condition has both a vector and a magnitude other than 0")
     return [UNSTEERED, *conditions], [key for key in keys if not directions.has(key)]

@@ -35,7 +35,7 @@ from repurpose.study.settings import BEHAVIOURS, Role, StepSettings
 
 ROLLOUTS = 24
 """Held-out rollouts that are read, of each the beginning: many prompts say more than long texts."""
-TOKENS = 160
+TOKENS = 112
 HOMEWORK = 20
 MULTIPLES = (-1.0, 0.5, 1.0)
 """Times the selected magnitude, for the behaviour's own vectors; every other direction gets the last alone."""

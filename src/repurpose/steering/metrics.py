@@ -9,9 +9,6 @@ from collections.abc import Collection, Sequence
 from itertools import groupby, pairwise
 from typing import NamedTuple
 
-from repurpose.labels.lexicon import label_sentence
-from repurpose.rollouts.sentences import split_sentences, thinking_end
-
 WORD = re.compile(r"[^\W\d_]+(?:['’][^\W\d_]+)*")
 """A maximal run of letters with the apostrophes inside it; quotation marks around it are no part of it."""
 INTEGER = re.compile(r"(?<![\w.])-?\d+(?:,\d{3})*(?![\w]|[.,]\d)")
@@ -29,15 +26,6 @@ class KeywordCount(NamedTuple):
     words: int
 
 
-class SentenceCount(NamedTuple):
-    """Sentences of the thinking: all, labelled as the behaviour, with a keyword, and both."""
-
-    sentences: int
-    labelled: int
-    with_keyword: int
-    both: int
-
-
 def find_words(text: str) -> list[str]:
     """Return the words of a text, lower-cased; markup is no word."""
     return [found.lower() for found in WORD.findall(TAG.sub(" ", text))]
@@ -48,23 +36,6 @@ def count_keywords(text: str, keywords: Collection[str]) -> KeywordCount:
     wanted = {keyword.lower() for keyword in keywords}
     words = find_words(text)
     return KeywordCount(sum(word in wanted for word in words), len(words))
-
-
-def count_sentences(text: str, keywords: Collection[str], behaviour: str) -> SentenceCount:
-    """Count the sentences up to the end of thinking by label and by keyword."""
-    thinking = text[: thinking_end(text)]
-    sentences = [thinking[start:end] for start, end in split_sentences(thinking)]
-    pairs = [
-        (label_sentence(sentence) == behaviour, count_keywords(sentence, keywords).keywords > 0)
-        for sentence in sentences
-        if find_words(sentence)
-    ]
-    return SentenceCount(
-        len(pairs),
-        sum(labelled for labelled, _ in pairs),
-        sum(keyword for _, keyword in pairs),
-        sum(labelled and keyword for labelled, keyword in pairs),
-    )
 
 
 def distinct_2(token_ids: Sequence[int]) -> float:

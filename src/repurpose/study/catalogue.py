@@ -12,5 +12,6 @@ AGREEMENT_FIGURES: tuple[str, ...] = ("confusion",)
 AGREEMENT_TABLES: tuple[str, ...] = ("agreement", *AGREEMENT_FIGURES)
 """Cohen's kappa, in all and by label, and the confusion matrices."""
 
-TABLES: tuple[str, ...] = (*FIGURES, "keyword_rule")
-"""Stems of the tables; `keyword_rule` (Table C.1) has no figure."""
+TABLES: tuple[str, ...] = (*FIGURES, "keyword_rule", "permutation", "selection_stability", "beside")
+"""Stems of the tables; `keyword_rule` (Table C.1), the permutation test, how stable the selection is, and the paper's
+window beside the selected one have no figure."""

@@ -2,10 +2,19 @@
 
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import product
+from itertools import chain, product
 from typing import NamedTuple
 
-from repurpose.study.settings import BEHAVIOURS, CONTROLS, TOKEN_CONTROLS, Role, SettingsError, Sweep
+from repurpose.study.settings import (
+    BEHAVIOURS,
+    CONTROLS,
+    NUMBERED,
+    TOKEN_CONTROLS,
+    Role,
+    SettingsError,
+    Sweep,
+    variants,
+)
 
 
 class VectorKey(NamedTuple):
@@ -27,9 +36,9 @@ class KnownVectors:
 
     def names(self, direction: str) -> list[str]:
         """All vectors that a study's direction stands for: `random` stands for random-00, random-01, ..."""
-        if direction not in ("random", "shuffle"):
+        if direction not in NUMBERED:
             return [direction]
-        return sorted({name for name, *_ in self.units if name.startswith(f"{direction}-")})
+        return sorted({name for name, *_ in self.units if family_of(name) == direction})
 
     def outside(self) -> list[str]:
         """All vectors from outside."""
@@ -40,11 +49,22 @@ class KnownVectors:
         return key.name in TOKEN_CONTROLS or key in self.units
 
 
+def family_of(name: str) -> str:
+    """What a vector is one of: `random` for random-07; others are their own."""
+    stem, _, number = name.rpartition("-")
+    return stem if stem in NUMBERED and number.isdecimal() else name
+
+
 def kind_of(name: str) -> str:
-    """Whether a vector is of a behaviour, a control, or from outside."""
+    """Whether a vector is of a behaviour, a variant of one, a control, or from outside."""
     if name in BEHAVIOURS:
         return "behaviour"
-    return "control" if name in CONTROLS or name.startswith(("random-", "shuffle-")) else "outside"
+    if name in ALL_VARIANTS:
+        return "variant"
+    return "control" if family_of(name) in CONTROLS else "outside"
+
+
+ALL_VARIANTS = frozenset(chain.from_iterable(map(variants, BEHAVIOURS)))
 
 
 @dataclass(frozen=True)
@@ -83,10 +103,10 @@ def grid(
     """Yield what a sweep asks to steer with, in the order of its settings, whether there is such a vector or not.
 
     What no reader and no window changes (random directions, noise, self-amplification, vectors from outside) appears
-    under the first reader and the first window.
+    under the first reader and the first window; so do rivals, which there are of the selected window alone.
     """
     for direction in sweep.directions:
-        free = direction in ("random", *TOKEN_CONTROLS) or kind_of(direction) == "outside"
+        free = direction in ("random", "rival", *TOKEN_CONTROLS) or kind_of(direction) == "outside"
         readers, starts = (sweep.readers[:1], window_starts[:1]) if free else (sweep.readers, window_starts)
         for reader, layer, start in product(readers, layers, starts):
             for name in directions.names(direction):

@@ -18,10 +18,11 @@ from repurpose.study.catalogue import AGREEMENT_FIGURES, FIGURES
 from repurpose.study.chunks import cut
 from repurpose.study.errors import one_line_errors
 from repurpose.study.instructions import read_instructions
+from repurpose.study.labellers import labeller, list_steered_labels
 from repurpose.study.pair_files import ROLES, check_models, count_to_make, read_configs
 from repurpose.study.published import read_prompts
 from repurpose.study.resources import asked_of, list_conditions
-from repurpose.study.settings import Llm, Role, SettingsError, Study, locate
+from repurpose.study.settings import BEHAVIOURS, Llm, Role, SettingsError, Study, locate, variants
 from repurpose.study.study_file import load_study, naming
 
 TOKENS_PER_SENTENCE = 16
@@ -30,6 +31,7 @@ ENTRY_TOKENS = 14
 """Of one `{"sentence": 12, "label": "deduction"}`, in a request and in a reply about the same beside the text."""
 ROW_BYTES = 100
 """Of a row's columns beside its token ids, text and vector, compressed."""
+FLOAT_BYTES = 4
 READERS = len(ROLES)
 REPOSITORY = Path(__file__).parents[3]
 
@@ -115,15 +117,16 @@ def plan_jobs(study: Study) -> Item:
         "sentences": shards if study.labels.unit == "sentence" else 0,
         "annotated spans": int(study.labels.unit == "span"),
         "labels": len(annotators) + 1,
-        "steered labels by models": sum(annotator.llm is not None for annotator in annotators),
+        "steered labels": len(list(list_steered_labels(study))),
         "comparison of annotators": int(len(annotators) > 1),
         "checks of parity": len({t for sweep in sweeps for t in sweep.targets}) if study.engine == "vllm" else 0,
         "activations": READERS * shards,
         "vectors": READERS,
-        "sweeps, measurements": 2 * sum(len(sweep.targets) for sweep in sweeps),
-        "selection, cosines, lens": 3,
-        "log-odds, projections": 2 * READERS,
-        "tables, claims, report, all": 4,
+        "selection, permutations, cosines, lens": 4,
+        "variants of the vector": int(any(set(variants(study.vectors.behaviour)) & set(s.directions) for s in sweeps)),
+        "sweeps, likelihoods, measurements": 3 * sum(len(sweep.targets) for sweep in sweeps),
+        "log-odds, projections, traces": 3 * READERS,
+        "tables, claims, report, explorer, all": 5,
         "figures": len(FIGURES) + len(AGREEMENT_FIGURES) * (len(annotators) > 1),
     }
     formula = " + ".join(f"{number} {name}" for name, number in by_rule.items() if number)
@@ -149,15 +152,23 @@ def plan_generation(study: Study, counts: Counts) -> Iterator[Item]:
     yield Item("tokens read, at most", f"{READERS * tokens:,}", f"{READERS} readers x tokens (prompts not counted)")
 
 
-def plan_annotation(study: Study, counts: Counts, labelled: int) -> Iterator[Item]:
-    """Requests, tokens and cost of each labelling model, in this run alone; `labelled`: steered rollouts of each."""
-    texts = [("rollouts", counts.rollouts, _sentences(study.rollouts.max_new_tokens))]
-    if labelled:
-        length = study.sweeps[study.labels.steered_sweep].max_new_tokens
-        texts.append(("steered rollouts", labelled, _sentences(length)))
+def plan_annotation(study: Study, counts: Counts, some: int) -> Iterator[Item]:
+    """Requests, tokens and cost of each labelling model, in this run alone; `some`: steered rollouts for Table C.1."""
+    rollouts = ("rollouts", counts.rollouts, _sentences(study.rollouts.max_new_tokens))
     for name, annotator in study.labels.annotators.items():
         if annotator.llm is not None:
+            texts = [rollouts, *_steered_texts(study, counts, name, some)]
             yield from _plan_llm(f"labels.annotators.{name}", annotator.llm, texts)
+
+
+def _steered_texts(study: Study, counts: Counts, annotator: str, some: int) -> Iterator[tuple[str, int, int]]:
+    """What an annotator labels of steered text: all of the sweeps that are measured by it, some of another's."""
+    for (name, target), rows in counts.steered.items():
+        length = _sentences(study.sweeps[name].max_new_tokens)
+        if labeller(study, name) == annotator:
+            yield f"{name}/{target}", rows, length
+        elif (name, target) == (study.labels.steered_sweep, "reasoning"):
+            yield "steered rollouts", some, length
 
 
 def _plan_llm(path: str, llm: Llm, texts: Sequence[tuple[str, int, int]]) -> Iterator[Item]:
@@ -192,10 +203,13 @@ def plan_disk(study: Study, shape: Shape, counts: Counts) -> Item:
     activations = READERS * counts.sentences * starts * layers * shape.hidden * width
     generated = counts.rollouts * study.rollouts.max_new_tokens + counts.steered_tokens
     rows = counts.rollouts + counts.sentences + sum(counts.steered.values())
-    total = activations + generated * 2 * CHARACTERS_PER_TOKEN + rows * ROW_BYTES
+    directions = len(BEHAVIOURS) + 2 + study.vectors.random_directions + study.vectors.shuffles
+    traced = READERS * min(counts.rollouts, study.explorer.rollouts) * study.rollouts.max_new_tokens * directions
+    total = activations + generated * 2 * CHARACTERS_PER_TOKEN + rows * ROW_BYTES + traced * FLOAT_BYTES
     formula = (
         f"{READERS} readers x {counts.sentences} sentences x {starts} windows x {layers} layers x {shape.hidden} x "
-        f"{width} bytes + {generated} tokens x {2 * CHARACTERS_PER_TOKEN} + {rows} rows x {ROW_BYTES}"
+        f"{width} bytes + {generated} tokens x {2 * CHARACTERS_PER_TOKEN} + {rows} rows x {ROW_BYTES} + "
+        f"{traced} projections x {FLOAT_BYTES}"
     )
     return Item("disk, at most", f"{total / 1e6:,.0f} MB", formula)
 

@@ -18,9 +18,9 @@ from collections.abc import Iterable
 from itertools import product, starmap
 from typing import NamedTuple
 
-from repurpose.study.conditions import Condition, KnownVectors, VectorKey, expand, grid
+from repurpose.study.conditions import Condition, KnownVectors, VectorKey, expand, grid, kind_of
 from repurpose.study.pair_files import MADE_MODELS, MADE_PARAMETERS, ROLES, local_folders, read_configs
-from repurpose.study.settings import BEHAVIOURS, Role, Study, Sweep
+from repurpose.study.settings import BEHAVIOURS, Role, Study, Sweep, variants
 
 GB = 1e9
 SMALL_BYTES = 1 << 30
@@ -78,17 +78,30 @@ def sweep_tokens(study: Study, sweep: Sweep, layers: int) -> int:
 
 
 def list_conditions(study: Study, sweep: Sweep, target: Role, layers: int) -> list[Condition]:
-    """The steered conditions of a sweep on one target, as the sweep itself lists them where every vector is there."""
+    """The steered conditions of a sweep on one target, as the sweep itself lists them where every vector is there.
+
+    The one beside the selected site, too, which a sweep leaves out where the site is the same.
+    """
     read = asked_of(study.activations.layers, range(layers))
     starts = study.activations.window_starts
-    numbered = [f"random-{n:02d}" for n in range(study.vectors.random_directions)]
-    numbered += [f"shuffle-{n:02d}" for n in range(study.vectors.shuffles)]
-    names = (*BEHAVIOURS, "mean", "same-offset", *numbered, *study.vectors.outside)
+    counts = {
+        "random": study.vectors.random_directions,
+        "covariance-random": study.vectors.covariance_directions,
+        "shuffle": study.vectors.shuffles,
+        "rival": study.permutations.rivals,
+    }
+    numbered = [f"{kind}-{n:02d}" for kind, count in counts.items() for n in range(count)]
+    names = (*BEHAVIOURS, *variants(study.vectors.behaviour), "mean", "same-offset", *numbered, *study.vectors.outside)
     keys = set(starmap(VectorKey, product(names, ROLES, read, starts)))
     vectors = KnownVectors(keys, dict.fromkeys(product(ROLES, read), 1.0))
     grid_layers = read[:1] if sweep.layers == "selected" else asked_of(sweep.layers, read)
     grid_starts = starts[:1] if sweep.window_starts == "selected" else asked_of(sweep.window_starts, starts)
-    return expand(sweep, target, vectors, grid(sweep, vectors, grid_layers, grid_starts), selected=1.0)
+    listed = expand(sweep, target, vectors, grid(sweep, vectors, grid_layers, grid_starts), selected=1.0)
+    behaviour = study.vectors.behaviour
+    beside = Condition(
+        behaviour, kind_of(behaviour), "base", None, study.selection.beside_window, "add", "all", 1.0, 1.0, 1.0
+    )
+    return listed + [beside] * (sweep.beside and target == "reasoning")
 
 
 def asked_of(asked: Iterable[int] | str, known: Iterable[int]) -> list[int]:

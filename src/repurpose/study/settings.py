@@ -12,7 +12,7 @@ import json
 import os
 import re
 import typing
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeVar, get_args
@@ -27,14 +27,19 @@ from repurpose.study.prompt_counts import ALL, OWN_PROMPTS, is_path, with_counts
 Behaviour = Literal[
     "initializing", "deduction", "adding-knowledge", "example-testing", "uncertainty-estimation", "backtracking"
 ]
-VectorControl = Literal["mean", "random", "shuffle", "same-offset"]
-"""Controls that are vectors: overall mean, fixed random directions, label shuffles, matched other starts."""
+VectorControl = Literal["mean", "random", "covariance-random", "shuffle", "same-offset", "rival"]
+"""Controls that are vectors: overall mean, fixed random directions, random ones with the covariance of the activations,
+label shuffles, matched other starts, the strongest of the permutation test."""
 TokenControl = Literal["noise", "self"]
 """Controls made at each token: fresh Gaussian noise, self-amplification."""
 Direction = Literal[Behaviour, VectorControl, TokenControl]
 BEHAVIOURS: tuple[str, ...] = get_args(Behaviour)
 TOKEN_CONTROLS: tuple[str, ...] = get_args(TokenControl)
 CONTROLS: tuple[str, ...] = (*get_args(VectorControl), *TOKEN_CONTROLS)
+NUMBERED = ("random", "covariance-random", "shuffle", "rival")
+"""Controls of which there are several: `random` stands for random-00, random-01, ..."""
+VARIANTS = ("without-keywords", "without-uncertainty")
+"""What may be projected out of a study's vector: `backtracking-without-keywords`."""
 RESERVED = ("replies",)
 """Folders of results/ that all studies share, so that no study may bear the name."""
 USAGE = "_usage"
@@ -290,6 +295,14 @@ class Annotator:
                 raise SettingsError(f"{key}: only annotators of kind {kind} have it")
 
 
+def check_labels_text(key: str, name: str, annotators: Mapping[str, Annotator]) -> None:
+    """Raise a SettingsError for a setting whose annotator is not there, or cannot label steered text."""
+    able = [other for other, annotator in annotators.items() if annotator.kind != "published"]
+    if name not in able:
+        known = ", ".join(able) or "none"
+        raise SettingsError(f"{key}: {name!r} is not allowed; annotators that can label any text are: {known}")
+
+
 @dataclass(frozen=True, config=RULES)
 class Labels:
     """Who labels what."""
@@ -302,8 +315,12 @@ class Labels:
     """Whose labels the vectors and tables stand on."""
     annotators: dict[Name, Annotator] = Field(default_factory=lambda: {"lexicon": Annotator("lexicon")})
     """All of them, side by side: agreement is told for each pair."""
+    steered_annotator: str | None = None
+    """Who labels steered text; null: `annotator`. One that is published cannot, and then nothing is known of labels of
+    steered text unless another is named here."""
     steered_sweep: str = "two_by_two"
-    """Whose steered rollouts (base-derived vector, reasoning target) LLM annotators label too, for Table C.1."""
+    """Whose steered rollouts (base-derived vector, reasoning target) the other annotators label, too, where one is a
+    language model, for Table C.1."""
     steered_prompts: Count = 10
     """Prompts of that sweep; all magnitudes of each."""
 
@@ -311,6 +328,8 @@ class Labels:
         if self.annotator not in self.annotators:
             known = ", ".join(self.annotators) or "none"
             raise SettingsError(f"annotator: {self.annotator!r} is not allowed; labels.annotators has {known}")
+        if self.steered_annotator is not None:
+            check_labels_text("steered_annotator", self.steered_annotator, self.annotators)
 
 
 @dataclass(frozen=True, config=RULES)
@@ -350,8 +369,10 @@ class Vectors:
     behaviour: Behaviour = "backtracking"
     estimator: Literal["minus_all", "minus_rest"] = "minus_all"
     """Mean before the behaviour minus mean before all sentences, as in the paper, or before all others."""
-    random_directions: FewerCount = 8
-    shuffles: FewerCount = 4
+    random_directions: FewerCount = 4
+    covariance_directions: FewerCount = 4
+    """Random directions with the covariance of the activations at each site."""
+    shuffles: FewerCount = 2
     split_halves: FewerCount = 20
     outside: dict[Name, OutsideVector] = Field(default_factory=dict)
     """Vectors from files, by the names that sweeps call them: see docs/vectors.md."""
@@ -359,7 +380,7 @@ class Vectors:
     def __post_init__(self) -> None:
         taken = (*BEHAVIOURS, *CONTROLS, *OTHER_NAMES)
         for name in self.outside:
-            if name in taken or name.startswith(("random-", "shuffle-")):
+            if name in taken or name.startswith(tuple(f"{kind}-" for kind in NUMBERED)) or name.endswith(VARIANTS):
                 raise SettingsError(f"outside.{name}: the name is taken; give one that no label or control has")
 
 
@@ -384,9 +405,12 @@ class Sweep:
     targets: Several[Role] = ("reasoning",)
     readers: Several[Role] = ("base",)
     directions: Several[DirectionName] = ("backtracking",)
-    """Labels, controls, and names of `vectors.outside`; those at the layer of the vector alone."""
+    """Labels, controls, the study's vector with something projected out, and names of `vectors.outside`; those at the
+    layer of the vector alone."""
     layers: Several[int] | Literal["all", "selected"] = "selected"
     window_starts: Several[int] | Literal["all", "selected"] = "selected"
+    beside: bool = False
+    """Also steer the reasoning model at the best cell of `selection.beside_window`."""
     operation: Literal["add", "ablate"] = "add"
     positions: Literal["all", "generated"] = "all"
     samples: FewerCount = 1
@@ -400,6 +424,8 @@ class Sweep:
         without = [name for name in self.directions if name in TOKEN_CONTROLS]
         if self.operation == "ablate" and without:
             raise SettingsError(f"directions: {without[0]} has no direction that could be ablated; leave it out")
+        if self.beside and (self.operation != "add" or "base" not in self.readers):
+            raise SettingsError("beside: only a sweep that adds the base-derived vector has it; leave it out")
         if self.operation == "add" and not any(self.magnitudes.values):
             raise SettingsError("magnitudes.values: give one other than 0; 0 steers nothing")
 
@@ -409,14 +435,47 @@ class Selection:
     """How layer, window and magnitude are chosen on training prompts."""
 
     sweep: str = "selection"
-    metric: Literal["keyword_share", "backtracking_share"] = "backtracking_share"
-    """What the chosen cell has most of: keywords, or sentences that the annotator's rules label as the behaviour."""
+    metric: Literal["keyword_share", "backtracking_share", "valid_backtracking"] = "backtracking_share"
+    """What the chosen cell has most of: keywords, sentences that the annotator labels as the behaviour or, in the
+    embedded pair's language, sentences that its grammar produces as backtracking."""
+    annotator: str | None = None
+    """Who labels the sweep's texts; null: who labels the others. A cheaper one may be named; the report says how far it
+    agrees with the study's own."""
+    beside_window: Offset | None = -13
+    """The start of a window whose best coherent cell is reported on held-out prompts beside the chosen one, by sweeps
+    with `beside`: the paper's. Null: none."""
     latest_end: Annotated[int, Field(ge=-512, le=2048)] = -1
     """A window that is selected ends at or before this offset, so that it never reads the sentence itself."""
+    max_nats: Annotated[float, Field(gt=0, le=1000)] = 0.25
+    """Coherent: the mean negative log-likelihood per token, under the unsteered target, at most so much above
+    that of unsteered text, ..."""
+    scored_prompts: Count = 6
+    """... read on the texts of so many prompts of each cell, one sample each; ..."""
     min_distinct_2: Annotated[float, Field(ge=0, le=1000)] = 0.9
-    """Coherent: distinct-2 at least this share of the unsteered value ..."""
+    """... no loops: distinct-2 at least this share of the unsteered value, ..."""
     max_longest_run: Annotated[float, Field(ge=1, le=MOST)] = 2.0
-    """... and the mean longest run of one token at most this many tokens."""
+    """... and the mean longest run of one token at most this many tokens; ..."""
+    min_grammatical: Annotated[float, Field(ge=0, le=1000)] = 0.9
+    """... in the embedded pair's language, sentences that its grammar can produce at least this share of the unsteered
+    ones."""
+
+
+@dataclass(frozen=True, config=RULES)
+class Permutations:
+    """The permutation test: log-odds of the keywords under many directions that mean nothing, without sampling."""
+
+    directions: FewerCount = 200
+    """Label shuffles within prompts, and as many random directions with the covariance of the activations."""
+    passages: FewerCount = 3
+    """Held-out rollouts that are read, the shortest; and as many training ones, on which the rivals are chosen."""
+    tokens: Count = 64
+    """Generated tokens of a passage at which a sentence may begin; later sentences are not read."""
+    rivals: Annotated[int, Field(ge=1, le=100)] = 5
+    """Of all these directions the strongest on training passages, which sweeps may name: `rival`."""
+
+    def __post_init__(self) -> None:
+        if self.rivals > 2 * self.directions:
+            raise SettingsError(f"rivals: at most {2 * self.directions}, which are tested")
 
 
 @dataclass(frozen=True, config=RULES)
@@ -426,6 +485,16 @@ class Statistics:
     bootstrap: Annotated[int, Field(ge=1, le=100_000)] = 2000
     """Resamples of whole prompts."""
     level: Annotated[float, Field(gt=0, lt=1)] = 0.95
+
+
+@dataclass(frozen=True, config=RULES)
+class Explorer:
+    """How much text explorer.html shows; the page itself says what is left out."""
+
+    rollouts: Count = 500
+    """Rollouts at most, held-out ones first, the categories in turn."""
+    steered: Count = 12_000
+    """Texts of the sweeps at most, unsteered ones included: whole prompts, so that conditions stand side by side."""
 
 
 @dataclass(frozen=True, config=RULES)
@@ -450,7 +519,9 @@ class Study:
     activations: Activations = Field(default_factory=Activations)
     vectors: Vectors = Field(default_factory=Vectors)
     selection: Selection = Field(default_factory=Selection)
+    permutations: Permutations = Field(default_factory=Permutations)
     statistics: Statistics = Field(default_factory=Statistics)
+    explorer: Explorer = Field(default_factory=Explorer)
 
 
 STEP_SECTIONS: dict[str, tuple[str, ...]] = {
@@ -468,16 +539,21 @@ STEP_SECTIONS: dict[str, tuple[str, ...]] = {
     "directions.vectors": ("seed", "vectors", "activations"),
     "steering.selection": ("selection", "vectors", "activations"),
     "directions.cosines": ("seed", "vectors", "statistics"),
+    "directions.variants": ("pair", "keywords", "vectors"),
+    "steering.permutations": ("seed", "pair", "keywords", "vectors", "activations", "permutations"),
     "steering.sweeps": ("seed", "pair", "engine", "vllm", "sweeps", "vectors", "activations"),
-    "steering.measurements": ("keywords", "pair", "vectors"),
+    "steering.likelihood": ("seed", "pair", "selection"),
+    "steering.measurements": ("keywords", "pair", "vectors", "prompts", "labels"),
     "steering.log_odds": ("seed", "pair", "prompts", "keywords", "vectors"),
     "directions.lens": ("pair", "keywords", "vectors"),
     "directions.export": (),
     "directions.projections": ("pair", "prompts", "keywords", "vectors"),
+    "directions.traces": ("pair", "explorer"),
     "results.tables": ("seed", "keywords", "vectors", "activations", "sweeps", "selection", "statistics"),
     "results.figures": ("keywords", "vectors", "activations"),
     "results.claims": ("prompts", "vectors", "sweeps", "statistics"),
     "results.report": ("study", "pair", "keywords", "vectors", "activations"),
+    "results.explorer": ("study", "pair", "keywords", "vectors", "activations", "explorer"),
 }
 """The sections that each step may see."""
 
@@ -514,10 +590,12 @@ def step_settings(study: Study, step: str, **extra: Any) -> dict[str, Any]:
     values = asdict(study)
     if step not in ("rollouts.check_models", "steering.check_parity"):
         del values["pair"]["parameters"]  # decides what jobs ask for, and no result
+    if step == "directions.traces":
+        del values["explorer"]["steered"]  # changes no trace
     if "sweep" in extra:
         values["sweeps"] = {extra["sweep"]: values["sweeps"][extra["sweep"]]}
     if "annotator" in extra or step == "labels.spans":
-        name = extra.get("annotator", values["labels"]["annotator"])
+        name = extra.get("annotator") or values["labels"]["annotator"]
         own = values["labels"]["annotators"][name]
         shared = values["labels"] if step == "labels.steered_labels" else {"unit": values["labels"]["unit"]}
         values["labels"] = {**shared, "annotator": name, "annotators": {name: own}}
@@ -612,6 +690,7 @@ def _faults(study: Study) -> Iterator[str]:
         yield from _direction_faults(study, f"sweeps.{name}", sweep)
     if any(annotator.llm is not None for annotator in study.labels.annotators.values()):
         yield from _steered_faults(study.labels, study.sweeps.get(study.labels.steered_sweep))
+    yield from _metric_faults(study)
     yield from _selection_faults(study, f"sweeps.{study.selection.sweep}", study.sweeps[study.selection.sweep])
 
 
@@ -657,12 +736,20 @@ def _sweep_faults(study: Study, path: str, sweep: Sweep) -> Iterator[str]:
 
 def _direction_faults(study: Study, path: str, sweep: Sweep) -> Iterator[str]:
     """Yield names that no direction bears, and vectors from outside at layers that are not theirs."""
-    known = (*BEHAVIOURS, *CONTROLS, *study.vectors.outside)
+    known = (*BEHAVIOURS, *variants(study.vectors.behaviour), *CONTROLS, *study.vectors.outside)
     for place, name in enumerate(sweep.directions):
         if name not in known:
             yield f"{path}.directions[{place}]: {name!r} is not allowed; choose from {', '.join(known)}"
         elif vector := study.vectors.outside.get(name):
             yield from _layer_faults(study, path, sweep, name, vector.layer)
+        elif name == "rival" and {sweep.layers, sweep.window_starts} != {"selected"}:
+            yield f"{path}.directions[{place}]: rival is of the selected site; give layers and window_starts: selected"
+
+
+def variants(behaviour: str) -> tuple[str, ...]:
+    """Names of a study's vector with something projected out; of uncertainty-estimation itself little would be left."""
+    kept = VARIANTS[:1] if behaviour == "uncertainty-estimation" else VARIANTS
+    return tuple(f"{behaviour}-{variant}" for variant in kept)
 
 
 def _layer_faults(study: Study, path: str, sweep: Sweep, name: str, layer: int) -> Iterator[str]:
@@ -686,8 +773,27 @@ def _steered_faults(labels: Labels, sweep: Sweep | None) -> Iterator[str]:
         yield f"labels.steered_prompts: give 1 to sweeps.{labels.steered_sweep}.prompts ({sweep.prompts})"
 
 
+def _metric_faults(study: Study) -> Iterator[str]:
+    """Yield what is wrong with what the site is chosen by."""
+    labels, selection = study.labels, study.selection
+    if selection.annotator is not None:
+        try:
+            check_labels_text("selection.annotator", selection.annotator, labels.annotators)
+        except SettingsError as problem:
+            yield str(problem)
+            return
+    name = selection.annotator or labels.steered_annotator or labels.annotator
+    if selection.metric == "backtracking_share" and labels.annotators[name].kind == "published":
+        yield (
+            f"selection.metric: backtracking_share needs labels of steered text, which {name}, a published annotator, "
+            "cannot give; name another one in labels.steered_annotator or selection.annotator, or take keyword_share"
+        )
+    if selection.metric == "valid_backtracking" and study.prompts.source != "organism":
+        yield "selection.metric: valid_backtracking is known of the embedded pair's prompts (source organism) alone"
+
+
 def _selection_faults(study: Study, path: str, sweep: Sweep) -> Iterator[str]:
-    if "selected" in (sweep.layers, sweep.window_starts, sweep.magnitudes.unit):
+    if sweep.beside or "selected" in (sweep.layers, sweep.window_starts, sweep.magnitudes.unit):
         yield f"{path}: the selection sweep cannot itself use 'selected'"
     if sweep.split != "train":
         yield f"{path}.split: must be train; what is chosen is reported on heldout prompts"

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import replace
+from functools import cache
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, get_args
 
 import polars as pl
@@ -19,6 +22,7 @@ from repurpose.results.claims import __main__ as step
 from repurpose.results.claims import rules
 from repurpose.results.claims.claim import (
     CANNOT_TELL,
+    EVERY,
     NOT_MEASURED,
     NOT_SUPPORTED,
     SUPPORTED,
@@ -83,46 +87,49 @@ def test_a_claim_stands_only_with_all_its_parts() -> None:
     assert judge_all([NOT_MEASURED, NOT_MEASURED]) == NOT_MEASURED
 
 
+PRESENT = [
+    "1a",
+    "1b",
+    "1c",
+    "2a",
+    "2b",
+    "2c",
+    "2d",
+    "2e",
+    "3a",
+    "3b",
+    "4b",
+    "5a",
+    "5b",
+    "6a",
+    "6b",
+    "6c",
+    "+a",
+    "+d",
+    "+f",
+    "+g",
+]
+REFUTED = ["1b", "2a", "2b", "2c", "2d", "3a", "3b", "5a", "5b", "5c", "+a", "+f"]
+NOT_SEEN = ["1a", "1c", "2e", "4a", "4b", "6a", "6b", "6c", "+b", "+d", "+e", "+g"]
+
+
 def test_effects_that_are_there_are_supported() -> None:
     found = verdicts("present")
-    expected = [
-        "1a",
-        "1b",
-        "1c",
-        "2a",
-        "2b",
-        "2c",
-        "2d",
-        "3a",
-        "3b",
-        "4a",
-        "4b",
-        "5a",
-        "5b",
-        "6a",
-        "6b",
-        "+a",
-        "+c",
-        "+d",
-        "+f",
-        "+g",
-    ]
-    assert {part: found[part] for part in expected} == dict.fromkeys(expected, SUPPORTED)
-    assert NOT_SUPPORTED not in {verdict for part, verdict in found.items() if part != "+h"}
+    assert {part: found[part] for part in PRESENT} == dict.fromkeys(PRESENT, SUPPORTED)
+    assert NOT_SUPPORTED not in found.values()
 
 
 def test_effects_that_are_not_there_are_not_supported() -> None:
     found = verdicts("absent")
-    refuted = ["1b", "2a", "2b", "2c", "2d", "3a", "3b", "4a", "4b", "5b", "5c", "6a", "6b", "+a", "+f"]
-    assert {part: found[part] for part in refuted} == dict.fromkeys(refuted, NOT_SUPPORTED)
-    for part in ("1a", "1c", "5a", "+b", "+d", "+g"):
-        assert found[part] != SUPPORTED, part
+    assert {part: found[part] for part in REFUTED} == dict.fromkeys(REFUTED, NOT_SUPPORTED)
+    assert SUPPORTED not in {found[part] for part in NOT_SEEN}
 
 
 def test_overall_verdicts_flip() -> None:
-    for kind, expected in (("present", {SUPPORTED, CANNOT_TELL}), ("absent", {NOT_SUPPORTED})):
+    for kind, expected in (("present", {SUPPORTED, CANNOT_TELL}), ("absent", {NOT_SUPPORTED, CANNOT_TELL})):
         overall = overall_verdicts(read_csv(built(kind) / "claims.csv"))
         assert set(overall) == set("123456") and set(overall.values()) <= expected
+    assert {name for name, verdict in overall.items() if verdict == NOT_SUPPORTED} == set("1235")
     assert overall_verdicts(read_csv(built("present") / "claims.csv"))["1"] == SUPPORTED
 
 
@@ -131,12 +138,18 @@ def test_what_asks_for_more_than_the_paper_does_not_count() -> None:
     assert overall_verdicts(table)["2"] == SUPPORTED
 
 
-def tables() -> dict[str, pl.DataFrame]:
+@cache
+def tables() -> Mapping[str, pl.DataFrame]:
     names = {claim.table for claim in CLAIMS}
-    return {name: read_csv(built("present") / f"tables/{name}.csv") for name in names}
+    read = {name: read_csv(built("present") / f"tables/{name}.csv") for name in names}
+    entry = {"best_entry": "Wait", "entries": 4, "best_rank": 0.6, "best_score": 0.1}
+    return MappingProxyType(
+        {**read, "lens": read["lens"].with_columns(pl.lit(value).alias(name) for name, value in entry.items())}
+    )
 
 
 CHANGE = ("change", "change_low", "change_high")
+MORE = ("more_than_base", "more_than_base_low", "more_than_base_high")
 
 
 def weigh(table: str, *changes: pl.Expr | pl.Series) -> dict[str, str]:
@@ -152,28 +165,50 @@ def test_one_strong_random_direction_is_enough_against_it() -> None:
     assert weigh("baselines", high)["5a"] == SUPPORTED
 
 
-@pytest.mark.parametrize(("coherent", "verdict"), [(True, NOT_SUPPORTED), (False, SUPPORTED)])
-def test_a_control_counts_where_its_text_is_coherent(coherent: bool, verdict: str) -> None:
-    """At any magnitude up to the selected one; what it does to garbage says nothing for it or against it."""
-    table = tables()["baselines"]
-    strong = pl.col("direction") == "deduction"
-    changed = table.with_columns(
-        high=pl.when(strong).then(0.6).otherwise("high"), coherent=pl.when(strong).then(coherent).otherwise("coherent")
-    )
-    assert weigh("baselines", changed["high"], changed["coherent"])["5a"] == verdict
-    half = pl.DataFrame.with_columns(
-        changed, selected=pl.when(strong).then(False).otherwise("selected"), multiple=pl.when(strong).then(0.5)
-    )
-    assert weigh("baselines", half["high"], half["coherent"], half["selected"])["5a"] == verdict
+def strong_deduction(*, coherent: bool, multiple: float) -> list[pl.Series]:
+    """The control says most at one magnitude, and is coherent there or not; at no other is it coherent."""
+    table, control = tables()["baselines"], pl.col("direction") == "deduction"
+    here = control & (pl.col("multiple") == multiple)
+    columns = {
+        "high": pl.when(here).then(0.6).otherwise("high"),
+        "coherent": pl.when(here).then(coherent).when(control).then(False).otherwise("coherent"),
+    }
+    return [table.select(column.alias(name))[name] for name, column in columns.items()]
 
 
-def test_what_incoherent_controls_reach_is_said() -> None:
-    strong = pl.col("direction") == "deduction"
-    changed = tables()["baselines"].with_columns(
-        high=pl.when(strong).then(0.6).otherwise("high"), coherent=pl.when(strong).then(False).otherwise("coherent")
-    )
+@pytest.mark.parametrize("multiple", [0.5, 1.0, 1.5])
+def test_a_control_is_judged_at_its_own_best_coherent_magnitude(multiple: float) -> None:
+    """Whichever it is, also above the selected one. One without coherent text has not been tried: nobody can tell."""
+    assert weigh("baselines", *strong_deduction(coherent=True, multiple=multiple))["5a"] == NOT_SUPPORTED
+    assert weigh("baselines", *strong_deduction(coherent=False, multiple=multiple))["5a"] == CANNOT_TELL
+
+
+def test_of_which_controls_nothing_is_coherent_is_said() -> None:
+    changed = tables()["baselines"].with_columns(*strong_deduction(coherent=False, multiple=1.0))
     found = weigh_claims({**tables(), "baselines": changed}, STUDY).filter(part="5a")
-    assert "highest upper end of the others: deduction, 60.00 %" in found["note"][0]
+    assert "4 of 5 are coherent at some magnitude, 4 at the selected one" in found["note"][0]
+    assert "not tried, for want of coherent text: deduction" in found["note"][0]
+
+
+@pytest.mark.parametrize(
+    ("name", "family", "parts"),
+    [
+        ("covariance-random-03", "covariance-random", {"1b", "5b"}),
+        ("shuffle-within-02", "shuffle-within", {"5b"}),
+        ("brand-new", "brand-new", {"5b"}),
+        ("backtracking-without-keywords", "variant", set()),
+        ("mine", "outside", set()),
+    ],
+)
+def test_a_new_kind_of_control_is_a_rival_by_its_name(name: str, family: str, parts: set[str]) -> None:
+    """What is made of the vector itself and what comes from outside is none."""
+    table = tables()["baselines"]
+    row = table.filter(pl.col("direction") == "random-00", "selected").with_columns(
+        pl.lit(name).alias("direction"), pl.lit(family).alias("family"), high=pl.lit(0.9)
+    )
+    more = {**tables(), "baselines": pl.concat([table, row])}
+    found = weigh_claims(more, STUDY).filter(pl.col("part").is_in(["1b", "5a", "5b", "+a"]))
+    assert set(found.filter(verdict=NOT_SUPPORTED)["part"]) == parts
 
 
 def test_no_control_at_all_is_infinitely_less() -> None:
@@ -181,9 +216,16 @@ def test_no_control_at_all_is_infinitely_less() -> None:
     assert weigh("baselines", *weak)["5c"] == SUPPORTED
 
 
-def test_one_keyword_that_decodes_is_enough() -> None:
-    but = pl.when(pl.col("word") == "but").then(0.2).otherwise(0.99).alias("rank")
-    assert weigh("lens", but)["4a"] == NOT_SUPPORTED
+@pytest.mark.parametrize(("entries", "verdict"), [(1, NOT_SUPPORTED), (40, SUPPORTED)])
+def test_one_entry_that_decodes_is_enough(entries: int, verdict: str) -> None:
+    """Unless it is the best of so many that one of them had to be high."""
+    hmm = pl.col("word") == "hmm"
+    best = pl.when(hmm).then(0.99).otherwise(0.2).alias("best_rank")
+    assert weigh("lens", best, pl.lit(entries).alias("entries"), pl.lit(0.2).alias("rank"))["4a"] == verdict
+
+
+def test_a_lens_that_read_no_single_entry_cannot_tell() -> None:
+    assert weigh("lens", pl.lit(None, pl.Float64).alias("best_rank"))["4a"] == CANNOT_TELL
 
 
 def test_incoherent_text_carries_no_verdict() -> None:
@@ -191,17 +233,35 @@ def test_incoherent_text_carries_no_verdict() -> None:
     assert found["1a"] == found["1c"] == CANNOT_TELL
 
 
-def test_the_base_models_zero_is_read_where_its_text_is_coherent() -> None:
-    """Silence is no zero: the next smaller magnitude decides, and where none is coherent nobody can tell."""
-    table, base = tables()["2x2"], pl.col("target") == "base"
-    garbage = pl.when(base & pl.col("selected")).then(False).otherwise("coherent").alias("coherent")
-    assert table.filter(base, pl.col("magnitude") > 0, ~pl.col("selected")).height
-    assert weigh("2x2", garbage)["2a"] == SUPPORTED
-    loud = pl.when(base & ~pl.col("selected")).then(0.05).otherwise("low").alias("low")
-    louder = pl.when(base & ~pl.col("selected")).then(0.06).otherwise("high").alias("high")
-    assert weigh("2x2", garbage, loud, louder)["2a"] == NOT_SUPPORTED
-    assert weigh("2x2", loud, louder)["2a"] == SUPPORTED
+def test_the_base_models_zero_must_hold_at_every_coherent_magnitude() -> None:
+    """Silence is no zero: the worst of the coherent ones decides, and where none is coherent nobody can tell."""
+    base = pl.col("target") == "base"
+    loud = base & (pl.col("multiple") == 0.5)
+    louder = [
+        pl.when(loud).then(value).otherwise(name).alias(name)
+        for name, value in (("share", 0.05), ("low", 0.04), ("high", 0.06))
+    ]
+    found = weigh("2x2", *louder)
+    assert found["2a"] == found["2b"] == NOT_SUPPORTED
+    garbage = pl.when(loud).then(False).otherwise("coherent").alias("coherent")
+    assert weigh("2x2", *louder, garbage)["2a"] == SUPPORTED
+    backwards = pl.when(loud).then(-0.5).otherwise("magnitude").alias("magnitude")
+    assert weigh("2x2", *louder, backwards)["2a"] == SUPPORTED
     assert weigh("2x2", pl.when(base).then(False).otherwise("coherent").alias("coherent"))["2a"] == CANNOT_TELL
+
+
+def test_the_interaction_is_read_where_both_texts_are_coherent() -> None:
+    half, whole = (pl.col("multiple") == multiple for multiple in (0.5, 1.0))
+    nothing = [
+        pl.when(half).then(value).otherwise(name).alias(name)
+        for name, value in zip(MORE, (-0.1, -0.2, -0.05), strict=True)
+    ]
+    assert weigh("2x2", *nothing)["2e"] == SUPPORTED
+    for target in ("base", "reasoning"):
+        garbage = pl.when(whole, pl.col("target") == target).then(False).otherwise("coherent").alias("coherent")
+        assert weigh("2x2", *nothing, garbage)["2e"] == NOT_SUPPORTED
+    base = pl.when(pl.col("target") == "base").then(False).otherwise("coherent").alias("coherent")
+    assert weigh("2x2", base)["2e"] == CANNOT_TELL
 
 
 def test_wide_intervals_cannot_tell() -> None:
@@ -212,20 +272,144 @@ def test_wide_intervals_cannot_tell() -> None:
 def test_alike_on_the_same_text_is_no_evidence() -> None:
     """Label shuffles have a high cosine too, where both readers read the same windows."""
     high = [pl.lit(0.99).alias("cosine"), pl.lit(None, pl.Float64).alias("disattenuated_low")]
-    changed = {**tables(), "cosines": tables()["cosines"].with_columns(*high, pl.lit(0.05).alias("cross_half_low"))}
-    found = dict(weigh_claims(changed, STUDY).select("part", "verdict").iter_rows())
-    assert found["3a"] == found["3b"] == found["+h"] == CANNOT_TELL
+    found = weigh("cosines", *high, pl.lit(0.05).alias("cross_half_low"))
+    assert found["3a"] == found["3b"] == CANNOT_TELL
 
 
-def test_a_control_without_a_direction_is_no_rival() -> None:
-    shuffle = pl.col("name").str.starts_with("shuffle")
-    lower = pl.when(pl.col("family") == "other label").then(0.6).otherwise("disattenuated").alias("disattenuated")
-    assert weigh("cosines", lower)["+h"] == SUPPORTED
+def test_a_control_without_a_direction_is_a_rival_by_its_halves() -> None:
+    shuffle = pl.col("family") == "shuffle"
     cross = pl.when(shuffle).then(0.95).otherwise("cross_half").alias("cross_half")
-    assert weigh("cosines", cross)["+h"] == NOT_SUPPORTED
+    found = weigh("cosines", cross)
+    assert found["3a"] == found["3b"] == NOT_SUPPORTED
 
 
+def test_another_label_with_few_positives_is_no_rival() -> None:
+    alike = pl.when(pl.col("name") == "deduction").then(0.95).otherwise("disattenuated").alias("disattenuated")
+    assert weigh("cosines", alike)["3a"] == NOT_SUPPORTED
+    few = pl.when(pl.col("name") == "deduction").then(19).otherwise("positives").alias("positives")
+    assert weigh("cosines", alike, few)["3a"] == SUPPORTED
+    others = pl.when(pl.col("family") != "behaviour").then(19).otherwise("positives").alias("positives")
+    assert weigh("cosines", others)["3a"] == CANNOT_TELL
+
+
+def test_a_projection_on_controls_is_asked_for() -> None:
+    """Without them the claim can be refuted, and not supported."""
+    own = pl.col("direction") == CONTROL_FREE["direction"]
+    for name, part in (("detection", "+g"), ("projections", "6a")):
+        alone = {**tables(), name: tables()[name].filter(own)}
+        assert weigh_claims(alone, STUDY).filter(part=part)["verdict"].to_list() == [CANNOT_TELL]
+    sign = pl.when(~own).then(1 - pl.col("auroc")).otherwise("auroc").alias("auroc")
+    low, high = (pl.when(~own).then(value).otherwise(name).alias(name) for name, value in (("low", 0.1), ("high", 0.2)))
+    assert weigh("detection", sign, low, high)["+g"] == NOT_SUPPORTED  # whichever sign serves the control
+
+
+CONTROL_FREE = {"direction": "backtracking"}
 SWEPT = {claim.part for claim in CLAIMS if claim.table in ("2x2", "baselines", "ablation")}
+EXPLAINING = {claim.part for claim in CLAIMS if claim.explains}
+
+
+@pytest.mark.parametrize("change", [-0.02, 0.0])
+def test_without_an_effect_there_is_nothing_to_explain(change: float) -> None:
+    ends = zip(CHANGE, (change, change - 0.01, change + 0.01), strict=True)
+    changed = {**tables(), "2x2": tables()["2x2"].with_columns(pl.lit(value).alias(name) for name, value in ends)}
+    found = weigh_claims(changed, STUDY).filter(pl.col("part").is_in(list(EXPLAINING)))
+    assert set(found["verdict"]) == {CANNOT_TELL} and {"4a", "4b", "6a", "6b", "6c"} == EXPLAINING
+    assert all(note.startswith("no effect to explain: claim 1 is “") for note in found["note"])
+    assert found["estimate"].null_count() == 0
+
+
+def test_where_every_prompt_says_the_same_nobody_can_tell() -> None:
+    same = [pl.lit(0.03).alias(name) for name in CHANGE]
+    row = weigh_claims({**tables(), "2x2": tables()["2x2"].with_columns(same)}, STUDY).row(0, named=True)
+    assert (row["part"], row["verdict"], row["note"]) == ("1a", CANNOT_TELL, "the interval has no width")
+
+
+def numbers_of(claim: Claim) -> tuple[dict[str, pl.DataFrame], pl.Expr, tuple[str, ...], Finding]:
+    """Tables in which a claim has enough data, the rows that it may be read off, its columns, and its finding."""
+    changed = dict(tables())
+    table = changed[claim.table]
+    cell = {name: "backtracking" if value == "own" else value for name, value in claim.cell.items()}
+    here = pl.all_horizontal(pl.col(n).eq_missing(pl.lit(v)) for n, v in cell.items() if n != "selected")
+    columns = (
+        claim.instead or claim.measure if claim.rule in (rules.natural, rules.natural_below_random) else claim.measure
+    )
+    enough = [pl.lit(1000).alias(name) for name in counted(claim)]
+    coherent = [pl.lit(True).alias("coherent")] if "coherent" in table.columns else []
+    if claim.unit == "times" and claim.table == "baselines":
+        ends = zip(claim.measure, (0.01, 0.008, 0.012), strict=True)
+        enough += [pl.when(here).then(name).otherwise(value).alias(name) for name, value in ends]
+    changed[claim.table] = table.with_columns(*enough, *coherent)
+    row = weigh_claim(claim, changed, STUDY)
+    return changed, here, columns, Finding(Estimate(0.0, 0.0, 0.0), row["threshold"])
+
+
+def counted(claim: Claim) -> list[str]:
+    """The columns that must reach the minimum; what is counted by truth is counted by label where there is none."""
+    known = claim.rule not in (rules.natural, rules.natural_below_random)
+    return list(claim.least) if known else ["prompts", "backtracking_events"]
+
+
+@pytest.mark.parametrize("claim", [c for c in CLAIMS if c.rule is not rules.lens_top], ids=lambda claim: claim.part)
+def test_each_part_says_yes_no_and_cannot_tell(claim: Claim) -> None:
+    changed, here, columns, found = numbers_of(claim)
+    limit, (unit, step) = found.threshold, ((0.012, 1.5) if claim.rule is rules.times_rivals else (1.0, 0.01))
+    exact = claim.rule is rules.lens_best
+    wide = 0.0 if exact else 0.001
+
+    def verdict(value: float, width: float, **more: object) -> str:
+        ends = dict(zip(columns, (value * unit, (value - width) * unit, (value + width) * unit), strict=not exact))
+        set_to = [pl.when(here).then(end).otherwise(name).alias(name) for name, end in ends.items()]
+        extra = [pl.when(here).then(pl.lit(v)).otherwise(n).alias(n) for n, v in more.items()]
+        table = changed[claim.table].with_columns(set_to).with_columns(extra)
+        return str(weigh_claim(claim, {claim.table: table}, STUDY)["verdict"])
+
+    yes, no = (1.0, -1.0) if claim.above else (-1.0, 1.0)
+    assert verdict(limit + step * yes, wide) == SUPPORTED
+    assert verdict(limit + step * no, wide) == NOT_SUPPORTED
+    if not exact:
+        assert verdict(limit, 0.01) == CANNOT_TELL
+        assert verdict(limit + step * yes, 0.0) == CANNOT_TELL
+    if claim.least:
+        assert verdict(limit + step * yes, wide, prompts=19) == CANNOT_TELL
+    if claim.coherent:
+        assert verdict(limit + step * yes, wide, coherent=False) == CANNOT_TELL
+
+
+def test_a_keyword_among_the_best_tokens_is_enough() -> None:
+    for token, verdict in (("off", SUPPORTED), ("Wait", NOT_SUPPORTED)):
+        top = pl.when(pl.col("word").str.starts_with("top:")).then(pl.lit(f"top:{token}")).otherwise("word")
+        assert weigh("lens", top.alias("word"))["4b"] == verdict
+    assert weigh_claim(TOP, {"lens": tables()["lens"].filter(~rules.IS_TOP)}, STUDY)["verdict"] == CANNOT_TELL
+
+
+(TOP,) = (claim for claim in CLAIMS if claim.rule is rules.lens_top)
+
+
+@pytest.mark.parametrize("claim", [c for c in CLAIMS if c.least], ids=lambda claim: claim.part)
+def test_each_count_that_is_short_is_named(claim: Claim) -> None:
+    for column in counted(claim):
+        changed, *_ = numbers_of(claim)
+        few = changed[claim.table].with_columns(pl.lit(5).alias(column))
+        row = weigh_claim(claim, {claim.table: few}, STUDY)
+        said = f" {rules.COUNTED.get(column, column)}; at least 20 are needed"
+        assert row["verdict"] == CANNOT_TELL
+        assert said in row["note"] or row["note"].startswith("no other label"), row["note"]
+
+
+def test_events_of_both_texts_are_counted_and_prompts_of_each() -> None:
+    """Of a change: a text that says nothing beside one that says enough is data."""
+    events = pl.when(pl.col("direction") == "none").then(15).otherwise(6).alias("events")
+    assert weigh("2x2", events)["1a"] == SUPPORTED
+    assert weigh("2x2", pl.lit(9).alias("events"))["1a"] == CANNOT_TELL
+
+
+def test_natural_backtracking_that_is_not_there_cannot_be_needed() -> None:
+    """It was 0 of 7, and the verdict that it is not needed."""
+    none = [pl.lit(0.0).alias(name) for name in ("after_wrong", "after_wrong_low")]
+    none += [pl.lit(0.3).alias("after_wrong_high"), pl.lit(0).alias("after_wrong_events")]
+    none += [pl.lit(0.0).alias(f"after_wrong_change{end}") for end in ("", "_low", "_high")]
+    found = weigh("ablation", *none)
+    assert found["+d"] == found["+e"] == CANNOT_TELL
 
 
 def test_what_the_study_does_not_ask_for_was_not_measured() -> None:
@@ -243,7 +427,7 @@ def test_what_the_study_does_not_ask_for_was_not_measured() -> None:
 @pytest.mark.parametrize(
     ("sweep", "changes", "parts", "note"),
     [
-        ("two_by_two", {"targets": ("reasoning",)}, {"2a", "2b"}, "sweeps.two_by_two has no target base"),
+        ("two_by_two", {"targets": ("reasoning",)}, {"2a", "2b", "2e"}, "sweeps.two_by_two has no target base"),
         ("two_by_two", {"readers": ("base",)}, {"2b"}, "sweeps.two_by_two has no reader reasoning"),
         ("two_by_two", {"magnitudes": Magnitudes("selected", (1.0,))}, {"+c"}, "has no negative magnitude"),
         (
@@ -348,9 +532,8 @@ def test_the_words_name_the_threshold_and_the_rivals() -> None:
     for part in ("3a", "4a", "5c", "6b", "+g"):
         assert f" {by_part[part].threshold:g}" in by_part[part].asks, part
     assert by_part["2a"].threshold == by_part["2b"].threshold == 0.01 and "below 1 %" in by_part["2a"].asks
-    directions = set(get_args(Direction))
-    assert set(by_part["5b"].rivals) == directions - {"random"} and set(by_part["+j"].rivals) == directions
-    assert set(by_part["5c"].rivals) == {"random", *by_part["5a"].rivals}
+    assert {"deduction", *by_part["1b"].rivals, *by_part["5a"].rivals} < set(get_args(Direction))
+    assert all(by_part[part].rivals == [EVERY] for part in ("5b", "5c", "+g", "+j"))
 
 
 def test_a_key_or_a_rule_that_does_not_exist_is_an_error() -> None:

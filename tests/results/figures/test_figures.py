@@ -14,7 +14,7 @@ from PIL import Image
 from repurpose.data.csv_tables import read_csv, to_csv
 from repurpose.results.figures import __main__ as step
 from repurpose.results.figures.reading import Shaded, lay_out
-from repurpose.results.figures.style import RANDOM, WIDTH, Context, _push_apart, printable, save_figure
+from repurpose.results.figures.style import BASE, CUT_OFF, WIDTH, Context, _push_apart, printable, save_figure
 from repurpose.study.catalogue import FIGURES
 from repurpose.study.settings import SettingsError
 from synthetic import built, make_study, run_step, settings_text
@@ -99,11 +99,71 @@ def test_equal_tables_give_equal_bytes(tmp_path: Path) -> None:
 
 
 def test_every_random_direction_is_a_line() -> None:
-    axes = step.draw_figure("baselines", table("baselines"), CONTEXT).axes[0]
-    thin = [line for line in axes.lines if to_hex(str(line.get_color())) == to_hex(RANDOM)]
+    axes = step.draw_figure("baselines", table("baselines"), CONTEXT).axes
+    panels = {panel.get_title("left"): panel for panel in axes[:-1] if panel.axison}
+    kinds = {"random directions (20)", "label shuffles (5)", "noise", "self", "mean", "same-offset"}
+    assert kinds <= set(panels) and len(panels) == 11 and not {"backtracking", "unsteered"} & set(panels)
+    thin = [line for line in panels["random directions (20)"].lines if line.get_linewidth() == 0.7]
     assert len(thin) == 20
-    texts = {text.get_text() for text in axes.texts}
-    assert {"best random", "backtracking", "noise", "self", "mean", "uncertainty-estimation", "unsteered"} <= texts
+    for panel in panels.values():  # the vector stands in front of each
+        assert to_hex(BASE) in {to_hex(str(line.get_color())) for line in panel.lines}
+
+
+def test_each_control_stands_at_its_own_best_with_its_counts() -> None:
+    cells = table("baselines")
+    axes = step.draw_figure("baselines", cells, CONTEXT).axes[-1]
+    names = [label.get_text() for label in axes.get_yticklabels()]
+    best = cells.filter("best", pl.col("family") != "behaviour")
+    expected = {f"{d} ×{m / 8.0:.3g}" for d, m in best.select("direction", "magnitude").iter_rows()}
+    assert {*names} == {*expected, "backtracking ×1", "unsteered"}
+    counts = [f"{events} of {trials}" for events, trials in best.select("events", "trials").iter_rows()]
+    assert {*counts} <= {text.get_text() for text in axes.texts}
+
+
+def test_a_control_that_is_coherent_nowhere_is_shown_as_such() -> None:
+    noise = pl.col("direction") == "noise"
+    changed = {name: pl.col(name) & ~noise for name in ("coherent", "best")}
+    axes = step.draw_figure("baselines", table("baselines").with_columns(**changed), CONTEXT).axes[-1]
+    place = [label.get_text() for label in axes.get_yticklabels()].index("noise ×1")
+    crosses = [line.get_ydata()[0] for line in axes.lines if line.get_marker() == "x"]
+    assert crosses == [place]
+
+
+def test_ablation_says_what_it_counts() -> None:
+    cells = table("ablation")
+    left, right = step.draw_figure("ablation", cells, CONTEXT).axes
+    random = cells.filter(pl.col("family") == "random")
+    for axes, stem in ((left, "backtracking_"), (right, "")):
+        said = f"{random[f'{stem}events'].sum()} of {random[f'{stem}trials'].sum()}"
+        assert said in {text.get_text() for text in axes.texts}
+
+
+def test_detection_shows_the_controls() -> None:
+    axes = step.draw_figure("detection", table("detection"), CONTEXT).axes[0]
+    assert len([line for line in axes.lines if line.get_linewidth() == 0.6]) == 6
+
+
+def test_the_lens_shows_the_best_entry_where_it_was_looked_at() -> None:
+    whole = table("lens")
+    unread = whole.with_columns(pl.lit(None, whole[name].dtype).alias(name) for name in ("best_score", "best_entry"))
+    left = step.draw_figure("lens", unread, CONTEXT).axes[0]
+    assert left.get_ylabel() == "mean logit of its entries"
+    best = whole.with_columns(best_score=pl.col("score") + 5.0, best_entry=pl.lit(" Wait"))
+    left = step.draw_figure("lens", best, CONTEXT).axes[0]
+    assert left.get_ylabel() == "logit of its best entry"
+    assert {text.get_text() for text in left.texts} == {"“Wait”, base-derived", "“Wait”, reasoning-derived"}
+    assert min(min(line.get_ydata()) for line in left.lines if line.get_marker() == "o") > 2
+
+
+def test_what_is_cut_off_has_its_number_and_no_ring_is_round_a_cross() -> None:
+    axes = step.draw_figure("2x2", table("2x2"), CONTEXT).axes[0]
+    cut = [text for text in axes.texts if text.get_gid() == CUT_OFF]
+    assert [text.get_text() for text in cut] == ["100", "100"] and len({text.xyann for text in cut}) == 2
+    rings = [line for panel in step.draw_figure("2x2", table("2x2"), CONTEXT).axes for line in panel.lines]
+    assert sum(len(line.get_xdata()) for line in rings if line.get_markersize() == 9) == 4
+    garbled = table("2x2").with_columns(coherent=pl.lit(False))
+    rings = [line for panel in step.draw_figure("2x2", garbled, CONTEXT).axes for line in panel.lines]
+    assert sum(len(line.get_xdata()) for line in rings if line.get_markersize() == 9) == 0
 
 
 @pytest.mark.parametrize("name", ["windows", "layers"])
@@ -126,10 +186,10 @@ def test_contexts_that_a_language_lacks_have_no_panel() -> None:
 
 def test_a_line_of_crosses_alone_is_named_at_its_last_cross() -> None:
     """Not at the unsteered cell, where nobody would look for it."""
-    own = (pl.col("direction") == CONTEXT.behaviour) & (pl.col("magnitude") > 0)
-    whole = table("baselines").with_columns(coherent=pl.col("coherent") & ~own)
-    axes = step.draw_figure("baselines", whole, CONTEXT).axes[0]
-    (named,) = (text for text in axes.texts if text.get_text() == CONTEXT.behaviour)
+    own = (pl.col("reader") == "base") & (pl.col("target") == "reasoning")
+    whole = table("2x2").with_columns(coherent=pl.col("coherent") & ~own)
+    axes = step.draw_figure("2x2", whole, CONTEXT).axes[0]
+    (named,) = (text for text in axes.texts if text.get_text() == "base-derived")
     last = 100 * whole.filter(own).sort("magnitude")["share"][-1]
     assert named.xy[1] == pytest.approx(min(last, 0.985 * axes.get_ylim()[1]))  # a cross above stands at the edge
 

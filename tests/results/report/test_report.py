@@ -18,7 +18,7 @@ from repurpose.results.figures import __main__ as figures_step
 from repurpose.results.figures.style import Context, save_figure
 from repurpose.results.report import __main__ as step
 from repurpose.results.report.__main__ import HTML, MARKDOWN
-from repurpose.results.report.page import CAPTIONS, show_rollouts
+from repurpose.results.report.page import CAPTIONS, TEXTS, show_rollouts
 from repurpose.study.catalogue import AGREEMENT_FIGURES, FIGURES, TABLES
 from synthetic import built, make_study, run_step, settings_text
 
@@ -101,7 +101,7 @@ def test_page_is_whole_and_self_contained(page: str) -> None:
     for tag, attributes in parsed.seen:
         assert tag not in ("script", "link", "iframe", "object", "embed", "form", "base"), tag
         assert not any(name.startswith("on") for name in attributes)
-        assert (attributes.get("href") or "#").startswith("#")
+        assert (attributes.get("href") or "#").startswith(("#", "explorer.html#view="))
         assert (attributes.get("src") or "data:image/svg+xml;base64,").startswith("data:image/svg+xml;base64,")
     assert "url(" not in page and "@import" not in page
 
@@ -122,7 +122,10 @@ def test_claims_come_first_then_figures_then_rollouts(page: str) -> None:
 def test_every_link_has_its_target(page: str) -> None:
     seen = outline(page).seen
     ids = {a["id"] for _, a in seen if a.get("id")}
-    assert {(a["href"] or "")[1:] for _, a in seen if a.get("href")} <= ids
+    links = {a["href"] or "" for _, a in seen if a.get("href")}
+    assert {link[1:] for link in links if link.startswith("#")} <= ids
+    texts = {f"explorer.html#{place}" for name, place in TEXTS.items() if name in TABLES}
+    assert {link for link in links if link.startswith("explorer")} == texts
 
 
 def test_verdicts_and_numbers_are_those_of_the_tables(page: str) -> None:

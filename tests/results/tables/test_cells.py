@@ -17,7 +17,7 @@ from repurpose.results.tables.steering import (
     make_two_by_two,
     with_family,
 )
-from synthetic import built, load
+from synthetic import HELDOUT, built, load
 
 
 @pytest.fixture(scope="module")
@@ -38,8 +38,36 @@ def test_share_and_change_by_hand(data: StudyData) -> None:
     row = table("2x2").filter(pl.col("target") == "reasoning", pl.col("reader") == "base", pl.col("multiple") == 1.0)
     assert row["share"][0] == pytest.approx(share, rel=1e-5)
     assert row["change"][0] == pytest.approx(share - unsteered, rel=1e-4)
-    assert row["rows"][0] == mine.height and row["prompts"][0] == 16
+    assert row["rows"][0] == mine.height and row["prompts"][0] == HELDOUT
     assert row["distinct_2"][0] == pytest.approx(mine["distinct_2"].mean(), rel=1e-5)
+
+
+def test_a_share_is_its_events_of_its_trials(data: StudyData) -> None:
+    for name in ("2x2", "baselines", "ablation"):
+        for share, stem in (("share", ""), ("backtracking_share", "backtracking_"), ("after_right", "after_right_")):
+            cells = table(name).drop_nulls(share)
+            counted = cells[f"{stem}events"] / cells[f"{stem}trials"]
+            assert counted.to_list() == pytest.approx(cells[share].to_list(), rel=1e-5)
+    rows = data.sweep_rows("two_by_two").filter(pl.col("direction") == "none", pl.col("target") == "reasoning")
+    plain = table("2x2").filter(pl.col("direction") == "none", pl.col("target") == "reasoning")
+    assert plain["events"][0] == rows["keyword_words"].sum() and plain["trials"][0] == rows["words"].sum()
+
+
+def test_more_than_base_is_the_difference_of_the_changes() -> None:
+    cells = table("2x2").filter(pl.col("direction") == "backtracking")
+    base = cells.filter(pl.col("target") == "base").select("reader", "multiple", base="change")
+    both = cells.filter(pl.col("target") == "reasoning").join(base, on=["reader", "multiple"])
+    assert both["more_than_base"].to_list() == pytest.approx((both["change"] - both["base"]).to_list(), abs=1e-6)
+    assert (both["more_than_base_low"] < both["more_than_base"]).all()
+    assert table("2x2").filter(pl.col("target") == "base")["more_than_base"].null_count() == base.height + 1
+
+
+def test_each_direction_is_best_where_it_is_coherent_and_highest() -> None:
+    cells = table("baselines")
+    best = cells.filter("best")
+    assert best["direction"].n_unique() == best.height == cells["direction"].n_unique() - 1  # but the unsteered
+    highest = cells.filter("coherent", pl.col("magnitude") > 0).group_by("direction").agg(pl.col("high").max())
+    assert dict(best.select("direction", "high").iter_rows()) == dict(highest.iter_rows())
 
 
 @pytest.mark.parametrize("name", ["2x2", "baselines", "windows", "layers", "ablation"])
@@ -79,10 +107,10 @@ def test_windows_and_layers_cross_at_the_selected_site(data: StudyData) -> None:
 
 def test_every_control_is_there_and_the_best_random_is_best() -> None:
     cells = table("baselines")
-    random = cells.filter(pl.col("family") == "random", "selected")
+    random = cells.filter(pl.col("family") == "random", "best")
     assert random["direction"].n_unique() == 20
     best = cells.filter("best_random")["direction"].unique().to_list()
-    assert best == [random.sort("share", descending=True)["direction"][0]]
+    assert best == [random.sort("high", descending=True)["direction"][0]]
     families = {"behaviour", "random", "shuffle", "other label", "mean", "same-offset", "noise", "self", "none"}
     assert set(cells["family"]) == families
 
@@ -132,8 +160,10 @@ def test_differences_are_of_the_behaviour_and_paired() -> None:
 
 def test_families() -> None:
     names = {"random-03": "random", "shuffle-01": "shuffle", "same-offset": "same-offset", "deduction": "other label"}
+    names |= {"covariance-random-117": "covariance-random", "rival-00": "rival", "noise": "noise"}
+    names |= {"backtracking": "behaviour", "backtracking-without-keywords": "variant", "sae-1": "outside"}
     table = pl.DataFrame({"direction": list(names)})
-    assert dict(with_family(table, "backtracking").iter_rows()) == names
+    assert dict(with_family(table, "backtracking", outside=["sae-1"]).iter_rows()) == names
     assert with_family(table, "deduction")["family"][3] == "behaviour"
 
 

@@ -60,7 +60,27 @@ def test_a_run_stands_on_the_labels_of_its_annotator() -> None:
     assert labels("mine") == ({"lexicon"}, {"gpt", "ward"})
     assert labels("mine/with/ward") == ({"ward"}, {"lexicon", "gpt"})
     assert SEVERAL.models_that_label == ["gpt"] and SEVERAL.rules_that_label == ["lexicon", "ward"]
-    assert SEVERAL.steered_labels == ["results/{run}/steered_labels/gpt.parquet"]
+
+
+def test_steered_text_is_labelled_by_the_run_s_annotator_or_one_that_can() -> None:
+    def files(study: Layout, run: str, sweep: str) -> tuple[str, list[str], list[str]]:
+        wildcards: Any = SimpleNamespace(run=run, sweep=sweep)
+        return study.labeller(wildcards), study.sweep_labels(wildcards), study.steered_labels(wildcards)
+
+    table = "results/{}/steered_labels/{}/two_by_two/{}.parquet"
+    other = [table.format("mine", "gpt", "reasoning")]
+    assert files(SEVERAL, "mine", "two_by_two") == ("lexicon", [], other)
+    by_gpt = table.format("mine/with/gpt", "gpt", "{target}")
+    others = [table.format("mine/with/gpt", "lexicon", "reasoning")]
+    assert files(SEVERAL, "mine/with/gpt", "two_by_two") == ("gpt", [by_gpt], others)
+    assert files(SEVERAL, "mine/with/ward", "two_by_two")[:2] == ("ward", []), (
+        "a published annotator cannot, nobody does"
+    )
+    names = {"annotator": "ward", "annotators": ANNOTATORS, "steered_prompts": 2, "steered_annotator": "gpt"}
+    cheap = layout(labels=names, selection={"sweep": "grid", "annotator": "lexicon"})
+    assert files(cheap, "mine", "two_by_two")[0] == "gpt"
+    assert files(cheap, "mine", "grid")[:2] == ("lexicon", []), "the selection alone is by a cheaper one"
+    assert ALONE.steered_labels(SimpleNamespace(run="mine")) == [], "no language model, no Table C.1 of another"
 
 
 @pytest.mark.parametrize(

@@ -24,6 +24,11 @@ NOT_MEASURED: Verdict = "not measured"
 
 OWN = "own"
 """Stands in a claim's cell for the behaviour that the study names."""
+EVERY = "every"
+"""Stands among a claim's rivals for every control that the table has."""
+MINIMUM = 20
+"""Of everything that a claim counts (prompts, events, positives) there must be this many, or nobody can tell: with
+fewer an interval over prompts is too short for its level, and a single prompt can turn a verdict."""
 
 
 @dataclass(frozen=True)
@@ -71,7 +76,11 @@ class Finding:
     threshold: float
     note: str = ""
     valid: bool = True
-    """False where the numbers cannot carry the claim: their text is not coherent."""
+    """False where the numbers cannot carry a verdict: too few, or of text that is not coherent."""
+    complete: bool = True
+    """False where they can refute the claim and not support it: something that it must exceed has no number."""
+    exact: bool = False
+    """True where there is nothing to resample, so that the estimate is its own interval."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -93,6 +102,10 @@ class Claim:
     unit: Unit
     coherent: bool = False
     """Whether the row is of steered text, which carries no verdict where it is not coherent."""
+    least: Sequence[str] = ()
+    """Columns of counts that must reach MINIMUM: `prompts` in each row that is compared, others in their sum."""
+    explains: str = ""
+    """The paper's claim whose effect this part explains: where that is not supported, there is nothing to explain."""
     rule: Rule
     """Finds the estimate and the threshold."""
     above: bool = True
@@ -100,7 +113,7 @@ class Claim:
     threshold: float = 0.0
     """For the rules that do not read one off the table."""
     rivals: Sequence[str] = ()
-    """The controls to compare with, as a sweep's `directions` names them."""
+    """The controls to compare with, by family: `random` stands for each family with that word in it; or EVERY."""
     interval: str = "{level} over prompts"
     """Of what kind the interval is."""
     undefined: str = "too little data: nothing to count"
@@ -109,7 +122,7 @@ class Claim:
     """Whether a small study's table may be empty; of other tables that is an error."""
     counts: bool = True
     """Whether the paper's claim stands and falls with this part; others ask for more than the paper did."""
-    needs: Literal["", "negative magnitude", "truth", "marks"] = ""
+    needs: Literal["", "negative magnitude", "base target", "truth", "marks"] = ""
     """What a study may lack beside the claim's cell; the truth says which calculations are right."""
 
 
@@ -121,13 +134,19 @@ def judge(finding: Finding, above: bool) -> Verdict:
     """Return the verdict on a finding: supported where its whole interval is on the claimed side of the threshold."""
     _, low, high = finding.estimate
     threshold = finding.threshold
-    if not finding.valid or any(map(math.isnan, (low, high, threshold))):
+    if not finding.valid or any(map(math.isnan, (low, high, threshold))) or has_no_width(finding):
         return CANNOT_TELL
     if not above:
         low, high, threshold = -high, -low, -threshold
     if low > threshold:
-        return SUPPORTED
+        return SUPPORTED if finding.complete else CANNOT_TELL
     return NOT_SUPPORTED if high <= threshold else CANNOT_TELL
+
+
+def has_no_width(finding: Finding) -> bool:
+    """Whether the ends of an interval coincide though prompts were resampled: every one of them said the same."""
+    low, high = finding.estimate[1:]
+    return not finding.exact and math.isfinite(low) and low == high
 
 
 def judge_all(verdicts: Iterable[str]) -> Verdict:

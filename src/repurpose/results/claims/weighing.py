@@ -13,7 +13,21 @@ import yaml
 from repurpose.data.files import TableError
 from repurpose.data.statistics import UNDEFINED, defined, spread
 from repurpose.results.claims import rules
-from repurpose.results.claims.claim import NOT_MEASURED, OWN, Cells, Claim, Finding, Verdict, judge, judge_all
+from repurpose.results.claims.claim import (
+    CANNOT_TELL,
+    EVERY,
+    NOT_MEASURED,
+    NOT_SUPPORTED,
+    OWN,
+    SUPPORTED,
+    Cells,
+    Claim,
+    Finding,
+    Verdict,
+    has_no_width,
+    judge,
+    judge_all,
+)
 from repurpose.results.names import SWEEP_OF, bounded
 from repurpose.study.prompt_counts import OWN_PROMPTS
 from repurpose.study.settings import Study
@@ -49,13 +63,29 @@ def weigh_claims(tables: Mapping[str, pl.DataFrame], study: Study) -> pl.DataFra
     Raises:
         TableError: where a table lacks a column or a cell that the study's settings ask for.
     """
-    return pl.DataFrame([weigh_claim(claim, tables, study) for claim in CLAIMS], schema=CLAIM_COLUMNS)
+    weighed = pl.DataFrame([weigh_claim(claim, tables, study) for claim in CLAIMS], schema=CLAIM_COLUMNS)
+    return leave_open_what_explains_nothing(weighed)
+
+
+def leave_open_what_explains_nothing(claims: pl.DataFrame) -> pl.DataFrame:
+    """Take back the verdicts on parts that explain an effect of another claim, where that is not supported."""
+    overall, explained = overall_verdicts(claims), {claim.part: claim.explains for claim in CLAIMS}
+    effect = pl.col("part").replace_strict(explained, default="")
+    verdict = effect.replace_strict(overall, default=SUPPORTED)
+    told = pl.col("verdict").is_in([SUPPORTED, NOT_SUPPORTED]) & (verdict != SUPPORTED)
+    why = pl.format("no effect to explain: claim {} is “{}”", effect, verdict)
+    note = pl.concat_str(why, pl.when(pl.col("note") != "").then("note"), separator="; ", ignore_nulls=True)
+    return claims.with_columns(
+        verdict=pl.when(told).then(pl.lit(CANNOT_TELL)).otherwise("verdict"),
+        note=pl.when(told).then(note).otherwise("note"),
+    )
 
 
 def weigh_claim(claim: Claim, tables: Mapping[str, pl.DataFrame], study: Study) -> dict[str, Any]:
     """Return a claim's row of the claims table."""
     reason = why_not_measured(claim, study)
     finding = Finding(UNDEFINED, math.nan, reason) if reason else find(claim, tables, study.vectors.behaviour)
+    flat = "the interval has no width" if has_no_width(finding) else ""
     return {
         **{name: getattr(claim, name) for name in ("part", "text", "unit", "counts", "table")},
         "claim": claim.part[0],
@@ -64,7 +94,7 @@ def weigh_claim(claim: Claim, tables: Mapping[str, pl.DataFrame], study: Study) 
         "threshold": defined(finding.threshold),
         "rule": claim.asks,
         "verdict": NOT_MEASURED if reason else judge(finding, claim.above),
-        "note": finding.note,
+        "note": "; ".join(filter(None, [finding.note, flat])),
     }
 
 
@@ -101,7 +131,10 @@ def why_not_measured(claim: Claim, study: Study) -> str:
         wanted = behaviour if claim.cell.get(column) == OWN else claim.cell.get(column)
         if wanted not in (None, *values):
             return f"sweeps.{name} has no {column} {wanted}"
-    if claim.rivals and not set(claim.rivals) & set(sweep.directions) - {behaviour}:
+    if claim.needs == "base target" and "base" not in sweep.targets:
+        return f"sweeps.{name} has no target base"
+    others = [f"-{direction}-" for direction in sweep.directions if direction != behaviour]
+    if claim.rivals and not any(rival == EVERY or f"-{rival}-" in other for rival in claim.rivals for other in others):
         return f"sweeps.{name} has no direction {' or '.join(claim.rivals)}"
     sign = -1 if claim.needs == "negative magnitude" else 1
     if sweep.operation == "add" and not any(sign * value > 0 for value in sweep.magnitudes.values):

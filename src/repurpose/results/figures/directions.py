@@ -60,11 +60,15 @@ def _draw_between(axes: Axes, table: pl.DataFrame, context: Context) -> None:
 
 
 def draw_lens(table: pl.DataFrame, context: Context) -> Figure:
-    """Fig. 5: the mean logit of each keyword by layer, a panel per unembedding; below, the ten best tokens.
+    """Fig. 5: the logit of each keyword's best entry by layer, a panel per unembedding; below, the ten best tokens.
 
     Vectors from outside are diamonds at their layer, one for each word.
     """
     is_own = pl.col("direction") == context.behaviour
+    single = table["best_score"].is_not_null().any()
+    if single:  # an entry that is never used would hide one that is
+        columns = ("score", "other_score_low", "other_score_high")
+        table = table.with_columns(pl.coalesce(c.replace("score", "best_score"), c).alias(c) for c in columns)
     figure, axes = style.panels(2, 3.5, sharey=True)
     for panel, unembedding in zip(axes, ("base", "reasoning"), strict=True):
         here = table.filter(pl.col("unembedding") == unembedding)
@@ -83,7 +87,7 @@ def draw_lens(table: pl.DataFrame, context: Context) -> Figure:
         panel.set_xlabel("\n".join(lines), loc="left")
         panel.set(xticks=sorted(words["layer"].unique()), title=f"unembedding of the {unembedding} model")
         style.label_lines(panel, labels, filled=0.5)
-    axes[0].set_ylabel("mean logit of its entries")
+    axes[0].set_ylabel("logit of its best entry" if single else "mean logit of its entries")
     note = "Grey: range of all other directions (any word); best tokens at the selected layer"
     return style.add_title(figure, "Logit lens of the unit direction: does it decode to the keywords?", note)
 
@@ -95,7 +99,9 @@ def _draw_words(axes: Axes, table: pl.DataFrame) -> Iterator[Label]:
             if line.height:
                 dashes = DASHES[number % len(DASHES)]
                 axes.plot(line["layer"], line["score"], color=color, linestyle=dashes, marker="o")
-                yield line["score"][-1], f"{printable(word)}, {reader}-derived", color
+                entry = line["best_entry"][-1]
+                said = word if entry is None else f"“{entry.strip()}”"
+                yield line["score"][-1], f"{printable(said)}, {reader}-derived", color
 
 
 def _draw_outside(axes: Axes, table: pl.DataFrame, context: Context) -> Iterator[Label]:

@@ -11,7 +11,7 @@ from matplotlib.patches import Rectangle
 
 from repurpose.results.figures import style
 from repurpose.results.figures.style import READER, UNSTEERED, WIDTH, Context, Label
-from repurpose.results.names import why_empty
+from repurpose.results.names import NO_CONTROL, why_empty
 
 LINE = 100
 """Characters in a line of the figure's full width."""
@@ -135,6 +135,7 @@ def draw_detection(table: pl.DataFrame, context: Context) -> Figure:
         panel.set(title=title, xlabel="tokens since the last calculation ended")
     axes[0].set_ylabel("AUROC for an open mistake")
     note = "Held-out rollouts, each reader's own direction; tokens of backtracking sentences left out; bars: intervals"
+    note += "; thin: control directions" if table.filter(~pl.col("family").is_in(NO_CONTROL)).height else ""
     return style.add_title(figure, "How well a token's projection tells that a mistake is open", note)
 
 
@@ -143,6 +144,10 @@ def _draw_bins(axes: Axes, table: pl.DataFrame, context: Context) -> None:
     labels: list[Label] = []
     own = {context.behaviour: (READER, "")}
     outside = {name: (dict.fromkeys(READER, color), f", {name}") for name, color in context.colors.items()}
+    others = table.filter(~pl.col("family").is_in(NO_CONTROL)).drop_nulls("auroc").sort("since_low")
+    for line in others.partition_by(["direction", "reader"], maintain_order=True):
+        thin = [bins.index(low) for low in line["since_low"]]
+        axes.plot(thin, line["auroc"], color=READER[line["reader"][0]], alpha=0.3, linewidth=0.6, zorder=1)
     for direction, (colors, said) in {**own, **outside}.items():
         for shift, (reader, color) in zip((-0.06, 0.06), colors.items(), strict=True):
             line = table.filter(direction=direction, reader=reader).drop_nulls("auroc").sort("since_low")

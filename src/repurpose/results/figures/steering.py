@@ -1,7 +1,9 @@
 """Figures of steered text: windows, layers, vector x target, baselines, ablation, coherence."""
 
+import math
 from collections.abc import Iterator
 
+import numpy as np
 import polars as pl
 from matplotlib import colormaps
 from matplotlib.axes import Axes
@@ -9,16 +11,20 @@ from matplotlib.colors import to_hex
 from matplotlib.figure import Figure
 
 from repurpose.results.figures import style
-from repurpose.results.figures.style import BASE, BEST_RANDOM, RANDOM, READER, UNSTEERED_ROW, Context, Label
+from repurpose.results.figures.style import BASE, BEST_RANDOM, READER, UNSTEERED_ROW, Context, Label
 
 GRID_NOTE = "Reasoning model, training prompts; bands: intervals; {unit}; × incoherent"
 UNITS = {"dose": "dose: magnitude over residual norm", "L2": "L2: norm that is added"}
+COLUMNS, PANEL_INCHES, ROW_INCHES = 4, 1.25, 0.155
+"""Panels of controls in a row, and what a panel and a row of the list take."""
 MOST_TICKS = 14
 """More values than this are ticked at round numbers."""
 SHADES = {"base": "Blues", "reasoning": "Oranges"}
 SHARE = "share", "low", "high"
 LABELLED = ("backtracking_share", "backtracking_low", "backtracking_high"), "sentences labelled backtracking (%)"
 AFTER_WRONG = ("after_wrong", "after_wrong_low", "after_wrong_high"), "wrong calculations, backtracked from (%)"
+STEMS = {"share": "", "backtracking_share": "backtracking_", "after_wrong": "after_wrong_"}
+"""How the columns of a measure's counts begin."""
 METRICS = (
     ("distinct_2", "distinct token pairs (share)", 1.0),
     ("longest_run", "longest run of one token", 1.0),
@@ -78,7 +84,7 @@ def _draw_doses(axes: Axes, cells: pl.DataFrame, axis: str, reader: str) -> Iter
         value = multiple if unit == "L2" else line["dose"][0]
         yield from style.draw_cell_line(axes, line, axis, color, f"{unit} {value:.2g}")
         for row in line.filter("selected").iter_rows(named=True):
-            point = row[axis], row["share"]
+            point = row[axis], min(row["share"], axes.get_ylim()[1] * 0.985)
             axes.plot(*point, marker="o", markersize=10, fillstyle="none", color=style.INK, zorder=5)
             size = {"fontsize": 7.5, "color": style.INK, "ha": "center", "va": "baseline"}
             style.annotate(axes, "selected", point, (0, 8), xycoords="data", **size)
@@ -97,65 +103,119 @@ def draw_two_by_two(table: pl.DataFrame, context: Context) -> Figure:
         labels: list[Label] = []
         for label, color, line in style.lines_of_vectors(cells, context):
             labels += style.draw_cell_line(panel, line, "magnitude", color, label)
-            ring = line.filter("selected")
+            ring = line.filter("selected", "coherent")
             panel.plot(ring["magnitude"], ring["share"], "o", markersize=9, fillstyle="none", color=style.INK)
         labels += style.draw_reference(panel, cells.filter(UNSTEERED_ROW)["share"], "unsteered")
         panel.axvline(0, color="#DDDDDD", linewidth=0.8, zorder=0)
         panel.set(xlabel="L2 norm added at every position", title=f"{target} model steered")
         style.label_lines(panel, labels)
     axes[0].set_ylabel(context.share_label)
-    note = "Held-out prompts; bands: intervals; ring: selected on training prompts; × incoherent, cut off at the top"
+    note = (
+        "Held-out prompts; bands: intervals; ring: selected on training prompts; × incoherent (number: off the scale)"
+    )
     head = "Which vector moves which model: keyword share by vector, target and magnitude"
     return style.add_title(figure, head, note)
 
 
 def draw_baselines(table: pl.DataFrame, context: Context) -> Figure:
-    """Fig. 4: the behaviour's vector and every control at the same L2 norm: by magnitude, and at the selected one."""
-    shares = style.percent(table)
-    figure, (left, right) = style.panels(2, 4.4, gridspec_kw={"width_ratios": [1.0, 0.95]})
-    style.limit_to_coherent(left, shares)
-    _draw_controls(left, shares, context)
-    _draw_at_selected(right, shares.filter(pl.col("selected") | UNSTEERED_ROW), context)
-    limit = shares.filter(pl.col("family") == "random", "coherent")["high"].max()  # at whatever magnitude
-    if isinstance(limit, float):
-        right.axvline(limit, color=BEST_RANDOM, linewidth=0.8, linestyle=(0, (2, 2)))
-        text = "highest upper end\nof a random direction"
-        style.annotate(right, text, (limit, 0.35), (4, 0), fontsize=6.5, color=BEST_RANDOM)
-    note = "Reasoning model, held-out prompts; bands, bars: intervals; thin grey: each random direction; × incoherent"
-    return style.add_title(figure, "The vector against every control at the same L2 norm", note)
+    """Fig. 4: the behaviour's vector and every control by magnitude, a panel for each kind of control; below, each
+    at its own best coherent magnitude."""
+    shares = style.percent(table.filter(pl.col("target") == "reasoning"))
+    kinds = _kinds(shares)
+    rows, best = max(1, -(-len(kinds) // COLUMNS)), _at_best(shares)
+    heights = [PANEL_INCHES * rows, ROW_INCHES * (best.height + 4)]
+    figure = Figure(figsize=(style.WIDTH, sum(heights) + 0.9))
+    above, below = np.asarray(figure.subfigures(2, 1, height_ratios=heights)).flat
+    panels = list(above.subplots(rows, COLUMNS, squeeze=False, sharex=True, sharey=True).flat)
+    style.limit_to_coherent(panels[0], shares)
+    for panel, kind in zip(panels, kinds, strict=False):
+        _draw_kind(panel, shares, kind, context)
+    for panel in panels[len(kinds) :]:
+        panel.set_axis_off()
+    above.supylabel(context.share_label, fontsize=7.5)
+    above.supxlabel("L2 norm added at every position", fontsize=7.5)
+    _draw_at_best(below.subplots(), best, context)
+    note = "Reasoning model, held-out prompts; blue: the vector; bands, bars: intervals; × incoherent, its number above"
+    head = "The vector against every control, each at every magnitude and at its own best"
+    return style.add_title(figure, head, note)
 
 
-def _draw_controls(axes: Axes, shares: pl.DataFrame, context: Context) -> None:
-    unsteered = shares.filter(UNSTEERED_ROW)
-    labels: list[Label] = []
-    for line in shares.filter(pl.col("family") == "random").partition_by("direction", maintain_order=True):
-        kept = pl.concat([unsteered, line]).sort("magnitude")
-        axes.plot(kept["magnitude"], kept["share"], color=RANDOM, linewidth=0.6, zorder=1)
-    for name, color, text in (
-        (pl.col("best_random"), BEST_RANDOM, "best random"),
-        *((pl.col("direction") == name, color, name) for name, color in context.named.items()),
-        (pl.col("direction") == context.behaviour, BASE, context.behaviour),
-    ):
-        line = shares.filter(name)
-        if line.height:
-            labels += style.draw_cell_line(axes, pl.concat([unsteered, line]), "magnitude", color, text)
-    labels += style.draw_reference(axes, unsteered["share"], "unsteered")
-    axes.set(xlabel="L2 norm added at every position", ylabel=context.share_label, title="by magnitude")
-    style.label_lines(axes, labels)
+def _kinds(shares: pl.DataFrame) -> list[str]:
+    """Names of the controls' panels: those of which there are many directions first, then the strongest."""
+    named = _with_kinds(shares).filter(~pl.col("family").is_in(["behaviour", "none"]))
+    ranked = named.group_by("panel").agg(
+        pl.col("share").filter(pl.col("coherent")).max(), pl.col("direction").n_unique().alias("directions")
+    )
+    order = ranked.sort(pl.col("directions") == 1, "share", descending=[False, True], nulls_last=True)
+    return order["panel"].to_list()
 
 
-def _draw_at_selected(axes: Axes, cells: pl.DataFrame, context: Context) -> None:
-    is_random, is_own = pl.col("family") == "random", pl.col("direction") == context.behaviour
-    ordered = cells.sort(is_own, ~is_random, "share", maintain_order=True)
-    for place, row in enumerate(ordered.iter_rows(named=True)):
+def _with_kinds(shares: pl.DataFrame) -> pl.DataFrame:
+    together = style.is_numbered(pl.col("family"))
+    return shares.with_columns(panel=pl.when(together).then(style.name_family()).otherwise("direction"))
+
+
+def _draw_kind(axes: Axes, shares: pl.DataFrame, kind: str, context: Context) -> None:
+    """Draw the lines of one kind of control, and before them the vector's."""
+    unsteered, lines = shares.filter(UNSTEERED_ROW), _with_kinds(shares).filter(panel=kind).drop("panel")
+    alone = lines["direction"].n_unique() == 1
+    for line in lines.partition_by(["direction", "reader"], maintain_order=True):
+        kept = pl.concat([unsteered, line])
+        if alone:
+            style.draw_cell_line(axes, kept, "magnitude", style.color_row(line.row(0, named=True), context), "")
+        else:
+            whole = kept.sort("magnitude").with_columns(pl.when("coherent").then("share").otherwise(math.nan))
+            axes.plot(whole["magnitude"], whole["share"], color="#8C8C8C", linewidth=0.7, zorder=1)
+            _cross(axes, line)
+    own = shares.filter(pl.col("direction") == context.behaviour, pl.col("reader") == "base")
+    if own.height:
+        style.draw_cell_line(axes, pl.concat([unsteered, own]), "magnitude", BASE, "")
+    style.draw_reference(axes, unsteered["share"], width=0.8, zorder=0)
+    count = lines["direction"].n_unique()
+    axes.set_title(kind if alone else f"{kind} ({count})", fontsize=7)
+    axes.tick_params(labelsize=6.5)
+
+
+def _cross(axes: Axes, line: pl.DataFrame) -> None:
+    """Draw crosses where a thin line is interrupted, at the upper edge those above it with the highest number."""
+    edge = axes.get_ylim()[1] * 0.985
+    broken = line.filter(~pl.col("coherent"))
+    if broken.height:
+        heights = broken["share"].clip(upper_bound=edge)
+        axes.plot(broken["magnitude"], heights, "x", color="#8C8C8C", markersize=3.5, clip_on=False)
+    for place, value in broken.filter(pl.col("share") > edge).select("magnitude", "share").iter_rows():
+        style.write_value(axes, value, (place, edge), "#8C8C8C")
+
+
+def _at_best(shares: pl.DataFrame) -> pl.DataFrame:
+    """The vector where it is selected, each control at its own best coherent magnitude, or where there is none at the
+    selected one; the vector last, random directions first."""
+    own, plain = pl.col("family") == "behaviour", UNSTEERED_ROW
+    ever = pl.col("best").any().over("direction", "reader")
+    kept = shares.filter(plain | (own & pl.col("selected")) | (~own & pl.col("best")) | (~ever & pl.col("selected")))
+    return kept.sort(own, ~pl.col("family").str.contains("random"), "share", maintain_order=True)
+
+
+def _draw_at_best(axes: Axes, best: pl.DataFrame, context: Context) -> None:
+    names, counts, reach = [], [], best.filter("best", pl.col("family") != "behaviour")["high"].max()
+    norm = best.filter("selected")["magnitude"].max()
+    for place, row in enumerate(best.iter_rows(named=True)):
         color = BEST_RANDOM if row["best_random"] else style.color_row(row, context)
         line = "-" if row["coherent"] else (0, (1, 1.5))
         axes.plot([row["low"], row["high"]], [place, place], color=color, linewidth=1.3, linestyle=line)
         axes.plot(row["share"], place, "o" if row["coherent"] else "x", color=color, markersize=3.2)
-    names = ["unsteered" if name == "none" else name for name in ordered["direction"]]
+        at = f" ×{row['magnitude'] / norm:.3g}" if isinstance(norm, float) and row["magnitude"] else ""
+        names.append("unsteered" if row["direction"] == "none" else f"{row['direction']}{at}")
+        counts.append(f"{row['events']} of {row['trials']}")
     style.name_rows(axes, names, size=6.3)
+    style.name_counts(axes, counts)
+    if isinstance(reach, float):
+        axes.axvline(reach, color=BEST_RANDOM, linewidth=0.8, linestyle=(0, (2, 2)))
+        text = "highest upper end\nof a control"
+        style.annotate(axes, text, (reach, 0.3), (-4, 0), ha="right", fontsize=6.5, color=BEST_RANDOM)
     limits = {"xlim": (0, None), "ylim": (-0.8, len(names) - 0.2)}
-    axes.set(xlabel="share of words (%)", title="at the selected magnitude", **limits)
+    axes.set_title("each control at its own best coherent magnitude (× the vector's)", fontsize=8)
+    axes.set(xlabel="share of words (%); at the right: keywords of words", **limits)
 
 
 def draw_ablation(table: pl.DataFrame, context: Context) -> Figure:
@@ -169,9 +229,15 @@ def draw_ablation(table: pl.DataFrame, context: Context) -> Figure:
         for unsteered in cells.filter(UNSTEERED_ROW)[measure[0]].drop_nulls().head(1):
             panel.axvline(unsteered, color=style.UNSTEERED, linestyle=style.DASHED, linewidth=1, zorder=0)
         panel.set(xlabel=label, xlim=(0, None))
+        style.name_counts(panel, [_count(cells.filter(name=name), STEMS[measure[0]]) for name in names])
     style.name_axis(axes[0], names)
-    note = "Reasoning model, held-out prompts; bars: intervals; dashed: unsteered"
+    note = "Reasoning model, held-out prompts; bars: intervals; dashed: unsteered; at the right: counted, of how many"
     return style.add_title(figure, "Natural backtracking with a direction removed at every position", note)
+
+
+def _count(rows: pl.DataFrame, stem: str) -> str:
+    """What the rows of one name are counted from, all together."""
+    return f"{rows[f'{stem}events'].sum()} of {rows[f'{stem}trials'].sum()}"
 
 
 def draw_coherence(table: pl.DataFrame, context: Context) -> Figure:

@@ -28,6 +28,8 @@ OUTSIDE = ("#882255", "#117733", "#999933")
 """Vectors from outside, in the order of their names; from the fourth on the colours begin anew."""
 CONTROL = {"uncertainty-estimation": "#009E73", "noise": "#CC79A7", "self": "#B8860B", "mean": "#56B4E9"}
 DASHED = (0, (4, 3))
+CUT_OFF = "cut-off"
+"""Marks a number that stands for a cross above the axes."""
 UNSTEERED_ROW = pl.col("direction") == "none"
 WINDOW, START = "#BFE3C6", "#F4B6A6"
 """Green for what is read, red for where the behaviour starts, as in the paper's Fig. 1."""
@@ -81,19 +83,29 @@ def draw_band(axes: Axes, table: pl.DataFrame, x: str, y: str, color: str, **opt
 def draw_cell_line(axes: Axes, line: pl.DataFrame, x: str, color: str, text: str) -> list[Label]:
     """Draw a condition's share: coherent cells as a line with its band, interrupted by crosses for the others.
 
-    A cross above the axes stands at their upper edge. Returns a label at the last coherent height; at the last cross
-    where nothing that is steered is coherent.
+    A cross above the axes stands at their upper edge with its number. Returns a label at the last coherent height; at
+    the last cross where nothing that is steered is coherent.
     """
     whole, broken = line.filter(pl.col("coherent")).sort(x), line.filter(~pl.col("coherent"))
     columns = ("share", "low", "high")
     gaps = line.sort(x).with_columns(pl.when("coherent").then(c).otherwise(math.nan).alias(c) for c in columns)
     draw_band(axes, gaps, x, "share", color)
     axes.vlines(whole[x], whole["low"], whole["high"], color=color, linewidth=0.8, alpha=0.4)
-    heights = broken.sort(x)["share"].clip(upper_bound=axes.get_ylim()[1] * 0.985)
+    edge = axes.get_ylim()[1] * 0.985
+    heights = broken.sort(x)["share"].clip(upper_bound=edge)
     if broken.height:  # an empty line that is not clipped would stretch the layout
         axes.plot(broken.sort(x)[x], heights, "x", color=color, markersize=6, clip_on=False)
+    for above, value in broken.filter(pl.col("share") > edge).select(x, "share").iter_rows():
+        write_value(axes, value, (above, edge), color)
     named = whole["share"] if broken.is_empty() or whole.filter(~UNSTEERED_ROW).height else heights
     return [(named[-1], text, color)] if len(named) else []
+
+
+def write_value(axes: Axes, value: float, at: tuple[float, float], color: str) -> None:
+    """Write the number of a cross that stands at the upper edge, above those that stand there already."""
+    taken = [text for text in axes.texts if text.get_gid() == CUT_OFF and getattr(text, "xy", None) == at]
+    options = {"ha": "center", "va": "bottom", "fontsize": 6.5, "color": color, "gid": CUT_OFF}
+    annotate(axes, f"{value:.3g}", at, (0, 4 + 7 * len(taken)), xycoords="data", **options)
 
 
 def draw_reference(
@@ -132,10 +144,31 @@ def name_rows(axes: Axes, names: Sequence[str], size: float = 7.5) -> None:
     axes.tick_params(axis="y", length=0)
 
 
+def name_counts(axes: Axes, counts: Sequence[str], size: float = 6.3) -> None:
+    """Write what rows 0, 1, ... are counted from at the right of the axes."""
+    for place, text in enumerate(counts):
+        at = {"xycoords": ("axes fraction", "data"), "va": "center", "fontsize": size, "color": "#777777"}
+        annotate(axes, text, (1.0, place), (3, 0), **at)
+
+
+FAMILIES = {"random": "random directions", "shuffle": "label shuffles", "none": "unsteered"}
+"""How families of several directions are named; others bear their own name."""
+
+
+def is_numbered(family: pl.Expr) -> pl.Expr:
+    """Expression: the family has several directions, which only their numbers tell apart."""
+    return family.str.contains("random") | family.str.contains("shuffle")
+
+
+def name_family() -> pl.Expr:
+    """Expression: what a family is called where its directions stand together."""
+    return pl.col("family").replace(FAMILIES)
+
+
 def with_names(table: pl.DataFrame) -> pl.DataFrame:
     """Add each row's `name`: random directions and shuffles share one each, others show their reader if need be."""
-    together = {"random": "random directions", "shuffle": "label shuffles", "none": "unsteered"}
-    shared = pl.col("family").replace_strict(together, default=None, return_dtype=pl.String)
+    family = pl.col("family")
+    shared = pl.when(is_numbered(family) | (family == "none")).then(name_family())
     read = (pl.col("reader").n_unique().over("direction") > 1) | (pl.col("family") == "behaviour")
     own = pl.when(read).then(pl.format("{} ({})", "direction", "reader")).otherwise("direction")
     return table.with_columns(name=pl.coalesce(shared, own))
@@ -147,7 +180,7 @@ def color_row(row: dict[str, Any], context: Context) -> str:
         return READER.get(str(row["reader"]), UNSTEERED)
     if row["direction"] == "none":
         return UNSTEERED
-    return "#A5A5A5" if row["family"] == "random" else context.named.get(str(row["direction"]), "#7A7A7A")
+    return "#A5A5A5" if "random" in row["family"] else context.named.get(str(row["direction"]), "#7A7A7A")
 
 
 def order_rows(table: pl.DataFrame) -> list[str]:

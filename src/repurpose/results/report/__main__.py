@@ -13,7 +13,15 @@ from repurpose.data.csv_tables import read_csv
 from repurpose.data.files import read_provenance, read_table, write_text
 from repurpose.data.selected import read_selected
 from repurpose.results.names import why_empty
-from repurpose.results.report.page import CAPTIONS, POLICY, show_claims, show_provenance, show_rollouts, show_section
+from repurpose.results.report.page import (
+    CAPTIONS,
+    POLICY,
+    show_claims,
+    show_provenance,
+    show_rollouts,
+    show_section,
+    show_stability,
+)
 from repurpose.study.catalogue import AGREEMENT_FIGURES
 from repurpose.study.settings import StepSettings
 
@@ -60,6 +68,7 @@ def prepare_page(settings: StepSettings, paths: Mapping[str, Any]) -> dict[str, 
         "behaviour": settings.vectors.behaviour,
         "why_empty": why_empty,
         "selection": read_selected(paths["selection"]),
+        "stability": show_stability(tables.get("selection_stability", pl.DataFrame())),
         "claims": show_claims(read_csv(paths["claims"])),
         "sections": [show_section(name, tables.get(name, pl.DataFrame()), figures.get(name)) for name in shown],
         "rollouts": show_rollouts(tables.get("rollout", pl.DataFrame())),

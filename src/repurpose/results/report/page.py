@@ -22,23 +22,47 @@ ROWS = 60
 """Rows of a table that are quoted at most; the CSV has all."""
 MARKS = ("window", "start", "behaviour")
 """What a token of a shown rollout may be marked as."""
+TEXTS: dict[str, str] = {
+    "rollout": "view=rollouts&split=heldout",
+    "windows": "view=steered&sweep=windows",
+    "2x2": "view=steered&sweep=two_by_two",
+    "baselines": "view=steered&sweep=baselines",
+    "projections": "view=rollouts&split=heldout&sort=peak",
+    "layers": "view=steered&sweep=layers",
+    "ablation": "view=steered&sweep=ablation",
+    "coherence": "view=steered&sweep=two_by_two&measure=distinct_2",
+    "detection": "view=rollouts&split=heldout&steps=wrong",
+    "confusion": "view=disagreements",
+    "keyword_rule": "view=steered&sweep=two_by_two&measure=keyword_share",
+}
+"""Where explorer.html, which lies beside the report, shows the texts behind a figure; the others have none."""
 MADE_WITH = ("commit", "package", "python", "machine", "libraries", "model_digest", "device", "settings_digest")
 """What a file's provenance is told by."""
 SELECTED = pl.col("selected") | (pl.col("direction") == "none")
-NOT_RANDOM = ~pl.col("direction").str.starts_with("random-")
+NOT_RANDOM = ~pl.col("direction").str.contains("random-")
+OWN = pl.col("family") == "behaviour"
+BEST = (pl.col("best") & ~OWN) | (pl.col("selected") & OWN) | (pl.col("direction") == "none")
+"""The vector where it is selected, each control at its own best coherent magnitude."""
 QUOTED: dict[str, pl.Expr] = {
     "all": pl.lit(True),
     "selected": SELECTED,
     "selected reasoning": SELECTED & (pl.col("target") == "reasoning"),
     "selected multiple": pl.col("multiple") == pl.col("multiple").filter(pl.col("selected")).first(),
-    "selected but random": SELECTED & (NOT_RANDOM | pl.col("best_random")),
+    "best but random": BEST & (NOT_RANDOM | pl.col("best_random")),
     "steered but random": pl.col("selected") & NOT_RANDOM,
     "not random": NOT_RANDOM,
+    "no control": pl.col("family").is_in(["behaviour", "outside"]),
     "words": pl.col("selected") & ~pl.col("word").str.starts_with("top:"),
-    "summary": pl.col("part") == "summary",
+    "summary": (pl.col("part") == "summary") & pl.col("family").is_in(["behaviour", "outside"]),
     "starts": pl.col("mark") == "start",
 }
 """Which rows of a table are quoted; of the random directions at most the best."""
+
+
+def show_stability(table: pl.DataFrame) -> dict[str, Any] | None:
+    """The selected cell's row of the table of resampled choices; None where there is none."""
+    rows = table.filter(pl.col("selected")).to_dicts() if table.height else []
+    return rows[0] if rows else None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -82,6 +106,11 @@ class Section:
     """Rows of the table in all."""
     more: int
     """Rows that would be quoted beside the others, were they not so many."""
+
+    @property
+    def texts(self) -> str | None:
+        """The address of the texts behind the figure."""
+        return f"explorer.html#{TEXTS[self.name]}" if self.name in TEXTS else None
 
     @property
     def open(self) -> bool:

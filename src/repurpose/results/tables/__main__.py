@@ -26,10 +26,13 @@ MAKERS: dict[str, Callable[[StudyData], pl.DataFrame]] = {
     "coherence": steering.make_coherence,
     "detection": reading.make_detection,
     "keyword_rule": steering.make_keyword_rule,
+    "permutation": directions.make_permutation,
+    "selection_stability": steering.make_selection_stability,
+    "beside": steering.make_beside,
 }
 assert set(MAKERS) == set(TABLES)
 MANY = ("measurements", "vectors", "rollouts", "labels", "logodds", "projections")
-ONE = ("cosines", "lens", "selection")
+ONE = ("cosines", "permutations", "lens", "selection")
 MAYBE = ("others", "steered")
 
 

@@ -8,22 +8,35 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 
-from repurpose.data.statistics import Array, Estimate, estimate_difference, estimate_ratio, estimate_share, spread
-from repurpose.steering.selection import is_coherent
+from repurpose.data.statistics import (
+    Array,
+    Estimate,
+    estimate_difference,
+    estimate_interaction,
+    estimate_ratio,
+    estimate_share,
+    spread,
+)
+from repurpose.steering.coherence import NATS, READ_TOKENS, is_coherent
 from repurpose.study.settings import Selection
 
 CONDITION = ("target", "direction", "kind", "reader", "layer", "window_start", "operation", "multiple")
 """What tells one cell of a sweep from another; magnitude and dose follow from it."""
 
-RATIOS: Mapping[str, tuple[str, str | pl.Expr]] = {
+BACKTRACKED = pl.col("wrong_calculations_backtracked").is_not_null()
+"""Somebody says which sentences of the row backtrack."""
+RATIOS: Mapping[str, tuple[str | pl.Expr, str | pl.Expr]] = {
     "share": ("keyword_words", "words"),
     "backtracking_share": ("backtracking_sentences", "sentences"),
-    "after_wrong": ("wrong_calculations_backtracked", "wrong_calculations"),
-    "after_right": ("right_calculations_backtracked", "right_calculations"),
+    "valid_backtracking": ("valid_backtracking_sentences", "judged_sentences"),
+    "after_wrong": ("wrong_calculations_backtracked", pl.when(BACKTRACKED).then("wrong_calculations")),
+    "after_right": ("right_calculations_backtracked", pl.when(BACKTRACKED).then("right_calculations")),
     "keyword_precision": ("keyword_backtracking_sentences", "keyword_sentences"),
     "keyword_recall": ("keyword_backtracking_sentences", "backtracking_sentences"),
+    "grammatical": ("grammatical_sentences", "judged_sentences"),
+    "nll": (NATS, READ_TOKENS),
 }
-"""Metrics that are sums over sums of counts."""
+"""Metrics that are sums over sums: shares of counts, and nats per token."""
 
 MEANS = ("distinct_2", "longest_run", "compression_ratio", "length", "finished", "correct")
 """Metrics that are means over the rows where they are defined."""
@@ -33,8 +46,14 @@ STEMS: Mapping[str, str] = {
     "backtracking_share": "backtracking_",
     "after_wrong": "after_wrong_",
     "after_right": "after_right_",
+    "valid_backtracking": "valid_backtracking_",
+    "grammatical": "grammatical_",
+    "nll": "nll_",
 }
 """Metrics that an effects table gives with an interval and a change, and how the columns of those begin."""
+
+COUNTS = ("events", "trials")
+"""What such a metric is counted from: keywords of words, labelled ones of sentences, and so on."""
 
 EFFECT_COLUMNS: dict[str, Any] = {
     **dict.fromkeys(("target", "direction", "kind", "reader"), pl.String),
@@ -48,10 +67,18 @@ EFFECT_COLUMNS: dict[str, Any] = {
         for metric, stem in STEMS.items()
         for column in (metric, *(f"{stem}{end}" for end in ("low", "high", "change", "change_low", "change_high")))
     },
+    **{f"{stem}{count}": pl.Int64 for stem in STEMS.values() for count in COUNTS},
     **dict.fromkeys(MEANS, pl.Float64),
+    **dict.fromkeys(("wrong_calculations", "right_calculations"), pl.Int64),
+    "annotator": pl.String,
+    "kappa": pl.Float64,
 }
 """An effects table: the keyword share with its interval, its change from unsteered, coherence beside it.
-`after_wrong` and `after_right`: share of wrong and of right calculations that are backtracked from, where known."""
+`after_wrong` and `after_right`: share of wrong and of right calculations that are backtracked from, where known;
+`valid_backtracking` and `grammatical`: of sentences that the embedded pair's grammar produces as backtracking, and at
+all; `nll`: nats per token under the unsteered target. `annotator` labelled the sentences of
+`backtracking_share` and, but for the embedded pair, says what backtracks from calculations; `kappa` is how far it
+agrees with the study's own on the behaviour in natural text, where it is another one."""
 
 
 @dataclass(frozen=True)
@@ -84,6 +111,10 @@ class Resampling:
         """Estimate the difference of two ratios of sums by prompt, paired."""
         return estimate_difference(one, other, self.weights, self.level)
 
+    def interaction(self, *ratios: tuple[Array, Array]) -> Estimate:
+        """Estimate (first - second) - (third - fourth) of four ratios of sums by prompt, paired."""
+        return estimate_interaction(ratios, self.weights, self.level)
+
 
 def split_cells(rows: pl.DataFrame, keys: Sequence[str]) -> Iterator[pl.DataFrame]:
     """Yield the rows of each cell, cells in the order of their keys."""
@@ -98,7 +129,7 @@ def parts(cell: pl.DataFrame, metric: str, resampling: Resampling) -> tuple[Arra
 
 def estimate_metric(cell: pl.DataFrame, metric: str, resampling: Resampling) -> Estimate:
     """Estimate one metric of a cell."""
-    estimate = resampling.share if metric in RATIOS else resampling.ratio
+    estimate = resampling.share if metric in RATIOS and metric != "nll" else resampling.ratio
     return estimate(*parts(cell, metric, resampling))
 
 
@@ -108,28 +139,37 @@ def estimate_change(one: pl.DataFrame, other: pl.DataFrame, metric: str, resampl
 
 
 def describe_effect(cell: pl.DataFrame, unsteered: pl.DataFrame, resampling: Resampling) -> dict[str, Any]:
-    """Return one row of an effects table, `selected` and `coherent` apart."""
+    """Return one row of an effects table, without `selected`, `coherent` and `kappa`."""
     row: dict[str, Any] = {name: cell[name][0] for name in CONDITION}
     row |= {name: cell[name].mean() for name in ("magnitude", "dose", *MEANS)}
-    row |= {"prompts": cell["prompt_id"].n_unique(), "rows": cell.height}
+    row |= {"prompts": cell["prompt_id"].n_unique(), "rows": cell.height, "annotator": cell["annotator"][0]}
+    row |= {name: int(cell[name].sum()) for name in ("wrong_calculations", "right_calculations")}
     for metric, stem in STEMS.items():
         row |= spread(metric, estimate_metric(cell, metric, resampling), stem)
         row |= spread(f"{stem}change", estimate_change(cell, unsteered, metric, resampling))
+        counted = zip(COUNTS, parts(cell, metric, resampling), strict=True)
+        row |= {f"{stem}{name}": int(counts.sum()) for name, counts in counted}
     return row
 
 
-def summarise_effects(rows: pl.DataFrame, resampling: Resampling, rules: Selection, magnitude: float) -> pl.DataFrame:
-    """The effects table of a sweep's rows, one row a cell; the selected `magnitude`, or the nearest, is marked."""
+def summarise_effects(
+    rows: pl.DataFrame, resampling: Resampling, rules: Selection, magnitude: float, kappas: Mapping[str, float | None]
+) -> pl.DataFrame:
+    """The effects table of a sweep's rows, one row a cell; the selected `magnitude`, or the nearest, is marked.
+
+    `kappas`: how far each annotator but the study's own agrees with that.
+    """
     tables = [pl.DataFrame(schema=EFFECT_COLUMNS)]
     for target in split_cells(rows, ["target"]):
         unsteered = target.filter(pl.col("direction") == "none")
         found = [describe_effect(cell, unsteered, resampling) for cell in split_cells(target, CONDITION)]
         table = pl.DataFrame(found, schema=EFFECT_COLUMNS)
-        reference = unsteered["distinct_2"].mean()
+        reference = table.filter(direction="none").to_dicts()
         steered = table.filter(pl.col("magnitude") > 0)["magnitude"]
         nearest = min(steered, key=lambda value: abs(value - magnitude), default=magnitude)
-        coherent = is_coherent(rules, reference if isinstance(reference, float) else 0.0)
-        tables.append(table.with_columns(coherent=coherent, selected=is_near(nearest)))
+        coherent = is_coherent(rules, reference[0]) if reference else pl.lit(False)
+        kappa = pl.col("annotator").replace_strict(kappas, default=None, return_dtype=pl.Float64)
+        tables.append(table.with_columns(coherent=coherent, selected=is_near(nearest), kappa=kappa))
     return pl.concat(tables)
 
 

@@ -1,14 +1,18 @@
 """What the tables are computed from: the study's files and settings in one place."""
 
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
+import numpy as np
 import polars as pl
 
 from repurpose.data.files import TableError, read_table
 from repurpose.data.schemas import LABELS, STEERED_LABELS
 from repurpose.data.selected import Selected, read_selected
-from repurpose.data.statistics import draw_weights
+from repurpose.data.statistics import defined, draw_weights
+from repurpose.labels.agreement import estimate_agreement
+from repurpose.labels.compare_annotators import pair_labels
 from repurpose.results.tables.cells import Resampling
 from repurpose.study.settings import StepSettings
 
@@ -22,6 +26,7 @@ class StudyData:
     measurements: pl.DataFrame
     vectors: pl.DataFrame
     cosines: pl.DataFrame
+    permutations: pl.DataFrame
     rollouts: pl.DataFrame
     sentences: pl.DataFrame
     logodds: pl.DataFrame
@@ -31,7 +36,7 @@ class StudyData:
     others: pl.DataFrame
     """Labels by the other annotators."""
     steered: pl.DataFrame
-    """Labels of steered rollouts by language models."""
+    """Labels of some steered rollouts, by annotators that the sweep is not measured by."""
 
     @property
     def behaviour(self) -> str:
@@ -42,6 +47,19 @@ class StudyData:
     def outside(self) -> list[str]:
         """Names of the vectors from outside."""
         return list(self.settings.vectors.outside)
+
+    @cached_property
+    def kappas(self) -> dict[str, float | None]:
+        """How far each other annotator of all sentences agrees with the study's own on the behaviour, by name."""
+        others = self.others.partition_by("annotator", maintain_order=True)
+        return {table["annotator"][0]: self._kappa(table) for table in others}
+
+    def _kappa(self, other: pl.DataFrame) -> float | None:
+        both = pair_labels(self.sentences, other)
+        weights = np.ones((1, both["prompt_id"].n_unique()))
+        one, other_, prompts = (both[name].to_list() for name in ("label", "label_other", "prompt_id"))
+        found = estimate_agreement(one, other_, prompts, weights, self.settings.statistics.level)
+        return defined(found.by_label[self.behaviour].value)
 
     def sweep_rows(self, name: str) -> pl.DataFrame:
         """Return the measurements of one sweep; none where the study has no such sweep."""
@@ -65,6 +83,7 @@ def read_study_data(settings: StepSettings, paths: dict[str, Any]) -> StudyData:
         measurements=read_table(paths["measurements"]).with_columns(pl.col("reader").fill_null("")),
         vectors=read_table(paths["vectors"]),
         cosines=read_table(paths["cosines"]),
+        permutations=read_table(paths["permutations"]),
         rollouts=read_table(paths["rollouts"], ["prompt_id", "sample", "split", "category"]),
         sentences=read_table(paths["labels"]),
         logodds=read_table(paths["logodds"]).with_columns(pl.col("reader").fill_null("")),

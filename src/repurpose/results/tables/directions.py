@@ -23,20 +23,31 @@ COSINE_COLUMNS: dict[str, Any] = {
     **dict.fromkeys(("norm_base", "norm_reasoning"), pl.Float64),
     "dimensions": pl.Int64,
 }
+LENS_VALUES = ("score", "rank", "best_score", "best_rank")
 LENS_COLUMNS: dict[str, Any] = {
     **dict.fromkeys(("direction", "reader", "unembedding"), pl.String),
     "layer": pl.Int64,
     "word": pl.String,
-    **dict.fromkeys(("score", "rank"), pl.Float64),
-    **{f"other_{column}_{end}": pl.Float64 for column in ("score", "rank") for end in ("low", "high")},
+    **dict.fromkeys(LENS_VALUES, pl.Float64),
+    "best_entry": pl.String,
+    "entries": pl.Int64,
+    **{f"other_{column}_{end}": pl.Float64 for column in LENS_VALUES for end in ("low", "high")},
     "selected": pl.Boolean,
 }
+BEST_ENTRY = ("best_score", "best_rank", "best_entry", "entries")
+"""Columns that are empty where the lens was applied before it looked at single entries."""
 LOG_ODDS_COLUMNS: dict[str, Any] = {
     **dict.fromkeys(("target", "context", "direction", "family", "reader"), pl.String),
     **dict.fromkeys(("multiple", "magnitude", "dose"), pl.Float64),
     "selected": pl.Boolean,
     **dict.fromkeys(("prompts", "positions"), pl.Int64),
     **dict.fromkeys(("log_odds", "change", "low", "high", *bounded("more_than_base")), pl.Float64),
+}
+PERMUTATION_COLUMNS: dict[str, Any] = {
+    "kind": pl.String,
+    "n": pl.Int64,
+    **dict.fromkeys(("ours", "highest", "p"), pl.Float64),
+    **dict.fromkeys(("passages", "positions", "rivals"), pl.Int64),
 }
 
 
@@ -66,14 +77,14 @@ def make_cosines(data: StudyData) -> pl.DataFrame:
     reader, are compared with the behaviour's at their own layer.
     """
     here = at_selected_site(data.vectors, data.selection).unique(["name", "reader"], maintain_order=True)
-    here = here.filter(pl.col("kind") != "outside", ~pl.col("name").str.starts_with("random-"))
+    here = here.filter(pl.col("kind") != "outside", ~pl.col("name").str.contains("random"))
     base, reasoning = (here.filter(pl.col("reader") == reader) for reader in ("base", "reasoning"))
     reference = base.filter(pl.col("name") == data.behaviour)["vector"].to_list()
     pairs = base.join(reasoning, on="name", suffix="_reasoning", maintain_order="left")
     found = [_compare_readers(pair, *reference) for pair in pairs.iter_rows(named=True)]
     halves = at_selected_site(data.cosines, data.selection).drop("layer", "window_start", "positives")
     found += [_compare_outside(row, data) for row in _outside_rows(data).iter_rows(named=True)]
-    table = with_family(pl.DataFrame(found, infer_schema_length=None), data.behaviour, "name")
+    table = with_family(pl.DataFrame(found, infer_schema_length=None), data.behaviour, "name", data.outside)
     joined = table.join(halves, on="name", how="left", maintain_order="left")
     return conform(joined, COSINE_COLUMNS).fill_nan(None)
 
@@ -108,13 +119,16 @@ def make_lens(data: StudyData) -> pl.DataFrame:
     """Fig. 5: logit lens of the behaviour's directions by layer, beside the range of all other directions.
 
     Those from outside stand at their own layer. The ten best tokens (`top:<token>`) are kept there, and for the
-    behaviour at the selected layer only.
+    behaviour at the selected layer only. `score` and `rank` are means over the `entries` that hold a word, the `best_`
+    columns are those of the entry with the highest logit.
     """
     here = data.lens.filter(pl.col("window_start") == data.selection.window_start)
+    unread = [pl.lit(None, LENS_COLUMNS[name]).alias(name) for name in BEST_ENTRY if name not in here.columns]
+    here = here.with_columns(unread)
     selected, top = pl.col("layer") == data.selection.layer, pl.col("word").str.starts_with("top:")
     outside = pl.col("direction").is_in(data.outside)
     kept = here.filter(((pl.col("direction") == data.behaviour) & (selected | ~top)) | outside)
-    values = pl.col("score", "rank")
+    values = pl.col(LENS_VALUES)
     low, high = values.min().name.map("other_{}_low".format), values.max().name.map("other_{}_high".format)
     # labels and controls, of both readers
     others = here.filter(~top, pl.col("direction") != data.behaviour, ~outside)
@@ -140,7 +154,7 @@ def make_log_odds(data: StudyData) -> pl.DataFrame:
         for resampling in [data.resampling(context)]
         for cell in split_cells(context, ["target", "direction", "reader", "multiple"])
     ]
-    table = with_family(pl.DataFrame(found, infer_schema_length=None), data.behaviour)
+    table = with_family(pl.DataFrame(found, infer_schema_length=None), data.behaviour, outside=data.outside)
     return conform(table.with_columns(selected=is_near(data.selection.magnitude)), LOG_ODDS_COLUMNS)
 
 
@@ -166,3 +180,29 @@ def _describe_change(cell: pl.DataFrame, context: pl.DataFrame, resampling: Resa
         **spread("change", resampling.ratio(*change), ""),
         **spread("more_than_base", more),
     }
+
+
+def make_permutation(data: StudyData) -> pl.DataFrame:
+    """Directions that mean nothing against the vector: change of the keywords' log-odds (nats) on held-out passages.
+
+    A row for each kind: `n` directions, the vector's change (`ours`), the highest of theirs, and p = (1 + number at
+    least as high as ours) / (1 + n). `rivals` counts those that sweeps steer with, chosen on training passages.
+    """
+    rows, positions = data.permutations, pl.col("positions")
+    heldout = rows.filter(split="heldout")
+    change = (pl.col("change") * positions).sum() / positions.sum()
+    changes = heldout.group_by("name", "kind", maintain_order=True).agg(change=change)
+    own = changes.filter(kind=data.behaviour)["change"].to_list()
+    read = heldout.unique(["prompt_id", "sample"])
+    counts = {"passages": read.height, "positions": read["positions"].sum()}
+    rivals = rows.filter(pl.col("rival").is_not_null()).unique("name")["kind"].to_list()
+    found = [
+        {"kind": cell["kind"][0], "rivals": rivals.count(cell["kind"][0]), **counts, **_hold(cell["change"], own[0])}
+        for cell in split_cells(changes.filter(pl.col("kind") != data.behaviour), ["kind"])
+    ]
+    return pl.DataFrame(found, schema=PERMUTATION_COLUMNS)
+
+
+def _hold(changes: pl.Series, own: float) -> dict[str, Any]:
+    as_high = int((changes >= own).sum())
+    return {"n": len(changes), "ours": own, "highest": changes.max(), "p": (1 + as_high) / (1 + len(changes))}

@@ -9,6 +9,7 @@ from repurpose.data.categories import by_category, deal
 from repurpose.data.statistics import Estimate, estimate_auroc, interval, spread
 from repurpose.results.tables.cells import Resampling, conform, split_cells
 from repurpose.results.tables.data import StudyData
+from repurpose.results.tables.steering import with_family
 
 EXAMPLES = 4
 """Rollouts that are shown."""
@@ -18,7 +19,8 @@ OFFSETS = range(-24, 9)
 """Tokens around a sentence's start in the profile of projections."""
 BINS = ((0, 3), (4, 7), (8, 12), (13, 19), (20, 10**6))
 """Tokens since the end of the last calculation."""
-IS_READ = pl.col("z").is_not_null()
+Z = pl.col("z")
+IS_READ = Z.is_not_null()
 
 ROLLOUT_COLUMNS: dict[str, Any] = {
     "example": pl.Int64,
@@ -31,7 +33,7 @@ ROLLOUT_COLUMNS: dict[str, Any] = {
     **dict.fromkeys(("label", "mark"), pl.String),
 }
 PROJECTION_COLUMNS: dict[str, Any] = {
-    **dict.fromkeys(("part", "direction", "reader", "group"), pl.String),
+    **dict.fromkeys(("part", "direction", "family", "reader", "group"), pl.String),
     "position": pl.Int64,
     "token": pl.String,
     "keyword": pl.Boolean,
@@ -39,10 +41,10 @@ PROJECTION_COLUMNS: dict[str, Any] = {
     **dict.fromkeys(("prompts", "count"), pl.Int64),
 }
 DETECTION_COLUMNS: dict[str, Any] = {
-    **dict.fromkeys(("direction", "reader", "tokens"), pl.String),
+    **dict.fromkeys(("direction", "family", "reader", "tokens"), pl.String),
     **dict.fromkeys(("since_low", "since_high"), pl.Int64),
     **dict.fromkeys(("auroc", "low", "high"), pl.Float64),
-    **dict.fromkeys(("mistake_tokens", "correct_tokens", "prompts"), pl.Int64),
+    **dict.fromkeys(("mistake_tokens", "correct_tokens", "mistakes", "prompts"), pl.Int64),
 }
 
 
@@ -95,9 +97,10 @@ def _mark(token: dict[str, Any], starts: list[int], data: StudyData) -> str:
 def make_projections(data: StudyData) -> pl.DataFrame:
     """Fig. 6: projections in units of their standard deviation over all held-out tokens of the reader.
 
-    On the behaviour's direction and on those from outside. Parts: `token` (tokens of the examples), `profile` (mean
-    around the starts of backtracking and of other sentences, interval over prompts), `summary` (is it dense, does it
-    track keywords).
+    On the behaviour's direction, on those from outside and on controls, of which there is a `summary` alone. Parts:
+    `token` (tokens of the examples), `profile` (mean around the starts of backtracking and of other sentences, interval
+    over prompts), `summary` (is it dense, does it track keywords). `participation_above` is in times a normal
+    distribution's, `largest_token` the share of the squares above the mean that one token has.
     """
     rows: list[dict[str, Any]] = []
     keys = ["prompt_id", "sample", "position"]
@@ -107,14 +110,14 @@ def make_projections(data: StudyData) -> pl.DataFrame:
         scaled = tokens.with_columns(z=pl.col("projection") / (scale if isinstance(scale, float) else 1.0))
         resampling = data.resampling(scaled)
         shown = examples.join(scaled, on=keys, how="inner", maintain_order="left")
-        parts = {
-            "token": shown.select("position", "token", "keyword", "group", value="z").iter_rows(named=True),
-            "profile": _profile(scaled, data, resampling),
-            "summary": _summary(scaled, data.behaviour, resampling),
-        }
+        parts: dict[str, Iterable[dict[str, Any]]] = {"summary": _summary(scaled, data.behaviour, resampling)}
+        if tokens["direction"][0] in (data.behaviour, *data.outside):
+            parts["token"] = shown.select("position", "token", "keyword", "group", value="z").iter_rows(named=True)
+            parts["profile"] = _profile(scaled, data, resampling)
         which = {name: tokens[name][0] for name in ("direction", "reader")}
         rows += [{"part": part, **which, **row} for part, made in parts.items() for row in made]
-    return pl.DataFrame(rows, schema=PROJECTION_COLUMNS)
+    table = pl.DataFrame(rows, schema={name: kind for name, kind in PROJECTION_COLUMNS.items() if name != "family"})
+    return conform(with_family(table, data.behaviour, outside=data.outside), PROJECTION_COLUMNS)
 
 
 def _profile(tokens: pl.DataFrame, data: StudyData, resampling: Resampling) -> Iterable[dict[str, Any]]:
@@ -137,44 +140,71 @@ def _profile(tokens: pl.DataFrame, data: StudyData, resampling: Resampling) -> I
 
 
 def _summary(tokens: pl.DataFrame, behaviour: str, resampling: Resampling) -> Iterable[dict[str, Any]]:
-    tokens = tokens.with_columns(pl.col("keyword").fill_null(False))
+    tokens = tokens.sort("prompt_id", "sample", "position").with_columns(pl.col("keyword").fill_null(False))
     inside = resampling.sums(tokens, pl.col("label") == behaviour)
     z, keyword, prompt = tokens["z"].to_numpy(), tokens["keyword"].to_numpy(), resampling.numbers(tokens)
     top = tokens.sort("z", descending=True, maintain_order=True).head(int(keyword.sum()))  # as many as keywords
+    following = pl.col("keyword").shift(-1, fill_value=False).over("prompt_id", "sample")
+    before = tokens.with_columns(before=following).filter(~pl.col("keyword"))
     measures = {
         "participation": estimate_participation(tokens, resampling),
+        "participation_above": participation_above(tokens, resampling),
         "behaviour_tokens": resampling.share(inside, resampling.sums(tokens, IS_READ)),
         "keyword_precision": resampling.share(resampling.sums(top, "keyword"), resampling.sums(top, IS_READ)),
         "keyword_auroc": estimate_auroc(z, keyword, prompt, resampling.weights, resampling.level),
+        "before_keyword_auroc": _auroc(before, "before", resampling),
     }
+    counts = {"keyword": int(keyword.sum()), "before": int(before["before"].sum())}
     for name, estimate in measures.items():
-        count = int(keyword.sum()) if name.startswith("keyword") else tokens.height
+        count = counts.get(name.split("_")[0], tokens.height)
         yield {"group": name, "prompts": len(resampling.prompts), "count": count, **spread("value", estimate, "")}
+    yield from _largest_token(tokens)
 
 
-def estimate_participation(tokens: pl.DataFrame, resampling: Resampling) -> Estimate:
+def _auroc(tokens: pl.DataFrame, positive: str, resampling: Resampling) -> Estimate:
+    """How well the projection tells the tokens with a mark from the others."""
+    scores, marked = tokens["z"].to_numpy(), tokens[positive].to_numpy()
+    return estimate_auroc(scores, marked, resampling.numbers(tokens), resampling.weights, resampling.level)
+
+
+def _largest_token(tokens: pl.DataFrame) -> Iterable[dict[str, Any]]:
+    """Which token, whatever it stands after, has the largest share of the squares above the mean."""
+    squares = tokens.select(token=pl.col("token").str.strip_chars(), square=pl.col("z").clip(lower_bound=0) ** 2)
+    total = squares["square"].sum()
+    summed = squares.group_by("token").agg(pl.col("square").sum(), count=pl.len()).sort("square", "token")
+    for row in summed.tail(1).iter_rows(named=True) if total else ():
+        yield {"group": "largest_token", "token": row["token"], "value": row["square"] / total, "count": row["count"]}
+
+
+def estimate_participation(tokens: pl.DataFrame, resampling: Resampling, z: pl.Expr = Z) -> Estimate:
     """Estimate the share of tokens that carry the projection: (sum of squares)^2 / (n x sum of 4th powers).
 
     1 where all tokens carry it equally, 1/3 for a normal distribution, 1/n where a single token carries it.
     """
-    sums = [resampling.sums(tokens, value) for value in (pl.col("z") ** 2, pl.col("z") ** 4, IS_READ)]
+    sums = [resampling.sums(tokens, value) for value in (z**2, z**4, IS_READ)]
     drawn = [resampling.weights @ column for column in sums]
     low, high = interval(drawn[0] ** 2 / (drawn[1] * drawn[2]), resampling.level, len(resampling.prompts))
     second, fourth, count = (column.sum() for column in sums)
     return Estimate(float(second**2 / (fourth * count)), float(low), float(high))
 
 
+def participation_above(tokens: pl.DataFrame, resampling: Resampling) -> Estimate:
+    """The same of the part above the mean, on the behaviour's side, in times that of a normal distribution (1/6)."""
+    return Estimate(*(6 * value for value in estimate_participation(tokens, resampling, Z.clip(lower_bound=0))))
+
+
 def make_detection(data: StudyData) -> pl.DataFrame:
     """AUROC of the projection for an open mistake, by tokens since the last calculation's end.
 
     Tokens of the backtracking sentences themselves are left out: there the mistake has already been named.
-    `tokens` is `all`, or `unhedged`: without uncertainty-estimation sentences, likelier after mistakes.
+    `tokens` is `all`, or `unhedged`: without uncertainty-estimation sentences, likelier after mistakes. `mistakes`
+    counts the calculations that the mistake tokens come after.
     """
     known = data.projections.filter(
         pl.col("correct_calculation").is_not_null(),
         pl.col("since_calculation") >= 0,
         pl.col("label") != data.behaviour,  # null, and so left out, where no sentence of the thinking is
-    )
+    ).with_columns(end=pl.col("position") - pl.col("since_calculation"))
     kinds = {"all": pl.lit(True), "unhedged": pl.col("label") != "uncertainty-estimation"}
     found = [
         {
@@ -186,7 +216,8 @@ def make_detection(data: StudyData) -> pl.DataFrame:
         for name, kept in kinds.items()
         for low, high in ((BINS[0][0], BINS[-1][1]), *BINS)
     ]
-    return pl.DataFrame(found, schema=DETECTION_COLUMNS)
+    table = pl.DataFrame(found, schema={name: kind for name, kind in DETECTION_COLUMNS.items() if name != "family"})
+    return conform(with_family(table, data.behaviour, outside=data.outside), DETECTION_COLUMNS)
 
 
 def _detect(kept: pl.DataFrame, low: int, high: int, resampling: Resampling) -> dict[str, Any]:
@@ -199,5 +230,6 @@ def _detect(kept: pl.DataFrame, low: int, high: int, resampling: Resampling) -> 
         **spread("auroc", estimate_auroc(scores, mistake, prompt, resampling.weights, resampling.level), ""),
         "mistake_tokens": int(mistake.sum()),
         "correct_tokens": int((~mistake).sum()),
+        "mistakes": tokens.filter(~pl.col("correct_calculation")).n_unique(["prompt_id", "sample", "end"]),
         "prompts": tokens["prompt_id"].n_unique(),
     }

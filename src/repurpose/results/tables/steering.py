@@ -1,16 +1,17 @@
 """Tables of steered text: windows, layers, 2x2, baselines, ablation, coherence, the keyword rule."""
 
+from collections.abc import Collection, Iterator
 from typing import Any
 
 import polars as pl
 
 from repurpose.data.statistics import spread
-from repurpose.labels import lexicon
 from repurpose.results.names import ABLATION, BASELINES, LAYERS, TWO_BY_TWO, WINDOWS, bounded
 from repurpose.results.tables import cells
 from repurpose.results.tables.cells import CONDITION, EFFECT_COLUMNS, Resampling, conform, is_near, split_cells
 from repurpose.results.tables.data import StudyData
 from repurpose.steering.metrics import count_keywords
+from repurpose.steering.stability import count_choices
 from repurpose.study.settings import BEHAVIOURS, TOKEN_CONTROLS
 
 CELL_COLUMNS = {name: EFFECT_COLUMNS[name] for name in ("target", "direction", "reader", "multiple", "magnitude")}
@@ -28,6 +29,20 @@ RULE_COLUMNS: dict[str, Any] = {
     **dict.fromkeys(("prompts", "sentences", "keyword_sentences", "labelled_sentences"), pl.Int64),
     **dict.fromkeys((*bounded("precision"), *bounded("recall"), *bounded("f1")), pl.Float64),
 }
+COSTS = ("share", "backtracking_share", "valid_backtracking", "nll", "grammatical")
+"""Metrics beside the MEANS of cells in the table of what steering costs."""
+STABILITY_COLUMNS: dict[str, Any] = {
+    **dict.fromkeys(("layer", "window_start"), pl.Int64),
+    **dict.fromkeys(("magnitude", "dose"), pl.Float64),
+    "metric": pl.String,
+    **dict.fromkeys(("chosen", "site_chosen", "coherent"), pl.Float64),
+    "selected": pl.Boolean,
+    **dict.fromkeys(("prompts", "resamples"), pl.Int64),
+    "annotator": pl.String,
+    "kappa": pl.Float64,
+}
+"""`chosen`: share of resamples of the training prompts in which the cell is chosen, `site_chosen` its layer and window
+at any magnitude, `coherent` in which it is. `kappa`: see the effects table."""
 NATURAL = {
     "target": pl.lit("reasoning"),
     "direction": pl.lit("natural"),
@@ -36,6 +51,11 @@ NATURAL = {
     "magnitude": pl.lit(0.0),
 }
 """The condition of text that is not steered."""
+MORE_KEYS = ("target", "direction", "reader", "multiple")
+MORE_COLUMNS: dict[str, Any] = {
+    **{name: EFFECT_COLUMNS[name] for name in MORE_KEYS},
+    **dict.fromkeys(bounded("more_than_base"), pl.Float64),
+}
 DIFFERENCE_KEYS = ("target", "direction", "reader", "multiple")
 DIFFERENCE_COLUMNS: dict[str, Any] = {
     **{name: EFFECT_COLUMNS[name] for name in DIFFERENCE_KEYS},
@@ -43,16 +63,20 @@ DIFFERENCE_COLUMNS: dict[str, Any] = {
 }
 
 
-def with_family(table: pl.DataFrame, behaviour: str, column: str = "direction") -> pl.DataFrame:
-    """Add the column `family`, what kind of thing a direction is: the behaviour, which control, or from outside."""
+def with_family(
+    table: pl.DataFrame, behaviour: str, column: str = "direction", outside: Collection[str] = ()
+) -> pl.DataFrame:
+    """Add the column `family`, what kind of thing a direction is: the behaviour, which control, or from outside.
+
+    A control's family is its name without a number, so that a new kind of control needs no entry here; `variant` is
+    what is made of the behaviour's own vector and named after it.
+    """
     direction = pl.col(column)
-    stem = direction.str.split("-").list.first()
-    family = (
-        pl.when(direction == behaviour).then(pl.lit("behaviour")).when(stem.is_in(["random", "shuffle"])).then(stem)
-    )
-    alone = direction.is_in(["none", "noise", "self", "mean", "same-offset"])
-    family = family.when(alone).then(direction).when(direction.is_in(BEHAVIOURS)).then(pl.lit("other label"))
-    return table.with_columns(family=family.otherwise(pl.lit("outside")))
+    own = pl.when(direction == behaviour).then(pl.lit("behaviour"))
+    variant = own.when(direction.str.starts_with(f"{behaviour}-")).then(pl.lit("variant"))
+    label = variant.when(direction.is_in(BEHAVIOURS)).then(pl.lit("other label"))
+    family = label.when(direction.is_in(list(outside))).then(pl.lit("outside"))
+    return table.with_columns(family=family.otherwise(direction.str.replace(r"-\d+$", "")))
 
 
 def site_rows(data: StudyData, name: str) -> pl.DataFrame:
@@ -78,7 +102,8 @@ def summarise_sweep(data: StudyData, rows: pl.DataFrame) -> pl.DataFrame:
     """Return the effects of a sweep's rows; empty where there are none."""
     if rows.is_empty():
         return pl.DataFrame(schema=EFFECT_COLUMNS)
-    return cells.summarise_effects(rows, data.resampling(rows), data.settings.selection, data.selection.magnitude)
+    rules, magnitude = data.settings.selection, data.selection.magnitude
+    return cells.summarise_effects(rows, data.resampling(rows), rules, magnitude, data.kappas)
 
 
 def make_windows(data: StudyData) -> pl.DataFrame:
@@ -102,23 +127,51 @@ def _along(data: StudyData, name: str, along: str, fixed: str) -> pl.DataFrame:
 
 
 def make_two_by_two(data: StudyData) -> pl.DataFrame:
-    """Fig. 3: vector x target, held-out prompts, negative magnitudes too."""
-    return summarise_sweep(data, site_rows(data, TWO_BY_TWO))
+    """Fig. 3: vector x target, held-out prompts, negative magnitudes too.
+
+    `more_than_base` is the reasoning model's change of the keyword share minus the base model's under the same vector
+    and magnitude, paired by prompt.
+    """
+    rows = site_rows(data, TWO_BY_TWO)
+    more = pl.DataFrame(_more_than_base(rows, data), schema=MORE_COLUMNS)
+    return summarise_sweep(data, rows).join(more, on=list(MORE_KEYS), how="left", maintain_order="left")
+
+
+def _more_than_base(rows: pl.DataFrame, data: StudyData) -> Iterator[dict[str, Any]]:
+    """Yield the difference of the two targets' changes in each cell that both have."""
+    if rows["target"].n_unique() < 2:
+        return
+    resampling, plain = data.resampling(rows), pl.col("direction") == "none"
+    for cell in split_cells(rows.filter(~plain), ["direction", "reader", "multiple"]):
+        targets = [
+            (here, rows.filter(plain, pl.col("target") == target))
+            for target in ("reasoning", "base")
+            if (here := cell.filter(target=target)).height
+        ]
+        if len(targets) == 2:
+            shares = [[cells.parts(text, "share", resampling) for text in texts] for texts in targets]
+            keys = {name: cell[name][0] for name in MORE_KEYS} | {"target": "reasoning"}
+            yield keys | spread("more_than_base", resampling.interaction(*shares[0], *shares[1]))
 
 
 def make_baselines(data: StudyData) -> pl.DataFrame:
-    """Fig. 4: the behaviour and every control at the same L2 norm.
+    """Fig. 4: the behaviour and every control at the same L2 norms.
 
-    `difference` is the behaviour's share minus the row's at the same magnitude, paired by prompt;
-    `best_random` marks the random direction with the highest share at the selected magnitude.
+    `difference` is the behaviour's share minus the row's at the same magnitude, paired by prompt; `best` marks each
+    direction's coherent cell with the highest upper end, `best_random` the random direction, of any kind, whose best
+    cell is the highest of all.
     """
     rows = site_rows(data, BASELINES)
-    effects = with_family(summarise_sweep(data, rows), data.behaviour)
+    effects = with_family(summarise_sweep(data, rows), data.behaviour, outside=data.outside)
     differences = _differences(rows, data) if rows.height else pl.DataFrame(schema=DIFFERENCE_COLUMNS)
     joined = effects.join(differences, on=DIFFERENCE_KEYS, how="left")
-    random = effects.filter(pl.col("family") == "random", pl.col("selected"), pl.col("target") == "reasoning")
-    best = random.sort("share", descending=True)["direction"].to_list()[:1]
-    return joined.with_columns(best_random=pl.col("direction").is_in(best))
+    rivals = effects.filter("coherent", pl.col("magnitude") > 0).drop_nulls("high").sort("high", descending=True)
+    best = rivals.unique(["target", "direction", "reader"], keep="first", maintain_order=True)
+    random = best.filter(pl.col("family").str.contains("random"), pl.col("target") == "reasoning")
+    found = best.select(*DIFFERENCE_KEYS, best=True)
+    marked = joined.join(found, on=DIFFERENCE_KEYS, how="left", maintain_order="left")
+    is_best = pl.col("direction").is_in(random["direction"].to_list()[:1])
+    return marked.with_columns(pl.col("best").fill_null(False), best_random=is_best)
 
 
 def _differences(rows: pl.DataFrame, data: StudyData) -> pl.DataFrame:
@@ -134,7 +187,7 @@ def _differences(rows: pl.DataFrame, data: StudyData) -> pl.DataFrame:
 
 def make_ablation(data: StudyData) -> pl.DataFrame:
     """Ablation of a direction at every position: is it needed for natural backtracking?"""
-    return with_family(summarise_sweep(data, site_rows(data, ABLATION)), data.behaviour)
+    return with_family(summarise_sweep(data, site_rows(data, ABLATION)), data.behaviour, outside=data.outside)
 
 
 def make_coherence(data: StudyData) -> pl.DataFrame:
@@ -154,20 +207,56 @@ def make_coherence(data: StudyData) -> pl.DataFrame:
             **spread("estimate", cells.estimate_metric(cell, metric, resampling), ""),
         }
         for cell in split_cells(rows, CONDITION)
-        for metric in ("share", "backtracking_share", *cells.MEANS)
+        for metric in (*COSTS, *cells.MEANS)
     ]
     table = pl.DataFrame(found, infer_schema_length=None)
     joined = table.join(effects, on=CONDITION, how="left", nulls_equal=True)
     return conform(joined, COHERENCE_COLUMNS)
 
 
+def make_selection_stability(data: StudyData) -> pl.DataFrame:
+    """How often each cell of the selection sweep is chosen when the training prompts are resampled."""
+    rules, length = data.settings.selection, data.settings.activations.window_length
+    rows = data.sweep_rows(rules.sweep).filter(target="reasoning")
+    resampling = data.resampling(rows)
+    found = count_choices(rows, rules, data.behaviour, length, resampling.weights)
+    chosen = [is_near(data.selection.magnitude), pl.col("layer") == data.selection.layer]
+    chosen.append(pl.col("window_start") == data.selection.window_start)
+    annotator = rows["annotator"][0]
+    table = found.with_columns(
+        metric=pl.lit(rules.metric),
+        site_chosen=pl.col("chosen").sum().over("layer", "window_start"),
+        selected=pl.all_horizontal(chosen),
+        prompts=pl.lit(len(resampling.prompts)),
+        resamples=pl.lit(len(resampling.weights)),
+        annotator=pl.lit(annotator, pl.String),
+        kappa=pl.lit(data.kappas.get(annotator), pl.Float64),
+    )
+    return conform(table.sort("chosen", "magnitude", descending=[True, False], maintain_order=True), STABILITY_COLUMNS)
+
+
+def make_beside(data: StudyData) -> pl.DataFrame:
+    """The paper's window at its best layer and magnitude beside the selected cell, on held-out prompts."""
+    name = next((name for name, sweep in data.settings.sweeps.items() if sweep.beside), "")
+    rows = data.sweep_rows(name).filter(target="reasoning")
+    here, there = (
+        pl.all_horizontal(pl.col("layer") == layer, pl.col("window_start") == start, is_near(magnitude))
+        for layer, start, magnitude in (
+            (data.selection.layer, data.selection.window_start, data.selection.magnitude),
+            (data.selection.beside_layer, data.selection.beside_window_start, data.selection.beside_magnitude or 0.0),
+        )
+    )
+    own = (pl.col("direction") == data.behaviour) & (pl.col("reader") == "base")
+    shown = rows.filter((pl.col("direction") == "none") | (own & (here | there).fill_null(False)))
+    return summarise_sweep(data, shown).with_columns(selected=here.fill_null(False))
+
+
 def make_keyword_rule(data: StudyData) -> pl.DataFrame:
     """Table C.1: `the sentence has a keyword` against each annotator's label, steered and natural text.
 
-    Steered text is labelled by the lexicon, as it is measured, and by each language model of the study.
+    Steered text is labelled by the annotator that it is measured by and, where there are language models, by others.
     """
-    measured = site_rows(data, TWO_BY_TWO).filter(pl.col("target") == "reasoning")
-    measured = measured.with_columns(annotator=pl.lit(lexicon.NAME))
+    measured = site_rows(data, TWO_BY_TWO).filter(pl.col("target") == "reasoning", pl.col("annotator").is_not_null())
     labelled = data.others, data.steered.with_columns(pl.col("reader").fill_null(""))
     others, by_models = (table.partition_by("annotator", maintain_order=True) for table in labelled)
     heldout = [table.filter(pl.col("split") == "heldout") for table in (data.sentences, *others)]

@@ -12,9 +12,10 @@ from typing import Protocol
 
 from repurpose.study.catalogue import AGREEMENT_FIGURES, AGREEMENT_TABLES, FIGURES, TABLES
 from repurpose.study.jobs.model_digests import digest_numbers, digest_words
+from repurpose.study.labellers import labeller, others
 from repurpose.study.pair_files import MADE_FILES, MADE_MODELS, ROLES, made_folder
 from repurpose.study.prompt_counts import OWN_PROMPTS
-from repurpose.study.settings import Study, canonical_json, locate
+from repurpose.study.settings import Study, canonical_json, locate, variants
 
 MODEL_FILES = ("config.json", "tokenizer.json", "*.safetensors")
 RUN = "results/{run}"
@@ -152,9 +153,32 @@ class Layout:
         """The files of vectors from outside; another file replans what is made with it."""
         return list(dict.fromkeys(locate(vector.file) for vector in self.study.vectors.outside.values()))
 
-    @property
-    def steered_labels(self) -> list[str]:
-        return [f"{RUN}/steered_labels/{name}.parquet" for name in self.models_that_label]
+    def extra_vectors(self, wildcards: Wildcards) -> list[str]:
+        """What a sweep steers with beyond the readers' own vectors, where it names any: variants, rivals."""
+        named = set(self.study.sweeps[wildcards.sweep].directions)
+        asked = {"variants": named.intersection(variants(self.study.vectors.behaviour)), "rivals": named & {"rival"}}
+        return [f"results/{wildcards.run}/vectors/{file}.parquet" for file, some in asked.items() if some]
+
+    def labeller(self, wildcards: Wildcards) -> str:
+        """Who labels the steered text of a run's sweep, if that annotator can."""
+        _, _, other = wildcards.run.partition("/with/")
+        return labeller(self.study, wildcards.sweep, other or None)
+
+    def sweep_labels(self, wildcards: Wildcards) -> list[str]:
+        """The labels of a sweep's text, where a language model gives them; the lexicon's are made with the metrics."""
+        name = self.labeller(wildcards)
+        return [_steered(wildcards.run, name, wildcards.sweep, "{target}")] if name in self.models_that_label else []
+
+    def steered_labels(self, wildcards: Wildcards) -> list[str]:
+        """Labels of some steered text by all other annotators that can, where one is a language model."""
+        _, _, other = wildcards.run.partition("/with/")
+        sweep = self.study.labels.steered_sweep
+        return [_steered(wildcards.run, name, sweep, "reasoning") for name in others(self.study, other or None)]
+
+    def labels_first(self, wildcards: Wildcards) -> list[str]:
+        """The usage of an annotator's labels of rollouts: the study stands on them, so `max_cost` is theirs first."""
+        name = wildcards.annotator
+        return [f"results/{self.study.study}/labels/{name}/usage.parquet"] if name in self.models_that_label else []
 
     @property
     def parity(self) -> list[str]:
@@ -163,8 +187,15 @@ class Layout:
 
     @property
     def measurements(self) -> list[str]:
+        return self._swept("measurements")
+
+    @property
+    def sweeps(self) -> list[str]:
+        return self._swept("sweeps")
+
+    def _swept(self, table: str) -> list[str]:
         swept = [(name, target) for name, sweep in self.study.sweeps.items() for target in sweep.targets]
-        return [f"{RUN}/measurements/{sweep}/{target}.parquet" for sweep, target in swept]
+        return [f"{RUN}/{table}/{sweep}/{target}.parquet" for sweep, target in swept]
 
     @property
     def tables(self) -> list[str]:
@@ -183,9 +214,13 @@ class Layout:
     @property
     def final(self) -> list[str]:
         """All that a study shows, on its own annotator's labels."""
-        said = [f"{RUN}/{name}" for name in ("report.html", "claims.csv", "claims.md")]
+        said = [f"{RUN}/{name}" for name in ("report.html", "explorer.html", "claims.csv", "claims.md")]
         patterns = [*said, *self.figures("svg", "png"), *self.tables, *self.agreement_tables]
         return [pattern.replace("{run}", self.study.study) for pattern in patterns]
+
+
+def _steered(run: str, annotator: str, sweep: str, target: str) -> str:
+    return f"results/{run}/steered_labels/{annotator}/{sweep}/{target}.parquet"
 
 
 def of_both(pattern: str) -> list[str]:

@@ -49,9 +49,8 @@ def section_digests(values: Mapping[str, Any]) -> dict[str, str]:
         elif name == "labels":
             told |= {f"labels.annotators.{one}": annotator for one, annotator in section.get("annotators", {}).items()}
         else:
-            told[name] = (
-                {key: value for key, value in section.items() if key != "parameters"} if name == "pair" else section
-            )
+            idle = {"pair": "parameters", "explorer": "steered"}.get(name)  # steps are not told these
+            told[name] = {key: value for key, value in section.items() if key != idle} if idle else section
     return {name: hashlib.sha256(canonical_json(section).encode()).hexdigest()[:8] for name, section in told.items()}
 
 

@@ -1,0 +1,21 @@
+// What is shown stands in the address behind `#`, so that a view can be sent to somebody and the way back works.
+
+/** The address as a plain object of texts. */
+export function readAddress() {
+  return Object.fromEntries(new URLSearchParams(location.hash.slice(1)));
+}
+
+/** An address with some parts changed; a part that is null or empty is left out. */
+export function address(changes, from = readAddress()) {
+  const parts = Object.entries({ ...from, ...changes }).filter(([, value]) => value !== null && value !== "");
+  return `#${new URLSearchParams(parts.map(([name, value]) => [name, String(value)]))}`;
+}
+
+/** Go to a changed address; `push`: the way back leads to the one before. */
+export function go(changes, push = true) {
+  const next = address(changes);
+  if (next === location.hash) return;
+  if (push) history.pushState(null, "", next);
+  else history.replaceState(null, "", next);
+  dispatchEvent(new Event("addresschange"));
+}

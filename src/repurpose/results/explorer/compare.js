@@ -1,0 +1,145 @@
+// One prompt's texts under several conditions, side by side, and where they part.
+
+import { button, el, percent, short } from "./text.js";
+import { numbersOf } from "./data.js";
+import { keywordTokens, passage, written } from "./tokens.js";
+
+/** What a condition is called. */
+export function cellName(cell) {
+  if (cell.direction === "none") return "unsteered";
+  const how = cell.operation === "ablate" ? "ablated" : `× ${short(cell.multiple)}`;
+  return `${cell.direction} ${how}`;
+}
+
+/** Where a condition is from: reader, layer, window, magnitude. */
+export function cellSite(cell) {
+  if (cell.direction === "none") return `the ${cell.target} model by itself`;
+  const parts = [
+    `${cell.target} model`,
+    `read from ${cell.reader}`,
+    `layer ${cell.layer}`,
+    `window from ${cell.window_start}`,
+  ];
+  if (cell.magnitude !== null) parts.push(`norm ${short(cell.magnitude)}`, `dose ${short(cell.dose)}`);
+  return parts.join(", ");
+}
+
+/** The first token at which two rows of numbers differ; where one goes on, its first further token; else null. */
+export function partingPoint(one, other) {
+  const length = Math.min(one.length, other.length);
+  for (let token = 0; token < length; token += 1) if (one[token] !== other[token]) return token;
+  return one.length === other.length ? null : length;
+}
+
+const MEASURES = {
+  keyword_share: ["keywords of all words", percent],
+  backtracking_share: ["sentences that backtrack", percent],
+  wrong_backtracked: ["wrong steps backtracked from", percent],
+  right_backtracked: ["right steps backtracked from", percent],
+  distinct_2: ["distinct pairs of tokens", percent],
+  longest_run: ["longest run of one token", short],
+  compression_ratio: ["compression ratio", short],
+  length: ["tokens", short],
+  finished: ["texts that end", percent],
+  correct: ["right answers", percent],
+};
+
+/** What a measure is called and how its values are written; one that is not known has its column's name. */
+export function measure(name, behaviour) {
+  if (name === "backtracking_share") return [`sentences labelled ${behaviour}`, percent];
+  return MEASURES[name] ?? [name.replaceAll("_", " "), short];
+}
+
+/** The measures that some cell has a value of. */
+export function measuresOf(cells) {
+  const known = new Set([
+    "sweep",
+    "target",
+    "direction",
+    "kind",
+    "reader",
+    "layer",
+    "window_start",
+    "operation",
+    "positions",
+    "magnitude",
+    "dose",
+    "multiple",
+    "texts",
+    "number",
+    "rows",
+  ]);
+  return Object.keys(cells[0] ?? {}).filter((name) => !known.has(name) && cells.some((cell) => cell[name] !== null));
+}
+
+/** A column: the condition, its numbers and one of its texts; `others` are rows that it is compared with. */
+export function column({ data, cell, row, others, letter, typical }) {
+  const { study } = data;
+  const names = ["backtracking_share", "keyword_share", "distinct_2", "longest_run", "correct", "finished"];
+  const extra = measuresOf([cell]).filter((name) => !(name in MEASURES));
+  const numbers = [...names, ...extra].filter((name) => cell[name] !== null && cell[name] !== undefined);
+  const facts = numbers.flatMap((name) => {
+    const [words, write] = measure(name, study.behaviour);
+    return [el("dt", {}, words), el("dd", {}, write(cell[name]))];
+  });
+  return el(
+    "section",
+    { class: "column", "aria-label": cellName(cell) },
+    el("h3", {}, letter ? `${letter}: ${cellName(cell)}` : cellName(cell)),
+    el("p", { class: "soft small" }, cellSite(cell)),
+    el(
+      "details",
+      { class: "facts", open: true },
+      el("summary", {}, `Effect and coherence, ${cell.texts} texts`),
+      el("dl", {}, ...facts),
+    ),
+    el(
+      "div",
+      { class: "typical" },
+      button("most typical text", () => typical(cell, 0), { disabled: cell.rows.length === 0 }),
+      button("least typical", () => typical(cell, -1), { disabled: cell.rows.length === 0 }),
+    ),
+    row
+      ? textOf(data, row, others)
+      : el("p", { class: "soft" }, "This prompt has no text of this condition on the page."),
+  );
+}
+
+function textOf(data, row, others) {
+  const own = numbersOf(data, row);
+  const texts = [...own].map((number) => data.vocabulary.texts[number]);
+  const keywords = keywordTokens(texts, data.study.keywords);
+  const parted = others.map((other) => partingPoint(own, numbersOf(data, other)));
+  const info = el("p", { class: "info small", role: "status" }, endOf(row, parted));
+  const classes = (token) => {
+    const marks = [];
+    if (keywords.has(token)) marks.push("keyword");
+    if (parted.includes(token)) marks.push("parted");
+    return marks.join(" ");
+  };
+  const box = passage({
+    texts,
+    sentences: row.sentences,
+    annotators: ["rules"],
+    behaviour: data.study.behaviour,
+    classes,
+    point: (token) =>
+      info.replaceChildren(
+        `${written(texts[token])} · id ${data.vocabulary.ids[own[token]]} · token ${token} of ${row.tokens}`,
+      ),
+    words: `Text under ${cellName(row.cell)}`,
+  });
+  return el("div", {}, info, box);
+}
+
+function endOf(row, parted) {
+  const points = parted.filter((token) => token !== null);
+  const said =
+    parted.length === 0
+      ? ""
+      : points.length === 0
+        ? "the same text; "
+        : `parts at token ${[...new Set(points)].join(" and ")}; `;
+  const answer = { true: ", answer right", false: ", answer wrong" }[row.correct] ?? "";
+  return `${said}${row.tokens} tokens, ${row.reason === "length" ? "cut off" : "ends by itself"}${answer}`;
+}

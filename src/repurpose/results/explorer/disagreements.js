@@ -1,0 +1,89 @@
+// Sentences that annotators label differently.
+
+import { choice, count, el } from "./text.js";
+import { numbersOf } from "./data.js";
+import { address, go } from "./address.js";
+import { virtualList } from "./list.js";
+import { chip } from "./tokens.js";
+
+const SENTENCE_HEIGHT = 84;
+
+export function disagreementView(data) {
+  const { study } = data;
+  const names = study.annotators;
+  const node = el("div", { class: "disagreements" });
+
+  function sentences() {
+    return data.rollouts.flatMap((rollout) => rollout.sentences.map((sentence) => ({ rollout, sentence })));
+  }
+
+  function textOf({ rollout, sentence }) {
+    return [...numbersOf(data, rollout).subarray(sentence.start, sentence.end)]
+      .map((number) => data.vocabulary.texts[number])
+      .join("");
+  }
+
+  async function update(state) {
+    if (names.length < 2) {
+      node.replaceChildren(
+        el("h2", {}, "Disagreements"),
+        el(
+          "p",
+          {},
+          `All labels of this study are by one annotator, ${names[0] ?? "none"}, so nobody disagrees. A study may name several under labels.annotators: language models, published labels, rules.`,
+        ),
+      );
+      return;
+    }
+    const pair = [state.one ?? names[0], state.other ?? names[1]].map((name) => Math.max(0, names.indexOf(name)));
+    const both = sentences().filter(({ sentence }) => pair.every((place) => sentence.labels[place] !== null));
+    const differ = both.filter(({ sentence }) => sentence.labels[pair[0]] !== sentence.labels[pair[1]]);
+    const listed = differ.filter(
+      ({ sentence }) => !state.said || pair.some((place) => sentence.labels[place] === state.said),
+    );
+    const list = virtualList({
+      words: "Sentences",
+      items: listed,
+      height: SENTENCE_HEIGHT,
+      draw: (item) => draw(item, pair),
+      choose: (place) => list.select(place),
+      open: (place) => open(listed[place]),
+      chosen: -1,
+    });
+    node.replaceChildren(
+      el("h2", {}, "Disagreements"),
+      el(
+        "div",
+        { class: "filters", role: "group", "aria-label": "Filters" },
+        choice("One annotator", names[pair[0]], names, (one) => go({ one }, false)),
+        choice("The other", names[pair[1]], names, (other) => go({ other }, false)),
+        choice("Either says", state.said, [["", "anything"], ...study.labels], (said) => go({ said }, false)),
+      ),
+      el(
+        "p",
+        { class: "soft", role: "status" },
+        `${listed.length} of ${count(both.length, "sentence")} that both have a label for; a click, or Enter, opens the sentence in its rollout.`,
+      ),
+      list.box,
+    );
+    list.select(-1, false);
+  }
+
+  function draw(item, pair) {
+    const chips = pair.map((place) => chip(item.sentence.labels[place], names[place], true));
+    const where = el(
+      "a",
+      { class: "soft small", href: link(item) },
+      `${item.rollout.name}, token ${item.sentence.start}`,
+    );
+    return [
+      el("div", { class: "words two-lines" }, textOf(item).trim()),
+      el("div", { class: "chips" }, ...chips, where),
+    ];
+  }
+
+  const link = ({ rollout, sentence }) =>
+    address({ view: "rollouts", rollout: rollout.name, token: sentence.start }, {});
+  const open = (item) => go({ view: "rollouts", rollout: item.rollout.name, token: item.sentence.start });
+  return { node, update, keys: {} };
+}

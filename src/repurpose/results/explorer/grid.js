@@ -1,0 +1,104 @@
+// A sweep as a heat map: directions down, magnitudes across; a cell opens its texts.
+
+import { el, short } from "./text.js";
+import { cellName, cellSite, measure } from "./compare.js";
+
+const SHADES = 6;
+const ROW_PARTS = ["target", "direction", "reader", "layer", "window_start"];
+
+function ordered(cells, behaviour) {
+  const rank = (cell) => [
+    cell.target === "reasoning" ? 0 : 1,
+    cell.direction === "none" ? 0 : cell.direction === behaviour ? 1 : cell.kind === "behaviour" ? 2 : 3,
+  ];
+  return [...cells].sort((one, other) => {
+    const [a, b] = [rank(one), rank(other)];
+    return (
+      a[0] - b[0] ||
+      a[1] - b[1] ||
+      String(one.direction).localeCompare(other.direction) ||
+      String(one.reader).localeCompare(other.reader) ||
+      one.layer - other.layer ||
+      one.window_start - other.window_start
+    );
+  });
+}
+
+/** The table; `choose(cell, second)` is called for the cell that is wanted, `marks` tells A or B of a cell. */
+export function heatMap({ cells, by, behaviour, marks, choose }) {
+  const [words, write] = measure(by, behaviour);
+  const sorted = ordered(cells, behaviour);
+  const multiples = [...new Set(sorted.map((cell) => cell.multiple))].sort((one, other) => one - other);
+  const rows = new Map();
+  for (const cell of sorted) {
+    const name = ROW_PARTS.map((part) => cell[part]).join("|");
+    rows.set(name, [...(rows.get(name) ?? []), cell]);
+  }
+  const values = sorted.map((cell) => cell[by]).filter((value) => value !== null && value !== undefined);
+  const [least, most] = [Math.min(...values), Math.max(...values)];
+  const shade = (value) =>
+    most > least ? Math.min(SHADES - 1, Math.floor(((value - least) / (most - least)) * SHADES)) : 0;
+  const varied = ROW_PARTS.filter(
+    (part) =>
+      part !== "direction" &&
+      new Set(sorted.filter((cell) => cell.direction !== "none").map((cell) => cell[part])).size > 1,
+  );
+  const told = (part, cell) =>
+    ({
+      target: `in ${cell.target}`,
+      reader: `from ${cell.reader}`,
+      layer: `layer ${cell.layer}`,
+      window_start: `window from ${cell.window_start}`,
+    })[part];
+
+  function head(cell) {
+    const parts = cell.direction === "none" ? varied.filter((part) => part === "target") : varied;
+    return el(
+      "th",
+      { scope: "row" },
+      cell.direction === "none" ? "unsteered" : cell.direction,
+      el("span", { class: "soft" }, parts.map((part) => ` ${told(part, cell)}`).join(",")),
+    );
+  }
+
+  function field(cell) {
+    if (!cell) return el("td", {});
+    const value = cell[by];
+    const known = value !== null && value !== undefined;
+    const chosen = marks(cell);
+    const said = `${cellName(cell)}, ${cellSite(cell)}: ${words} ${known ? write(value) : "not counted"}`;
+    return el(
+      "td",
+      { class: known ? `h${shade(value)}` : "h0" },
+      el(
+        "button",
+        {
+          type: "button",
+          title: said,
+          "aria-label": said,
+          "aria-pressed": String(chosen !== ""),
+          "data-cell": cell.number,
+          onclick: (event) => choose(cell, event.shiftKey),
+        },
+        chosen ? el("b", {}, `${chosen} `) : null,
+        known ? write(value) : "–",
+      ),
+    );
+  }
+
+  const heads = multiples.map((multiple) => el("th", { scope: "col" }, multiple === 0 ? "0" : `× ${short(multiple)}`));
+  const body = [...rows.values()].map((own) =>
+    el("tr", {}, head(own[0]), ...multiples.map((multiple) => field(own.find((cell) => cell.multiple === multiple)))),
+  );
+  return el(
+    "div",
+    { class: "scroll", tabindex: 0, role: "region", "aria-label": `Heat map: ${words}` },
+    el(
+      "table",
+      { class: "grid" },
+      el("caption", {}, words),
+      el("thead", {}, el("tr", {}, el("th", { scope: "col" }, "direction"), ...heads)),
+      el("tbody", {}, ...body),
+    ),
+  );
+}

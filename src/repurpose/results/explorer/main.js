@@ -1,0 +1,108 @@
+// The frame: which view is shown, the keys, and what happens when the address changes.
+
+import { button, el } from "./text.js";
+import { readStudy } from "./data.js";
+import { address, go, readAddress } from "./address.js";
+import { rolloutView } from "./rollouts.js";
+import { steeredView } from "./steered.js";
+import { disagreementView } from "./disagreements.js";
+import { aboutView } from "./about.js";
+
+const VIEWS = {
+  rollouts: ["Rollouts", rolloutView],
+  steered: ["Steered text", steeredView],
+  disagreements: ["Disagreements", disagreementView],
+  about: ["About", aboutView],
+};
+const main = document.getElementById("main");
+const help = document.getElementById("help");
+const made = {};
+let current = null;
+let turn = Promise.resolve();
+
+async function show(data) {
+  const state = readAddress();
+  const name = Object.hasOwn(VIEWS, state.view ?? "") ? state.view : "rollouts";
+  made[name] ??= VIEWS[name][1](data);
+  if (current !== name) {
+    drawViews(name);
+    main.replaceChildren(made[name].node);
+    document.title = `${data.study.study}: ${VIEWS[name][0].toLowerCase()}`;
+    current = name;
+  }
+  await made[name].update(state);
+  document.documentElement.dataset.ready = name;
+}
+
+function drawViews(name) {
+  const links = Object.entries(VIEWS).map(([view, [words]], place) =>
+    el(
+      "a",
+      { href: address({ view }, {}), "aria-current": view === name ? "page" : null, "aria-keyshortcuts": place + 1 },
+      words,
+    ),
+  );
+  document.getElementById("views").replaceChildren(...links);
+}
+
+function keysNow() {
+  const views = Object.entries(VIEWS).map(([view, [words]], place) => [
+    String(place + 1),
+    [words, () => go({ ...none(), view })],
+  ]);
+  return { ...Object.fromEntries(views), ...made[current]?.keys, "?": ["these keys", openHelp] };
+}
+
+/** Every part of the address, taken away. */
+function none() {
+  return Object.fromEntries(Object.keys(readAddress()).map((name) => [name, null]));
+}
+
+function openHelp() {
+  const rows = Object.entries(keysNow()).flatMap(([key, [words]]) => [
+    el("dt", {}, el("kbd", {}, key)),
+    el("dd", {}, words),
+  ]);
+  const further = [
+    ["← →", "in a text, on the strip: the token before, the next one"],
+    ["↑ ↓", "in a list: the row before, the next one"],
+  ];
+  help.replaceChildren(
+    el("h2", {}, "Keys"),
+    el(
+      "dl",
+      {},
+      ...rows,
+      ...further.flatMap(([key, words]) => [el("dt", {}, el("kbd", {}, key)), el("dd", {}, words)]),
+    ),
+    button("Close", () => help.close()),
+  );
+  help.showModal();
+}
+
+function press(event) {
+  const typing = event.target.closest?.("select, input, textarea, dialog");
+  if (typing || event.ctrlKey || event.altKey || event.metaKey) return;
+  const keys = keysNow();
+  if (!Object.hasOwn(keys, event.key)) return;
+  event.preventDefault();
+  keys[event.key][1]();
+}
+
+function tellProblem(problem) {
+  main.replaceChildren(el("p", { role: "alert" }, `The page cannot be shown: ${problem.message}`));
+  throw problem;
+}
+
+async function start() {
+  const data = await readStudy();
+  const again = () => {
+    turn = turn.then(() => show(data)).catch(tellProblem);
+  };
+  for (const event of ["addresschange", "hashchange", "popstate"]) addEventListener(event, again);
+  document.addEventListener("keydown", press);
+  document.getElementById("help-button").addEventListener("click", openHelp);
+  again();
+}
+
+start().catch(tellProblem);

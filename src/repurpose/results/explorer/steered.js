@@ -1,0 +1,176 @@
+// Steered text: the cells of a sweep, and one prompt's texts unsteered and under two of them.
+
+import { button, choice, el } from "./text.js";
+import { readSteered } from "./data.js";
+import { go } from "./address.js";
+import { column, measure, measuresOf } from "./compare.js";
+import { heatMap } from "./grid.js";
+
+/** A cell's name in the address. */
+export function cellKey(cell) {
+  return [cell.target, cell.direction, cell.reader, cell.layer, cell.window_start, cell.multiple].join(",");
+}
+
+export function steeredView(data) {
+  const { study } = data;
+  const controls = el("div", { class: "controls", role: "group", "aria-label": "Sweep, measure and prompt" });
+  const map = el("section", { "aria-label": "Cells" });
+  const texts = el("section", { "aria-label": "Texts" });
+  const node = el("div", { class: "steered" }, controls, map, texts);
+  let second = false; // what a click on a cell chooses
+  let now = null;
+
+  async function update(state) {
+    const all = await readSteered(data);
+    const sweeps = [...new Set(all.map((cell) => cell.sweep))];
+    if (sweeps.length === 0)
+      return node.replaceChildren(el("p", { class: "soft" }, "This study has no steered texts."));
+    const sweep = sweepOf(sweeps, all, state.sweep);
+    const cells = all.filter((cell) => cell.sweep === sweep);
+    const measures = measuresOf(cells);
+    const by = measures.includes(state.measure)
+      ? state.measure
+      : measures.includes("backtracking_share")
+        ? "backtracking_share"
+        : measures[0];
+    const first = cells.find((cell) => cellKey(cell) === state.a) ?? usual(cells);
+    const other = cells.find((cell) => cellKey(cell) === state.b) ?? (state.b === "" ? null : contrast(cells, first));
+    const rows = [...new Map(first.rows.map((row) => [rowName(row), row])).keys()].sort();
+    const prompt = rows.includes(state.prompt) ? state.prompt : rows[0];
+    now = { sweep, cells, first, other, rows, prompt };
+    drawControls(sweeps, measures, by);
+    drawMap(by);
+    drawTexts();
+    return undefined;
+  }
+
+  /** The sweep that is asked for; where windows and layers have none of their own, the one that has several of them. */
+  function sweepOf(sweeps, all, asked) {
+    if (sweeps.includes(asked)) return asked;
+    const sites = (name) =>
+      new Set(
+        all
+          .filter((cell) => cell.sweep === name && cell.layer !== null)
+          .map((cell) => `${cell.layer} ${cell.window_start}`),
+      ).size;
+    const several = ["windows", "layers"].includes(asked) ? sweeps.find((name) => sites(name) > 1) : undefined;
+    return several ?? (sweeps.includes("two_by_two") ? "two_by_two" : sweeps[0]);
+  }
+
+  /** The behaviour's direction from the base model in the reasoning model, at the magnitude nearest to 1. */
+  function usual(cells) {
+    const steered = cells.filter((cell) => cell.direction !== "none");
+    const score = (cell) =>
+      (cell.direction === study.behaviour ? 0 : 100) +
+      (cell.reader === "base" ? 0 : 10) +
+      (cell.target === "reasoning" ? 0 : 20) +
+      (cell.layer === study.layer ? 0 : 5) +
+      (cell.window_start === study.window[0] ? 0 : 3) +
+      Math.abs(cell.multiple - 1);
+    return steered.reduce((best, cell) => (score(cell) < score(best) ? cell : best), steered[0] ?? cells[0]);
+  }
+
+  /** What to hold a cell against: a random direction at the same strength or, where there is none, another strength. */
+  function contrast(cells, first) {
+    const same = cells.filter((cell) => cell.direction !== "none" && cell !== first && cell.target === first.target);
+    const random = same.find((cell) => cell.direction.startsWith("random-") && cell.multiple === first.multiple);
+    const alike = same.filter((cell) =>
+      ["direction", "reader", "layer", "window_start"].every((part) => cell[part] === first[part]),
+    );
+    return random ?? alike.find((cell) => cell.multiple > 0) ?? alike[0] ?? same[0] ?? null;
+  }
+
+  const rowName = (row) => `${row.prompt}/${row.sample}`;
+  const rowOf = (cell) => cell?.rows.find((row) => rowName(row) === now.prompt) ?? null;
+  const unsteered = (cell) => now.cells.find((one) => one.direction === "none" && one.target === cell.target) ?? null;
+
+  function drawControls(sweeps, measures, by) {
+    const focused = controls.contains(document.activeElement)
+      ? [...controls.querySelectorAll("select, button")].indexOf(document.activeElement)
+      : -1;
+    controls.replaceChildren(
+      choice("Sweep", now.sweep, sweeps, (sweep) => go({ sweep, a: null, b: null, prompt: null })),
+      choice(
+        "Colour by",
+        by,
+        measures.map((name) => [name, measure(name, study.behaviour)[0]]),
+        (name) => go({ measure: name }, false),
+      ),
+      choice(
+        "A click chooses",
+        second,
+        [
+          [false, "A"],
+          [true, "B (so does shift)"],
+        ],
+        (value) => (second = value),
+      ),
+      choice("Prompt", now.prompt, now.rows, (prompt) => go({ prompt }, false)),
+      button("‹", () => toPrompt(-1), {
+        title: "The prompt before (k)",
+        "aria-label": "The prompt before",
+        "aria-keyshortcuts": "k",
+      }),
+      button("›", () => toPrompt(1), {
+        title: "Next prompt (j)",
+        "aria-label": "Next prompt",
+        "aria-keyshortcuts": "j",
+      }),
+    );
+    if (focused >= 0) controls.querySelectorAll("select, button")[focused]?.focus();
+  }
+
+  function drawMap(by) {
+    const focused = map.contains(document.activeElement) ? document.activeElement.dataset.cell : null;
+    const scrolled = map.querySelector(".scroll");
+    const [left, top] = [scrolled?.scrollLeft ?? 0, scrolled?.scrollTop ?? 0];
+    const marks = (cell) => (cell === now.first ? "A" : cell === now.other ? "B" : "");
+    map.replaceChildren(heatMap({ cells: now.cells, by, behaviour: study.behaviour, marks, choose }));
+    Object.assign(map.querySelector(".scroll"), { scrollLeft: left, scrollTop: top });
+    if (focused) map.querySelector(`[data-cell="${focused}"]`)?.focus();
+  }
+
+  function choose(cell, shift) {
+    const name = second || shift ? "b" : "a";
+    go({ a: cellKey(now.first), b: now.other ? cellKey(now.other) : null, [name]: cellKey(cell) });
+  }
+
+  function drawTexts() {
+    const plain = unsteered(now.first);
+    const shown = [plain, now.first, now.other].filter(Boolean);
+    const prompt = data.prompts.get(now.prompt?.replace(/\/\d+$/, ""));
+    const typical = (cell, end) => {
+      const row = [...cell.rows].sort((one, other) => one.distance - other.distance).at(end);
+      go({ prompt: rowName(row) }, false);
+    };
+    const columns = shown.map((cell) => {
+      const against = cell === plain ? shown.slice(1) : [unsteered(cell)];
+      const others = against.map(rowOf).filter((row) => row !== null && row.cell.target === cell.target);
+      const letter = cell === plain ? "" : cell === now.first ? "A" : "B";
+      return column({ data, cell, row: rowOf(cell), others, letter, typical });
+    });
+    texts.replaceChildren(
+      el(
+        "details",
+        { class: "prompt", open: true },
+        el("summary", {}, `Prompt ${now.prompt ?? ""}, the same seed for all`),
+        el("p", { class: "words" }, prompt?.text ?? ""),
+      ),
+      el(
+        "p",
+        { class: "legend soft small" },
+        el("span", {}, el("span", { class: "t keyword" }, study.keywords.join(", ")), " keywords"),
+        el("span", {}, el("span", { class: "t parted" }, " abc"), " first token that differs from the unsteered text"),
+      ),
+      el("div", { class: "columns" }, ...columns),
+    );
+  }
+
+  function toPrompt(step) {
+    const place = now.rows.indexOf(now.prompt) + step;
+    if (place >= 0 && place < now.rows.length) go({ prompt: now.rows[place] }, false);
+  }
+
+  const keys = { j: ["next prompt", () => toPrompt(1)], k: ["the prompt before", () => toPrompt(-1)] };
+  return { node, update, keys };
+}

@@ -1,0 +1,91 @@
+"""What the page shows of sweeps: cells with their effect and coherence, texts with their marks."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import accumulate
+from typing import Any
+
+import polars as pl
+
+from repurpose.results.explorer.blocks import Vocabulary
+from repurpose.results.explorer.pieces import Pieces
+from repurpose.steering.marks import mark_sentences
+
+Row = dict[str, Any]
+CONDITION = ["sweep", "target", "direction", "kind", "reader", "layer", "window_start", "operation", "positions"]
+CELL = [*CONDITION, "magnitude", "dose", "multiple"]
+TEXT = [*CELL, "prompt_id", "sample"]
+SHARES = {
+    "keyword_share": ("keyword_words", "words"),
+    "backtracking_share": ("backtracking_sentences", "sentences"),
+    "wrong_backtracked": ("wrong_calculations_backtracked", "wrong_calculations"),
+    "right_backtracked": ("right_calculations_backtracked", "right_calculations"),
+}
+"""Measures of a cell that are ratios of sums."""
+MEANS = ("distinct_2", "longest_run", "compression_ratio", "length", "finished", "correct")
+"""Measures of a cell that are means over its texts."""
+COUNTED = {column for pair in SHARES.values() for column in pair}
+NOT_MEASURES = {*TEXT, *COUNTED, *SHARES, *MEANS, "seed", "prompt_tokens", "steered_positions", "expected_positions"}
+TYPICAL_BY = ("keyword_share", "backtracking_share", "distinct_2", "length")
+"""What tells a typical text of a cell from an untypical one."""
+
+
+def measures_of(measured: pl.DataFrame) -> dict[str, pl.Expr]:
+    """Each measure of a cell; a real column that is not known here counts as one, by its mean."""
+    numbers = [name for name, kind in measured.schema.items() if kind.is_float() and name not in NOT_MEASURES]
+    shares = {name: pl.col(part).sum() / pl.col(whole).sum() for name, (part, whole) in SHARES.items()}
+    means = {name: pl.col(name).cast(pl.Float64).mean() for name in (*MEANS, *numbers) if name in measured.columns}
+    return {name: how.cast(pl.Float64) for name, how in (shares | means).items()}
+
+
+def show_cells(measured: pl.DataFrame) -> list[Row]:
+    """Each cell of the sweeps with the number of its texts and its measures, null where nothing was counted."""
+    cells = measured.group_by(CELL, maintain_order=True).agg(texts=pl.len(), **measures_of(measured))
+    return cells.with_columns(pl.col(pl.Float64).fill_nan(None)).to_dicts()
+
+
+def choose_prompts(sweeps: pl.DataFrame, most: int) -> pl.DataFrame:
+    """Rows of whole prompts, the first ones of each sweep, so that all sweeps lose the same share of theirs."""
+    if sweeps.height <= most:
+        return sweeps
+    order = pl.col("prompt_id").rank("dense").over("sweep") - 1
+    share = pl.col("prompt_id").n_unique().over("sweep") * most // sweeps.height
+    return sweeps.filter(order < share)
+
+
+def add_distance(measured: pl.DataFrame) -> pl.DataFrame:
+    """Say how far each text is from the mean of its cell, in standard deviations of its sweep and target."""
+    far = [
+        ((pl.col(name) - pl.col(name).mean().over(CELL)) / pl.col(name).std().over("sweep", "target")) ** 2
+        for name in TYPICAL_BY
+    ]
+    squares = [square.fill_nan(None).replace(float("inf"), None).fill_null(0.0) for square in far]
+    return measured.with_columns(distance=pl.sum_horizontal(squares).sqrt())
+
+
+def show_texts(
+    sweeps: pl.DataFrame, measured: pl.DataFrame, cells: Sequence[Row], pieces: Pieces, vocabulary: Vocabulary
+) -> Iterator[list[Any]]:
+    """Yield [cell, prompt id, sample, tokens, finish reason, right, distance, sentences] of each steered text.
+
+    A sentence is [first token, token after the last, label, right calculation].
+    """
+    numbers = {_key(cell): number for number, cell in enumerate(cells)}
+    columns = [*TEXT, "token_ids", "text", "finish_reason"]
+    known = add_distance(measured).select(*TEXT, "distance", "correct")
+    rows = sweeps.select(columns).join(known, on=TEXT, how="left", nulls_equal=True, maintain_order="left")
+    for row in rows.iter_rows(named=True):
+        cut = pieces.cut(row["token_ids"], row["text"])
+        tokens = vocabulary.add(row["token_ids"], cut)
+        sentences = [list(mark) for mark in mark_sentences(row["text"], list(accumulate(map(len, cut))))]
+        said = [row[name] for name in ("finish_reason", "correct")]
+        distance = round(row["distance"] or 0.0, 3)
+        yield [numbers[_key(row)], row["prompt_id"], row["sample"], tokens, *said, distance, sentences]
+
+
+def _key(row: Mapping[str, Any]) -> tuple[Any, ...]:
+    return tuple(row[name] for name in CELL)
+
+
+def ids_and_texts(sweeps: pl.DataFrame) -> list[tuple[list[int], str]]:
+    """The ids and the text of each row."""
+    return list(sweeps.select("token_ids", "text").iter_rows())

@@ -1,0 +1,57 @@
+"""Chromium without a window, and a page that fails its test for any error, message or request."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterator
+
+import pytest
+from looked_at import Explorer, Visitor, read_made_up, with_copies, with_hostile_text, write_explorer
+from playwright.sync_api import Browser, sync_playwright
+
+CHROMIUM = ("chromium", "chromium-headless-shell", "google-chrome")
+
+
+@pytest.fixture(scope="session")
+def browser() -> Iterator[Browser]:
+    """The system's Chromium; `make .venv/browser.stamp` installs it where it may."""
+    found = next((path for name in CHROMIUM if (path := shutil.which(name))), None)
+    assert found is not None, f"none of {', '.join(CHROMIUM)} is installed"
+    with sync_playwright() as playwright:
+        started = playwright.chromium.launch(executable_path=found, args=["--no-sandbox"])
+        yield started
+        started.close()
+
+
+@pytest.fixture(scope="session")
+def explorer(tmp_path_factory: pytest.TempPathFactory) -> Explorer:
+    """The page of the made-up study, with two annotators."""
+    return write_explorer(read_made_up(), tmp_path_factory.mktemp("explorer") / "explorer.html")
+
+
+@pytest.fixture(scope="session")
+def hostile(tmp_path_factory: pytest.TempPathFactory) -> Explorer:
+    """The same page with attacks for text."""
+    return write_explorer(with_hostile_text(read_made_up()), tmp_path_factory.mktemp("hostile") / "explorer.html")
+
+
+@pytest.fixture(scope="session")
+def many(tmp_path_factory: pytest.TempPathFactory) -> Explorer:
+    """The same page with 512 rollouts."""
+    return write_explorer(with_copies(read_made_up(), 32), tmp_path_factory.mktemp("many") / "explorer.html")
+
+
+@pytest.fixture
+def visit(browser: Browser, explorer: Explorer, request: pytest.FixtureRequest) -> Iterator[Visitor]:
+    """A visitor of the page, or of the one that a parameter names; the test fails if anything went wrong."""
+    options = getattr(request, "param", {})
+    shown = request.getfixturevalue(options["page"]) if "page" in options else explorer
+    size = {"width": options.get("width", 1300), "height": options.get("height", 850)}
+    context = browser.new_context(viewport=size, color_scheme=options.get("scheme", "light"))
+    context.set_default_timeout(15_000)
+    visitor = Visitor(context.new_page(), shown)
+    yield visitor
+    context.close()
+    assert visitor.problems == []
+    asked = {url.partition("#")[0] for url in visitor.requests} - {"about:blank"}
+    assert asked <= {shown.path.as_uri()}, "the page asks for nothing but itself"
