@@ -102,7 +102,7 @@ def run_step(monkeypatch: pytest.MonkeyPatch, make_step: StepMaker, folder: Path
         write_table(path, [{**blank, "token_ids": [0] * len(one["token_ends"]), **one}], ROLLOUTS, {})
     annotators = {"ward": {"kind": "published", "file": file}, "lexicon": {"kind": "lexicon"}}
     labels = {"unit": "span", "annotator": "ward", "annotators": annotators}
-    step = make_step("labels.spans", sections={"labels": labels})
+    step = make_step("labels.spans", sections={"labels": labels, "selection": {"metric": "keyword_share"}})
     assert list(step.labels.annotators) == ["ward"]  # another annotator's settings replan no unit
     outputs = [str(folder / f"sentences-{number}") for number in range(len(rollouts))]
     arguments = ["--settings", canonical_json(step.values), "--rollouts", *shards, "--output", *outputs]

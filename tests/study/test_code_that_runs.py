@@ -55,7 +55,7 @@ def left_out(settings: StepSettings, ran: set[str]) -> set[str]:
 def test_what_runs_from_prompts_to_measurements_is_in_the_digests(
     tmp_path: Path, make_step: StepMaker, prompt_rows: list[dict[str, object]], vector_files: list[str], run: Run
 ) -> None:
-    names = ("prompts", "rollouts", "sentences", "labels", "activations", "sweep", "measurements")
+    names = ("prompts", "rollouts", "sentences", "labels", "activations", "sweep", "likelihoods", "measurements")
     files = {name: str(tmp_path / f"{name}.parquet") for name in names}
     write_table(files["prompts"], prompt_rows, PROMPTS, {})
     steps: list[tuple[StepSettings, dict[str, Any], str]] = [
@@ -78,8 +78,13 @@ def test_what_runs_from_prompts_to_measurements_is_in_the_digests(
             "model/engines/transformers.py",
         ),
         (
+            make_step("steering.likelihood", sweep="grid", target="reasoning"),
+            {name: files[name] for name in ("sweep", "prompts")} | {"output": files["likelihoods"]},
+            "model/continuations.py",
+        ),
+        (
             make_step("steering.measurements"),
-            {"sweep": files["sweep"], "rollouts": files["rollouts"], "output": files["measurements"]},
+            {name: files[name] for name in ("sweep", "likelihoods", "rollouts")} | {"output": files["measurements"]},
             "steering/metrics.py",
         ),
     ]
