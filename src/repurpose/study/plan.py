@@ -16,6 +16,7 @@ from typing import NamedTuple
 
 from repurpose.study.catalogue import AGREEMENT_FIGURES, FIGURES
 from repurpose.study.chunks import cut
+from repurpose.study.cluster_plan import cluster_lines
 from repurpose.study.errors import one_line_errors
 from repurpose.study.pair_files import ROLES, check_models, count_to_make, read_configs
 from repurpose.study.published import read_prompts
@@ -119,7 +120,8 @@ def plan_jobs(study: Study) -> Item:
         "checks of parity": len({t for sweep in sweeps for t in sweep.targets}) if study.engine == "vllm" else 0,
         "activations": READERS * shards,
         "vectors": READERS,
-        "sweeps, measurements": 2 * sum(len(sweep.targets) for sweep in sweeps),
+        "sweeps, measurements": sum(len(sweep.targets) * (sweep.shards + 1) for sweep in sweeps),
+        "merged sweeps": sum(len(sweep.targets) for sweep in sweeps if sweep.shards > 1),
         "selection, cosines, lens": 3,
         "log-odds, projections": 2 * READERS,
         "tables, claims, report, all": 4,
@@ -224,6 +226,7 @@ def format_plan(items: list[Item]) -> str:
 def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n", 1)[0])
     parser.add_argument("study", nargs="?", default="config.yaml", help="a study file")
+    parser.add_argument("--profile", action="store_true", help="also what it asks of a cluster")
     parser.add_argument("--check", action="store_true", help="only say what is wrong with it, if anything is")
     arguments = parser.parse_args()
     # as the workflow does: a study's relative paths count from the repository, wherever the command is given
@@ -233,7 +236,9 @@ def main() -> None:
         check_models(study)
         if arguments.check:
             return
-        sys.stdout.write(format_plan(plan_study(study, read_shape(study))) + "\n")
+        items = plan_study(study, read_shape(study))
+        items += [Item(*line) for line in cluster_lines(study)] if arguments.profile else []
+        sys.stdout.write(format_plan(items) + "\n")
 
 
 if __name__ == "__main__":
