@@ -1,4 +1,4 @@
-"""One cluster for all tests that need one."""
+"""A cluster for the tests of a file."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import pytest
 from cluster import Cluster, running
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def cluster() -> Iterator[Cluster]:
     with running() as started:
         yield started

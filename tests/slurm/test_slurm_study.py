@@ -121,7 +121,7 @@ def locally(tmp_path_factory: pytest.TempPathFactory, cluster: Cluster, study: P
     folder = prepare(tmp_path_factory.mktemp("locally"), cluster)
     command = documented("docs/clusters.md", "profiles/local-gpu").replace("studies/mine.yaml", str(study))
     tables = [f"results/{NAME}/tables/{name}.csv" for name in (TABLES[0], AGREEMENT_TABLES[0])]
-    said = folder.run(command, *tables)
+    said = folder.run(command, "--latency-wait", "1", *tables)
     return Ran(folder, said, read_held(folder.root / "steps.log"))
 
 
