@@ -25,25 +25,29 @@ class Folder:
     repository: Path = ROOT
     environment: dict[str, str] = field(default_factory=dict)
 
-    def start(self, command: str, *more: str) -> subprocess.Popen[str]:
+    def start(self, command: str, *more: str) -> subprocess.Popen[bytes]:
         """Start a command as the documentation has it: paths count from the repository, programs are of this Python."""
         paths = {word: self.repository / word for word in shlex.split(command)}
         words = [str(path) if path.exists() else word for word, path in paths.items()]
         assert words[0].endswith("/snakemake")
-        return subprocess.Popen(
-            [sys.executable, "-m", "snakemake", "-s", str(self.repository / "Snakefile"), *words[1:], *more],
-            cwd=self.root,
-            env={**os.environ, **self.cluster.environment, **self.environment},
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-        )
+        with self.output.open("w") as output:
+            return subprocess.Popen(
+                [sys.executable, "-m", "snakemake", "-s", str(self.repository / "Snakefile"), *words[1:], *more],
+                cwd=self.root,
+                env={**os.environ, **self.cluster.environment, **self.environment},
+                stdout=output,
+                stderr=subprocess.STDOUT,
+            )
+
+    @property
+    def output(self) -> Path:
+        """What the last command has printed."""
+        return self.root / "said.txt"
 
     def run(self, command: str, *more: str) -> str:
         """Run a command to its end, which must be a good one; return what it prints."""
-        started = self.start(command, *more)
-        said, _ = started.communicate()
-        assert started.returncode == 0, said
+        code, said = self.start(command, *more).wait(), self.output.read_text()
+        assert code == 0, said
         return said
 
 
