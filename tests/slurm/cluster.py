@@ -115,7 +115,8 @@ class Cluster:
 
     def start_node(self) -> None:
         """Start the node's daemon, and return once the node takes jobs."""
-        self._start("slurmd", "-D", "-f", str(self.folder / "slurm.conf"))
+        # -c: it knows of no step from before, as a node that was without power
+        self._start("slurmd", "-D", "-c", "-f", str(self.folder / "slurm.conf"))
         self.wait_for_node("idle|mixed|allocated")
 
     def _start(self, name: str, *arguments: str) -> None:

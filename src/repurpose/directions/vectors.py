@@ -56,14 +56,25 @@ class Sums:
     """(p,) numbers of windows."""
 
 
+def no_sums(prompt_count: int, width: int) -> Sums:
+    """Sums of nothing."""
+    return Sums(np.zeros((prompt_count, width)), np.zeros(prompt_count))
+
+
 def sums_by_prompt(vectors: NDArray[Any], prompts: NDArray[np.int64], prompt_count: int) -> Sums:
     """Add up vectors (n, d) by prompt (n,) in float64."""
-    total = np.zeros((prompt_count, vectors.shape[1]))
+    sums = no_sums(prompt_count, vectors.shape[1])
+    add_by_prompt(sums, vectors, prompts)
+    return sums
+
+
+def add_by_prompt(sums: Sums, vectors: NDArray[Any], prompts: NDArray[np.int64]) -> None:
+    """Add vectors (n, d) to the sums of their prompts (n,) in place; other prompts cost nothing."""
     order = np.argsort(prompts, kind="stable")
-    present, starts = np.unique(prompts[order], return_index=True)
+    present, starts, counts = np.unique(prompts[order], return_index=True, return_counts=True)
     if len(present):
-        total[present] = np.add.reduceat(vectors[order].astype(np.float64), starts, axis=0)
-    return Sums(total, np.bincount(prompts, minlength=prompt_count).astype(np.float64))
+        sums.total[present] += np.add.reduceat(vectors[order].astype(np.float64), starts, axis=0)
+        sums.count[present] += counts
 
 
 def difference_of_means(positives: Sums, everything: Sums, estimator: str, weights: Array) -> Array:
@@ -146,16 +157,13 @@ class StoredSite(Site):
     """Each shard's file, and which of its layer's rows are the site's next ones."""
 
     def sums(self, sets: Mapping[str, Mask], prompt_count: int) -> dict[str, Sums]:
-        found = {name: Sums(np.zeros((prompt_count, self.width)), np.zeros(prompt_count)) for name in sets}
+        found = {name: no_sums(prompt_count, self.width) for name in sets}
         start = 0
         for path, rows in self.shards:
             here, vectors = slice(start, start + len(rows)), read_vectors(path, self.layer)[rows]
             prompts, start = self.prompts[here], start + len(rows)
             for name, members in sets.items():
-                inside = members[here]
-                part = sums_by_prompt(vectors[inside], prompts[inside], prompt_count)
-                np.add(found[name].total, part.total, out=found[name].total)
-                np.add(found[name].count, part.count, out=found[name].count)
+                add_by_prompt(found[name], vectors[members[here]], prompts[members[here]])
         return found
 
 
@@ -318,17 +326,17 @@ def make_vectors(settings: StepSettings, sentences: pl.DataFrame, paths: Sequenc
 
 def read_sites(paths: Sequence[str], layer: int, labels: pl.DataFrame, window_starts: Sequence[int]) -> Iterator[Site]:
     """Yield the sites of one layer that have any window before a labelled training sentence, from all shards."""
-    keys = (read_keys(path, layer).with_row_index("row") for path in paths)
-    joined = (frame.join(labels, on=SENTENCE, how="inner", maintain_order="left") for frame in keys)
-    frames = [frame.select("row", "window_start", "prompt", "label") for frame in joined]
-    notes = read_provenance(paths[0])
+    keys = [read_keys(path, layer).with_row_index("row").with_columns(shard=pl.lit(n)) for n, path in enumerate(paths)]
+    joined = pl.concat(keys).join(labels, on=SENTENCE, how="inner", maintain_order="left")
+    rows = joined.select("shard", "row", "window_start", "prompt", "label")
+    nothing = np.empty((0, read_provenance(paths[0])["width"]))
     for start in sorted(window_starts):
-        here = [frame.filter(window_start=start) for frame in frames]
-        shards = [(path, frame["row"].to_numpy().astype(np.int64)) for path, frame in zip(paths, here, strict=True)]
-        rows = pl.concat(here)
-        if len(rows):
-            prompts, names = rows["prompt"].to_numpy(), rows["label"].to_numpy().astype(str)
-            yield StoredSite(layer, start, np.empty((0, notes["width"]), notes["dtype"]), prompts, names, shards)
+        here = rows.filter(window_start=start)
+        if len(here):
+            prompts, names = here["prompt"].to_numpy(), here["label"].to_numpy().astype(str)
+            ends = np.searchsorted(here["shard"].to_numpy(), np.arange(1, len(paths)))
+            places = np.split(here["row"].to_numpy().astype(np.int64), ends)
+            yield StoredSite(layer, start, nothing, prompts, names, list(zip(paths, places, strict=True)))
 
 
 def missing_vectors(rows: Sequence[Row], window_starts: Sequence[int]) -> dict[str, list[int]]:
