@@ -78,9 +78,6 @@ def test_what_slurm_ends_is_run_again(project: Project, cluster: Cluster) -> Non
         cluster.crash_node()
         cluster.wait_for_node("down")
         cluster.start_node()
-        # Slurm queues it again by itself, to start two minutes later, for which nobody here waits.
-        wait(lambda: jobs("reasoning/1")[0]["JobState"] == "PENDING")
-        cluster.ask("scontrol", "update", f"JobId={on_node['JobId']}", "StartTime=now")
         run.wait(timeout=600)
     finally:
         run.kill()
