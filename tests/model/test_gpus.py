@@ -84,5 +84,7 @@ def test_without_gpus_nothing_is_leased(tmp_path: Path, monkeypatch: pytest.Monk
 
 def test_more_gpus_than_there_are_is_an_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv(VISIBLE, raising=False)
+    with pytest.raises(GpuError, match=r"pair.gpus: 2 GPUs are asked for, this job may use 1"):
+        gpus.check_count(2, 1, "pair.gpus")
     with pytest.raises(GpuError, match=r"vllm.tensor_parallel: 3 GPUs are asked for, this job may use 2"):
         lease_gpus(3, 2, tmp_path)

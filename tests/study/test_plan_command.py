@@ -15,7 +15,7 @@ from tests.tiny import from_source
 from repurpose.study.pair_files import check_layers, count_to_make
 from repurpose.study.plan import Shape, count_labelled, format_plan, plan_study, read_shape
 from repurpose.study.resources import list_conditions
-from repurpose.study.settings import read_study
+from repurpose.study.settings import SettingsError, read_study
 from repurpose.study.study_file import load_study, load_values
 
 ROOT = Path(__file__).parents[2]
@@ -48,6 +48,22 @@ def test_jobs_are_those_that_snakemake_plans(annotators: dict[str, Any], tmp_pat
     done = subprocess.run([sys.executable, *command], cwd=tmp_path, capture_output=True, text=True, check=True)
     (total,) = {line.split()[1] for line in done.stdout.splitlines() if line.startswith("total ")}
     assert value(plan_study(read_study(study), SHAPE), "jobs") == int(total)
+
+
+@pytest.mark.workflow
+def test_a_sweep_in_shards_is_as_many_jobs_and_one_that_merges_them(tmp_path: Path) -> None:
+    study = embedded_study()
+    study["sweeps"]["two_by_two"]["shards"] = 3
+    study["sweeps"]["selection"]["shards"] = 2
+    (tmp_path / "study.yaml").write_text(yaml.safe_dump(study))
+    command = ["-m", "snakemake", "-n", "-s", ROOT / "Snakefile", "--configfile", "study.yaml"]
+    done = subprocess.run([sys.executable, *command], cwd=tmp_path, capture_output=True, text=True, check=True)
+    counts = dict(line.split() for line in done.stdout.splitlines() if len(line.split()) == 2)
+    assert (counts["steer_to_select"], counts["merge_sweep"], counts["steer"]) == ("2", "3", "8")
+    assert value(plan_study(read_study(study), SHAPE), "jobs") == int(counts["total"])
+    study["sweeps"]["two_by_two"]["shards"] = 41
+    with pytest.raises(SettingsError, match=r"sweeps.two_by_two.shards: 41 is more than sweeps.two_by_two.prompts"):
+        read_study(study)
 
 
 @pytest.mark.workflow

@@ -18,6 +18,7 @@ from repurpose.study.resources import (
     host_megabytes,
     minutes,
     rollout_tokens,
+    study_demands,
     sweep_tokens,
     weight_bytes,
 )
@@ -49,6 +50,10 @@ def test_the_machine_holds_the_weights_three_times_and_four_gigabytes() -> None:
     assert host_megabytes(WEIGHTS) == 4_000 + 3 * 20_000 == 64_000
     assert host_megabytes(0) == 4_000
     assert host_megabytes(1) == 4_001  # a started megabyte counts
+
+
+def test_rows_that_a_cpu_generates_at_once_take_a_fifth_of_the_weights_each() -> None:
+    assert host_megabytes(10e9, 5) == 4_000 + 3 * 10_000 + 5 * 2_000
 
 
 def test_gpus_share_the_weights_and_hold_four_gigabytes_each() -> None:
@@ -100,6 +105,24 @@ def test_larger_models_never_ask_for_less_memory_or_fewer_gpus(one: float, other
     assert host_megabytes(small) <= host_megabytes(large)
     assert gpu_megabytes(small, shared_by) <= gpu_megabytes(large, shared_by)
     assert gpus(small, shared_by) <= gpus(large, shared_by)
+
+
+def test_a_job_of_a_sweep_has_its_share_of_the_prompts() -> None:
+    whole = sweep_tokens(STUDY, SWEEP, LAYERS)
+    assert [sweep_tokens(STUDY, replace(SWEEP, shards=shards), LAYERS) * 3 for shards in (2, 3)] == [2 * whole, whole]
+
+
+def test_a_batch_takes_the_machine_s_memory_where_no_gpu_holds_it() -> None:
+    asked = {}
+    for size in (0.5, 10.0):
+        pair = replace(
+            STUDY.pair, base="hub/base", reasoning="hub/reasoning", parameters=size, dtype="bfloat16", gpus=2
+        )
+        asked[size] = study_demands(replace(STUDY, pair=pair, rollouts=Rollouts(batch_size=10)))
+    assert asked[0.5].gpus == 0 and asked[10.0].gpus == asked[10.0].engine_gpus == 2
+    assert asked[0.5].sampling_memory == 4_000 + 3 * 1_000 + 10 * 200
+    assert asked[0.5].sweep_memory == {"grid": 4_000 + 3 * 1_000 + 192 * 200}
+    assert asked[10.0].sweep_memory == {"grid": 64_000} and asked[10.0].sampling_memory == 64_000
 
 
 def test_a_shard_of_rollouts_is_its_prompts_times_samples_times_their_longest_text() -> None:

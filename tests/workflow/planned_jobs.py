@@ -26,6 +26,7 @@ def describe_jobs(dag: DAG) -> list[dict[str, Any]]:
             "wildcards": dict(job.wildcards_dict),
             "resources": ask(job, attempt=1),
             "resources at the second attempt": ask(job, attempt=2),
+            "api_calls": job.resources.get("api_calls"),
             "threads": job.threads,
             "retries": job.restart_times,
             "local": job.rule.norun or job.rule.name in dag.workflow._localrules,

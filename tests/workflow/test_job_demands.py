@@ -12,7 +12,9 @@ import pytest
 import yaml
 from copied_project import ROOT
 
-from repurpose.study.study_file import load_values
+from repurpose.study.cluster_plan import cluster_lines, model_jobs, other_jobs
+from repurpose.study.resources import study_demands
+from repurpose.study.study_file import load_study, load_values
 
 pytestmark = pytest.mark.workflow
 
@@ -141,6 +143,17 @@ def test_rollouts_from_a_server_ask_for_no_gpu_and_little_memory(plans: dict[str
     assert asked(plans["served"])["sample_rollouts"] == {(4_000, 18, 0)}
 
 
+def test_what_asks_a_server_is_counted(plans: dict[str, list[Job]]) -> None:
+    """Rollouts where a server writes them, and labels by a model."""
+
+    def asking(name: str) -> set[str]:
+        return {job["rule"] for job in plans[name] if job["api_calls"]}
+
+    assert asking("paper") == {"label_with_model", "label_steered"}
+    assert asking("served") == asking("paper") | {"sample_rollouts"}
+    assert asking("default") == set()
+
+
 def test_published_rollouts_ask_for_no_gpu_little_memory_and_no_weights(plans: dict[str, list[Job]]) -> None:
     """An hour, which is what every job asks that loads no large model."""
     for name in ("chains", "spans"):
@@ -219,6 +232,20 @@ def test_a_small_pair_asks_for_no_gpu_and_an_hour(plans: dict[str, list[Job]]) -
     demands = asked(plans["organism-vllm"])
     assert {name.split()[0] for name in demands} == {name.split()[0] for name in PAPER}
     assert {demand[1:] for found in demands.values() for demand in found} == {(60, 0)}
+
+
+@pytest.mark.parametrize("name", [*STUDIES, "default"])
+def test_the_plan_for_a_cluster_adds_up_what_its_jobs_ask_for(name: str, plans: dict[str, list[Job]]) -> None:
+    study = load_study(STUDIES.get(name, ROOT / "config.yaml"))
+    jobs = [job for job in plans[name] if not job["local"]]
+    groups = [*model_jobs(study, study_demands(study)), *other_jobs(study)]
+    assert sum(group.number for group in groups) == len(jobs)
+    minutes = sum((job["resources"][2] or 0) * job["resources"][1] for job in jobs)
+    assert sum(group.number * group.gpus * group.minutes for group in groups) == minutes
+    assert max(group.memory for group in groups) == max(job["resources"][0] for job in jobs)
+    assert max(group.minutes for group in groups) == max(job["resources"][1] for job in jobs)
+    lines = {line[0]: line[1] for line in cluster_lines(study)}
+    assert lines["cluster: jobs"] == f"{len(jobs)}" and lines["cluster: GPU hours, at most"] == f"{minutes / 60:,.1f}"
 
 
 def test_every_job_asks_for_memory_and_time(plans: dict[str, list[Job]]) -> None:

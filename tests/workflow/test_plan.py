@@ -65,6 +65,7 @@ FIRST: dict[str, str | tuple[str, ...]] = {
     "prompts": "make_prompts",
     "pair": "sample_rollouts",
     "pair.parameters": "",
+    "pair.gpus": "",
     "engine": "sample_rollouts",
     "rollouts": "sample_rollouts",
     "labels": "label_sentences",
@@ -262,6 +263,7 @@ def test_each_leaf_replans_exactly_what_follows_from_it(leaf_plans: dict[str, li
     for leaf, jobs in leaf_plans.items():
         sections = [name for name in FIRST if leaf == name or leaf.startswith(f"{name}.")]
         gate = {"check_parity"} if leaf == "engine" else set()
+        gate |= {"merge_sweep"} if leaf.startswith("sweeps.") and leaf.endswith(".shards") else set()
         first = "" if leaf.endswith(BATCHES) else FIRST[max(sections, key=len)] if sections else None
         first = (first,) if isinstance(first, str) else first
         if first is not None and rules_of(jobs) - gate != (expected := follow(*first)):
@@ -499,6 +501,6 @@ def test_what_makes_ids_of_texts_and_ends_them_replans(edited: Callable[[], Proj
         jobs = project.plans({"words": {}})["words"]
         if role == "base":
             assert not {"sample_rollouts", "read_activations", "steer_to_select"} & rules_of(jobs)
-            assert {job for job in jobs if job.startswith("steer[")} == {"steer[organism,two_by_two,base]"}
+            assert {job for job in jobs if job.startswith("steer[")} == {"steer[organism,two_by_two,base,]"}
         else:
             assert rules_of(jobs) >= follow("sample_rollouts")

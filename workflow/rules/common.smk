@@ -78,7 +78,9 @@ wildcard_constraints:
 # Each command of a rule begins with this prefix, and ends in `| log_to {log}`, which keeps all that it says in its log
 # and shows the lines that are worth it, each with the job's name.
 def command_prefix():
-    variables = " ".join(f"{name}={shlex.quote(value)}" for name, value in step_variables(SOURCE).items())
+    variables = " ".join(
+        f"{name}={shlex.quote(value)}" for name, value in step_variables(SOURCE, STUDY.pair.gpus).items()
+    )
     log_to = f'log_to() {{ {shlex.quote(sys.executable)} -m repurpose.study.jobs.job_log "$1"; }}'
     return f"set -euo pipefail; export {variables}; {log_to}; "
 

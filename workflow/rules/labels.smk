@@ -90,6 +90,7 @@ rule label_with_model:
     resources:
         mem_mb=2000,
         runtime=1440,
+        api_calls=1,
     params:
         settings=settings_of("labels.labelling", "annotator"),
         python=derived(PYTHON.python("main")),
@@ -136,6 +137,7 @@ rule label_steered:
     resources:
         mem_mb=2000,
         runtime=1440,
+        api_calls=1,
     params:
         settings=settings_of("labels.steered_labels", "annotator"),
         python=derived(PYTHON.python("main")),

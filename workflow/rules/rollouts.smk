@@ -55,6 +55,7 @@ rule sample_rollouts:
         mem_mb=growing(JOBS.sampling_memory),
         runtime=growing(JOBS.sampling_minutes),
         gpu=JOBS.sampling_gpus,
+        api_calls=JOBS.sampling_calls,
     params:
         settings=settings_of("rollouts.sampling", "shard"),
         digests=digests_of(STUDY.rollouts.generator, words=[STUDY.rollouts.generator]),

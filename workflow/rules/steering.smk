@@ -2,7 +2,8 @@
 #
 # Needs: prompts.parquet, vectors of both readers, the targets, rollouts; for log-odds and the permutation test also
 # labels, of steered text those of language models.
-# Gives: sweeps/<sweep>/<target>.parquet, steered rollouts, one job for a whole grid on one target;
+# Gives: sweeps/<sweep>/<target>.parquet, steered rollouts, one job for a whole grid on one target, or as many as the
+# sweep has `shards`, merged from their <target>-<part>.parquet;
 # likelihoods/<sweep>/<target>.parquet, how likely its text is to the target, unsteered;
 # measurements/<sweep>/<target>.parquet, a column per metric; selection.json; permutations.parquet and of it
 # vectors/rivals.parquet, which sweeps may name; logodds/<target>.parquet. Where the study's engine is vLLM also
@@ -11,7 +12,13 @@
 
 
 localrules:
+    merge_sweep,
     select_site,
+
+
+# A part of a sweep that several jobs make is made by the rule that steers, the whole of it is not.
+ruleorder: merge_sweep > steer_to_select
+ruleorder: merge_sweep > steer
 
 
 rule check_parity:
@@ -58,11 +65,11 @@ rule steer_to_select:
         model=lambda wildcards: model_files(wildcards.target),
         parity=FILES.parity,
     output:
-        sweep="results/{run}/sweeps/{sweep}/{target}.parquet",
+        sweep="results/{run}/sweeps/{sweep}/{target}{part}.parquet",
     log:
-        "results/{run}/logs/sweeps/{sweep}/{target}.log",
+        "results/{run}/logs/sweeps/{sweep}/{target}{part}.log",
     benchmark:
-        "results/{run}/benchmarks/steer_to_select/{sweep}/{target}.tsv"
+        "results/{run}/benchmarks/steer_to_select/{sweep}/{target}{part}.tsv"
     wildcard_constraints:
         sweep=STUDY.selection.sweep,
     retries: JOBS.retries
@@ -70,20 +77,21 @@ rule steer_to_select:
         f"../../envs/{PYTHON.steering}.yaml"
     threads: cpu_threads(JOBS.engine_gpus, otherwise=2)  # no other job can run beside this one; each is a process
     resources:
-        mem_mb=growing(JOBS.memory),
+        mem_mb=lambda wildcards, attempt: attempt * JOBS.sweep_memory[wildcards.sweep],
         runtime=lambda wildcards, attempt: attempt * JOBS.sweep_minutes[wildcards.sweep],
         gpu=JOBS.engine_gpus,
     params:
         settings=settings_of("steering.sweeps", "sweep", "target"),
+        part=FILES.sweep_part,
         models=digests_of("target", words=["target", "reasoning"]),
         batch=lambda wildcards, output: STUDY.sweeps[wildcards.sweep].batch_size,
         python=derived(PYTHON.python(PYTHON.steering)),
     message:
-        "Steering the {wildcards.target} model, sweep {wildcards.sweep}"
+        "Steering the {wildcards.target} model, sweep {wildcards.sweep}{wildcards.part}"
     shell:
         "{params.python:q} -m repurpose.steering.sweeps"
         " --settings {params.settings:q}"
-        " --batch {params.batch}"
+        " --batch {params.batch} {params.part}"
         " --prompts {input.prompts:q}"
         " --vectors {input.vectors:q} {input.extra:q}"
         " --output {output.sweep:q}"
@@ -100,11 +108,11 @@ rule steer:
         model=lambda wildcards: model_files(wildcards.target),
         parity=FILES.parity,
     output:
-        sweep="results/{run}/sweeps/{sweep}/{target}.parquet",
+        sweep="results/{run}/sweeps/{sweep}/{target}{part}.parquet",
     log:
-        "results/{run}/logs/sweeps/{sweep}/{target}.log",
+        "results/{run}/logs/sweeps/{sweep}/{target}{part}.log",
     benchmark:
-        "results/{run}/benchmarks/steer/{sweep}/{target}.tsv"
+        "results/{run}/benchmarks/steer/{sweep}/{target}{part}.tsv"
     wildcard_constraints:
         sweep=one_of(name for name in STUDY.sweeps if name != STUDY.selection.sweep),
     priority: 10  # the longest jobs first, so that the short ones fill what is left
@@ -113,23 +121,53 @@ rule steer:
         f"../../envs/{PYTHON.steering}.yaml"
     threads: cpu_threads(JOBS.engine_gpus)
     resources:
-        mem_mb=growing(JOBS.memory),
+        mem_mb=lambda wildcards, attempt: attempt * JOBS.sweep_memory[wildcards.sweep],
         runtime=lambda wildcards, attempt: attempt * JOBS.sweep_minutes[wildcards.sweep],
         gpu=JOBS.engine_gpus,
     params:
         settings=settings_of("steering.sweeps", "sweep", "target"),
+        part=FILES.sweep_part,
         models=digests_of("target", words=["target", "reasoning"]),
         batch=lambda wildcards, output: STUDY.sweeps[wildcards.sweep].batch_size,
         python=derived(PYTHON.python(PYTHON.steering)),
     message:
-        "Steering the {wildcards.target} model, sweep {wildcards.sweep}"
+        "Steering the {wildcards.target} model, sweep {wildcards.sweep}{wildcards.part}"
     shell:
         "{params.python:q} -m repurpose.steering.sweeps"
         " --settings {params.settings:q}"
-        " --batch {params.batch}"
+        " --batch {params.batch} {params.part}"
         " --prompts {input.prompts:q}"
         " --vectors {input.vectors:q} {input.extra:q}"
         " --selection {input.selection:q}"
+        " --output {output.sweep:q}"
+        " 2>&1 | log_to {log:q}"
+
+
+rule merge_sweep:
+    """Merge the parts of a sweep that several jobs made."""
+    input:
+        parts=FILES.sweep_parts,
+    output:
+        sweep="results/{run}/sweeps/{sweep}/{target}.parquet",
+    log:
+        "results/{run}/logs/sweeps/{sweep}/{target}.log",
+    wildcard_constraints:
+        sweep=one_of(FILES.sharded_sweeps),
+    conda:
+        "../../envs/main.yaml"
+    threads: 1
+    resources:
+        mem_mb=4000,
+        runtime=30,
+    params:
+        settings=settings_of("steering.merge_sweep", "sweep", "target"),
+        python=derived(PYTHON.python("main")),
+    message:
+        "Merging the parts of sweep {wildcards.sweep} on the {wildcards.target} model"
+    shell:
+        "{params.python:q} -m repurpose.steering.merge_sweep"
+        " --settings {params.settings:q}"
+        " --parts {input.parts:q}"
         " --output {output.sweep:q}"
         " 2>&1 | log_to {log:q}"
 

@@ -47,6 +47,7 @@ def run_step(
     flags: Mapping[str, str] | None = None,
     outputs: bool | None = False,
     batches: bool = False,
+    texts: Mapping[str, str] | None = None,
 ) -> Iterator[Step]:
     """Run a step; errors of the study are one line, and --help shows the description's first line.
 
@@ -54,6 +55,7 @@ def run_step(
         one, many, optional, maybe: names of inputs: one path, a list, one path or left out, a list that may be empty.
         flags: options that are given or not, with what --help says of them.
         outputs: whether there are several outputs, not one; None where there is none.
+        texts: options with a text, given or not, with what --help says of them.
         batches: whether the size of a batch may be given beside the settings.
     """
     parser = argparse.ArgumentParser(description=(description or "").split("\n", 1)[0])
@@ -70,6 +72,8 @@ def run_step(
             parser.add_argument(f"--{argument}", **options)
     for flag, told in (flags or {}).items():
         parser.add_argument(f"--{flag}", action="store_true", help=told)
+    for option, told in (texts or {}).items():
+        parser.add_argument(f"--{option}", help=told)
     if batches:
         parser.add_argument("--batch", type=int, help="rows or tokens in a batch; left out: as the settings say")
     given = parser.parse_args()

@@ -8,6 +8,8 @@ centred windows, which has their covariance, so that it lies where activations v
 Legend: n windows, d width, k directions.
 """
 
+from collections.abc import Iterable
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -24,25 +26,30 @@ def random_direction(seed: int, number: int, width: int) -> Array:
     return direction / np.linalg.norm(direction)
 
 
-def covariance_directions(vectors: NDArray[np.floating], seed: int, count: int) -> Array:
-    """Unit directions (k, d) with the covariance of the windows (n, d); NaN where all windows are alike.
+def covariance_directions(windows: Iterable[NDArray[np.floating]], total: int, seed: int, count: int) -> Array:
+    """Unit directions (k, d) with the covariance of the windows; NaN where all windows are alike.
 
     A window has the same weights under every reader and layer.
+
+    Args:
+        windows: some (n, d) at a time, `total` in all.
     """
-    weights = np.stack([_generator(seed, "covariance-random", i).standard_normal(len(vectors)) for i in range(count)])
+    weights = np.stack([_generator(seed, "covariance-random", i).standard_normal(total) for i in range(count)])
     weights -= weights.mean(1, keepdims=True)  # the same as centring the windows
-    total = weigh(weights, vectors)
+    sums = weigh(weights, windows)
     with np.errstate(invalid="ignore"):
-        directions: Array = total / np.linalg.norm(total, axis=1, keepdims=True)
+        directions: Array = sums / np.linalg.norm(sums, axis=1, keepdims=True)
     return directions
 
 
-def weigh(weights: Array, vectors: NDArray[np.floating]) -> Array:
-    """Sums (k, d) of windows (n, d) under weights (k, n) of which each row sums to 0."""
-    total = np.zeros((len(weights), vectors.shape[1]))
-    for start in range(0, len(vectors), BLOCK):
-        block = vectors[start : start + BLOCK].astype(np.float64) - vectors[0]  # so that equal windows give exact zeros
-        total += weights[:, start : start + BLOCK] @ block
+def weigh(weights: Array, windows: Iterable[NDArray[np.floating]]) -> Array:
+    """Sums (k, d) of windows, some (n, d) at a time, under weights (k, all of them) of which each row sums to 0."""
+    origin, total, start = np.zeros(0), np.zeros(0), 0
+    for block in (vectors[i : i + BLOCK] for vectors in windows for i in range(0, len(vectors), BLOCK)):
+        if not start:
+            origin, total = block[0].astype(np.float64), np.zeros((len(weights), block.shape[1]))
+        total += weights[:, start : start + len(block)] @ (block - origin)  # so that equal windows give exact zeros
+        start += len(block)
     return total
 
 

@@ -32,8 +32,8 @@ from repurpose.directions.vectors import (
     Sums,
     halvings,
     named_members,
+    read_labels,
     read_sites,
-    sums_by_prompt,
     training_labels,
 )
 from repurpose.study.settings import StepSettings, Vectors
@@ -58,11 +58,8 @@ def sum_site(site: Site, settings: Vectors, seed: int, prompt_count: int) -> Rea
     """Add up a site's windows by prompt: the same members as those of the stored vectors."""
     chosen = {name: members for name, members in named_members(site, settings, seed) if members.any()}
     rest = {name: ~members for name, members in chosen.items()} if settings.estimator == "minus_rest" else {}
-    found = [
-        {name: sums_by_prompt(site.vectors[m], site.prompts[m], prompt_count) for name, m in some.items()}
-        for some in (chosen, rest)
-    ]
-    return Reading(sums_by_prompt(site.vectors, site.prompts, prompt_count), *found)
+    sums = site.sums({"": np.ones(len(site.labels), bool), **chosen}, prompt_count)
+    return Reading(sums.pop(""), sums, site.sums(rest, prompt_count) if rest else {})
 
 
 def weighted_vectors(reading: Reading, weights: Array, chosen: NDArray[np.intp]) -> Iterator[tuple[str, Array]]:
@@ -191,7 +188,9 @@ def make_cosines(
 def main() -> None:
     with run_step("directions.cosines", __doc__, one=["selection"], many=["labels", "base", "reasoning"]) as step:
         given, selected = step.given, read_selected(step.given.selection)
-        step.write(make_cosines(step.settings, step.read("labels"), given.base, given.reasoning, selected), COSINES)
+        step.write(
+            make_cosines(step.settings, read_labels(given.labels), given.base, given.reasoning, selected), COSINES
+        )
 
 
 if __name__ == "__main__":

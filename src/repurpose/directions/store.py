@@ -103,11 +103,26 @@ def stored_layers(paths: Sequence[Path | str]) -> list[int]:
 
 def read_layer(path: Path | str, layer: int) -> tuple[pl.DataFrame, NDArray[Any]]:
     """Read one layer of a shard: keys (`KEYS`) and vectors (rows, width) in the stored dtype, row by row."""
+    return read_keys(path, layer), read_vectors(path, layer)
+
+
+def read_keys(path: Path | str, layer: int) -> pl.DataFrame:
+    """Read which windows (`KEYS`) one layer of a shard has, without their vectors."""
+    return _read_columns(path, layer, KEYS)
+
+
+def read_vectors(path: Path | str, layer: int) -> NDArray[Any]:
+    """Read the vectors (rows, width) of one layer of a shard."""
+    table, notes = _read_columns(path, layer, ("vector",)), read_provenance(path)
+    numbers = pl.Array(pl.UInt8, notes["width"] * np.dtype(notes["dtype"]).itemsize)
+    vectors = table["vector"].bin.reinterpret(dtype=numbers).to_numpy()
+    array: NDArray[Any] = vectors.view(notes["dtype"])
+    return array
+
+
+def _read_columns(path: Path | str, layer: int, columns: Sequence[str]) -> pl.DataFrame:
     notes = read_provenance(path)
     if layer not in notes["layers"]:
         raise TableError(f"{path}: no layer {layer}; it holds {', '.join(map(str, notes['layers']))}")
     with readable(path), pq.ParquetFile(path) as file:
-        table = pl.DataFrame(file.read_row_group(notes["layers"].index(layer), columns=[*KEYS, "vector"]))
-    numbers = pl.Array(pl.UInt8, notes["width"] * np.dtype(notes["dtype"]).itemsize)
-    vectors = table["vector"].bin.reinterpret(dtype=numbers).to_numpy()
-    return table.select(KEYS), vectors.view(notes["dtype"])
+        return pl.DataFrame(file.read_row_group(notes["layers"].index(layer), columns=list(columns)))

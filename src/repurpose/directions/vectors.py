@@ -12,7 +12,8 @@ in the hooks.
 Vectors from outside are read from their files; the same for every reader and window, they stand at their layer alone.
 
 Training prompts only. Everything is computed from sums by prompt in float64 (count, sum), so a half of the prompts
-costs no second pass over the activations. Sentences that could not be labelled are left out and counted.
+costs no second pass over the activations; of these one shard's layer is in memory at a time. Sentences that could not
+be labelled are left out and counted.
 
 Legend: n windows, p prompts, d width, h random halvings.
 """
@@ -31,7 +32,7 @@ from numpy.typing import NDArray
 from tqdm import tqdm
 
 from repurpose.data.command import run_step
-from repurpose.data.files import TableError, read_provenance
+from repurpose.data.files import TableError, read_provenance, read_table
 from repurpose.data.schemas import VECTORS
 from repurpose.data.statistics import UNDEFINED, Array, Estimate, spread
 from repurpose.directions.controls import (
@@ -41,7 +42,7 @@ from repurpose.directions.controls import (
     same_offset_members,
     shuffled_members,
 )
-from repurpose.directions.store import read_layer, stored_layers
+from repurpose.directions.store import read_keys, read_vectors, stored_layers
 from repurpose.labels.annotation import check_behaviour
 from repurpose.study.conditions import kind_of
 from repurpose.study.settings import BEHAVIOURS, SettingsError, StepSettings, Vectors, locate
@@ -61,14 +62,25 @@ class Sums:
     """(p,) numbers of windows."""
 
 
+def no_sums(prompt_count: int, width: int) -> Sums:
+    """Sums of nothing."""
+    return Sums(np.zeros((prompt_count, width)), np.zeros(prompt_count))
+
+
 def sums_by_prompt(vectors: NDArray[Any], prompts: NDArray[np.int64], prompt_count: int) -> Sums:
     """Add up vectors (n, d) by prompt (n,) in float64."""
-    total = np.zeros((prompt_count, vectors.shape[1]))
+    sums = no_sums(prompt_count, vectors.shape[1])
+    add_by_prompt(sums, vectors, prompts)
+    return sums
+
+
+def add_by_prompt(sums: Sums, vectors: NDArray[Any], prompts: NDArray[np.int64]) -> None:
+    """Add vectors (n, d) to the sums of their prompts (n,) in place; other prompts cost nothing."""
     order = np.argsort(prompts, kind="stable")
-    present, starts = np.unique(prompts[order], return_index=True)
+    present, starts, counts = np.unique(prompts[order], return_index=True, return_counts=True)
     if len(present):
-        total[present] = np.add.reduceat(vectors[order].astype(np.float64), starts, axis=0)
-    return Sums(total, np.bincount(prompts, minlength=prompt_count).astype(np.float64))
+        sums.total[present] += np.add.reduceat(vectors[order].astype(np.float64), starts, axis=0)
+        sums.count[present] += counts
 
 
 def difference_of_means(positives: Sums, everything: Sums, estimator: str, weights: Array) -> Array:
@@ -134,26 +146,58 @@ class Site:
     labels: NDArray[np.str_]
     """(n,)"""
 
+    @property
+    def width(self) -> int:
+        return int(self.vectors.shape[1])
+
+    def blocks(self) -> Iterator[NDArray[Any]]:
+        """Yield the windows (some of n, d), in order."""
+        yield self.vectors
+
+    def sums(self, sets: Mapping[str, Mask], prompt_count: int) -> dict[str, Sums]:
+        """Sums by prompt of each set of windows (n,)."""
+        found, start = {name: no_sums(prompt_count, self.width) for name in sets}, 0
+        for vectors in self.blocks():
+            here = slice(start, start + len(vectors))
+            prompts, start = self.prompts[here], here.stop
+            for name, members in sets.items():
+                add_by_prompt(found[name], vectors[members[here]], prompts[members[here]])
+        return found
+
+
+@dataclass(frozen=True)
+class StoredSite(Site):
+    """A site whose vectors stay on the disk and are read a shard at a time; `vectors` is empty."""
+
+    shards: Sequence[tuple[str, NDArray[np.int64]]]
+    """Each shard's file, and which of its layer's rows are the site's next ones."""
+
+    def blocks(self) -> Iterator[NDArray[Any]]:
+        for path, rows in self.shards:
+            yield read_vectors(path, self.layer)[rows]
+
 
 def compute_vectors(site: Site, settings: Vectors, seed: int, prompt_count: int) -> Iterator[Row]:
     """Yield the rows of one site, without the columns that all of them share."""
-    everything = sums_by_prompt(site.vectors, site.prompts, prompt_count)
+    members = dict(named_members(site, settings, seed))
+    sums = site.sums({"": np.ones(len(site.labels), bool), **members}, prompt_count)
+    everything = sums.pop("")
     weights = halvings(prompt_count, settings.split_halves, seed)
 
     def row(name: str, positives: int, estimate: Callable[[Array], Array]) -> Row:
         halves = describe_halves(cosines(estimate(weights), estimate(1 - weights)))
         return _row(name, site, positives, estimate(np.ones((1, prompt_count)))[0], halves)
 
-    for name, members in named_members(site, settings, seed):
-        if members.any():
-            plus = sums_by_prompt(site.vectors[members], site.prompts[members], prompt_count)
+    for name, plus in sums.items():
+        if members[name].any():
             difference = partial(difference_of_means, plus, everything, settings.estimator)
-            yield row(name, int(members.sum()), difference)
+            yield row(name, int(members[name].sum()), difference)
     yield row("mean", len(site.labels), partial(means, everything))
     for number in range(settings.random_directions):
-        direction = random_direction(seed, number, site.vectors.shape[1])
+        direction = random_direction(seed, number, site.width)
         yield _row(f"random-{number:02d}", site, 0, direction, describe_halves(np.empty(0)))
-    for number, direction in enumerate(covariance_directions(site.vectors, seed, settings.covariance_directions)):
+    drawn = covariance_directions(site.blocks(), len(site.labels), seed, settings.covariance_directions)
+    for number, direction in enumerate(drawn):
         if np.isfinite(direction).all():
             yield _row(f"covariance-random-{number:02d}", site, 0, direction, describe_halves(np.empty(0)))
 
@@ -184,7 +228,7 @@ def outside_rows(site: Site, outside: Mapping[str, Outside]) -> Iterator[Row]:
     """Yield the rows of the vectors from outside at a site of their layer; a SettingsError for another width."""
     for name, one in outside.items():
         if one.layer == site.layer:
-            width, hidden = len(one.vector), site.vectors.shape[1]
+            width, hidden = len(one.vector), site.width
             if width != hidden:
                 raise SettingsError(f"vectors.outside.{name}: it has {width} numbers, the residual stream {hidden}")
             yield _row(name, site, 0, one.vector.astype(np.float64), describe_halves(np.empty(0)))
@@ -216,6 +260,12 @@ def _row(name: str, site: Site, positives: int, vector: Array, halves: Row) -> R
     }
 
 
+def read_labels(paths: list[str]) -> pl.DataFrame:
+    """Read of the labels what vectors need: not the text, which is most of them."""
+    table = read_table(paths, [*SENTENCE, "split", "label", "status"])
+    return table.with_columns(pl.col("split", "label", "status").cast(pl.Categorical))
+
+
 def training_labels(sentences: pl.DataFrame, behaviour: str) -> tuple[pl.DataFrame, dict[str, int]]:
     """Labelled training sentences with their prompt's number; other training sentences counted by status.
 
@@ -225,7 +275,8 @@ def training_labels(sentences: pl.DataFrame, behaviour: str) -> tuple[pl.DataFra
     train = sentences.filter(split="train")
     labelled = train.filter(pl.col("status") == "ok", pl.col("label").is_not_null())
     left_out = train.filter(pl.col("status") != "ok").group_by("status").len().sort("status")
-    check_behaviour(labelled["label"].to_list(), behaviour)
+    if not (labelled["label"] == behaviour).any():
+        check_behaviour(labelled["label"].to_list(), behaviour)
     names = sorted(labelled["prompt_id"].unique())
     numbers = {name: number for number, name in enumerate(names)}
     prompt = pl.col("prompt_id").replace_strict(numbers, return_dtype=pl.Int64).alias("prompt")
@@ -259,17 +310,17 @@ def make_vectors(settings: StepSettings, sentences: pl.DataFrame, paths: Sequenc
 
 def read_sites(paths: Sequence[str], layer: int, labels: pl.DataFrame, window_starts: Sequence[int]) -> Iterator[Site]:
     """Yield the sites of one layer that have any window before a labelled training sentence, from all shards."""
-    frames, matrices = [], []
-    for path in paths:
-        keys, vectors = read_layer(path, layer)
-        frames.append(keys.with_row_index("row").join(labels, on=SENTENCE, how="inner", maintain_order="left"))
-        matrices.append(vectors[frames[-1]["row"].to_numpy()])
-    rows, matrix = pl.concat(frames), np.concatenate(matrices)
+    keys = [read_keys(path, layer).with_row_index("row").with_columns(shard=pl.lit(n)) for n, path in enumerate(paths)]
+    joined = pl.concat(keys).join(labels, on=SENTENCE, how="inner", maintain_order="left")
+    rows = joined.select("shard", "row", "window_start", "prompt", "label")
+    nothing = np.empty((0, read_provenance(paths[0])["width"]))
     for start in sorted(window_starts):
-        here = (rows["window_start"] == start).to_numpy()
-        if here.any():
-            prompts, names = rows["prompt"].to_numpy()[here], rows["label"].to_numpy().astype(str)[here]
-            yield Site(layer, start, matrix[here], prompts, names)
+        here = rows.filter(window_start=start)
+        if len(here):
+            prompts, names = here["prompt"].to_numpy(), here["label"].to_numpy().astype(str)
+            ends = np.searchsorted(here["shard"].to_numpy(), np.arange(1, len(paths)))
+            places = np.split(here["row"].to_numpy().astype(np.int64), ends)
+            yield StoredSite(layer, start, nothing, prompts, names, list(zip(paths, places, strict=True)))
 
 
 def missing_vectors(rows: Sequence[Row], window_starts: Sequence[int]) -> dict[str, list[int]]:
@@ -281,7 +332,7 @@ def missing_vectors(rows: Sequence[Row], window_starts: Sequence[int]) -> dict[s
 
 def main() -> None:
     with run_step("directions.vectors", __doc__, many=["labels", "activations"]) as step:
-        rows, notes = make_vectors(step.settings, step.read("labels"), step.given.activations)
+        rows, notes = make_vectors(step.settings, read_labels(step.given.labels), step.given.activations)
         for name, starts in missing_vectors(rows, step.settings.activations.window_starts).items():
             listed = ", ".join(map(str, starts))
             sys.stderr.write(f"repurpose directions.vectors: no window before {name} at start {listed}; left out\n")

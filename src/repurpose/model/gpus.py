@@ -20,6 +20,8 @@ LEASED = "REPURPOSE_LEASED_GPUS"
 """Set where this process, or one that started it, holds the GPUs of CUDA_VISIBLE_DEVICES."""
 ALLOCATIONS = ("SLURM_JOB_ID", "PBS_JOBID", "LSB_JOBID", "JOB_ID")
 """A scheduler's name for what it gave: GPU 0 of one allocation may be another GPU than that of the next."""
+SHARED = "REPURPOSE_GPUS"
+"""The study's `pair.gpus`, which decides no number; the workflow sets it."""
 POLL = 2.0
 """Seconds between looks for a free GPU."""
 _HELD: list[IO[str]] = []
@@ -52,10 +54,15 @@ def lease_gpus(count: int, there: int, folder: Path | None = None, poll: float =
     return taken
 
 
-def check_count(count: int, there: int) -> None:
-    """Refuse to share a model among more GPUs than there are."""
+def reading_gpus() -> int:
+    """GPUs that share one model where transformers reads it."""
+    return int(os.environ.get(SHARED, "1"))
+
+
+def check_count(count: int, there: int, setting: str = "vllm.tensor_parallel") -> None:
+    """Refuse to share a model among more GPUs than there are; `setting` says how many."""
     if count > there:
-        raise GpuError(f"vllm.tensor_parallel: {count} GPUs are asked for, this job may use {there}")
+        raise GpuError(f"{setting}: {count} GPUs are asked for, this job may use {there}")
 
 
 def _take(count: int, gpus: list[str], folder: Path) -> list[str]:

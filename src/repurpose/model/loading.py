@@ -12,7 +12,7 @@ from huggingface_hub import try_to_load_from_cache
 from safetensors import SafetensorError
 from transformers import AutoConfig, AutoModelForCausalLM, GenerationConfig, PretrainedConfig, PreTrainedModel
 
-from repurpose.model.gpus import lease_gpus
+from repurpose.model.gpus import check_count, lease_gpus, reading_gpus
 from repurpose.study.messages import as_line
 from repurpose.study.pair_files import ADAPTER, KNOWN_LAYERS, ROLES, SHAPE, WEIGHTS_INDEX, check_weight_files
 from repurpose.study.settings import Pair, Role
@@ -138,22 +138,32 @@ def empty_model(pair: Pair, role: Role) -> PreTrainedModel:
 
 
 def load_model(pair: Pair, role: Role) -> PreTrainedModel:
-    """Load one of the pair for inference, on a GPU of its own where there is one.
+    """Load one of the pair for inference, on a GPU of its own where there is one, or on as many as the study says.
 
     Raises:
         ModelError: where the files do not give every number of the model, or one that is no number.
     """
-    lease_gpus(1, torch.cuda.device_count())
+    there, shared = torch.cuda.device_count(), reading_gpus()
+    if there:
+        check_count(shared, there, "pair.gpus")
+    lease_gpus(shared, there)
     _check_files(pair, role)
     # what does not fit is refused here, in words: transformers would draw it at random, or print a table
-    options = {"use_safetensors": True, "output_loading_info": True, "ignore_mismatched_sizes": True}
+    options: dict[str, Any] = {"use_safetensors": True, "output_loading_info": True, "ignore_mismatched_sizes": True}
+    options |= placement(there, shared)
     loaded, found = load(AutoModelForCausalLM, pair, role, dtype=getattr(torch, pair.dtype), **options)
     _check_keys(pair, role, found)
     _check_files(pair, role)  # once more, because of a hub's model they are known only now
-    device = "cuda" if torch.cuda.is_available() else "cpu"
-    model: PreTrainedModel = loaded.to(device).train(False).requires_grad_(False)
+    if "device_map" not in options:
+        loaded = loaded.to("cuda" if torch.cuda.is_available() else "cpu")
+    model: PreTrainedModel = loaded.train(False).requires_grad_(False)
     _check_numbers(pair, role, model)
     return model
+
+
+def placement(there: int, shared: int) -> dict[str, str]:
+    """What `from_pretrained` is told of where a model goes: nothing, or to deal its layers out over the GPUs."""
+    return {"device_map": "balanced"} if there and shared > 1 else {}
 
 
 def _check_files(pair: Pair, role: Role) -> None:

@@ -66,9 +66,9 @@ def draw_directions(own: Array, site: Site, vectors: Vectors, count: int, seed: 
     """The study's direction (d,), then `count` of each kind; the first of them are those of the vector tables."""
     positives = site.labels == vectors.behaviour
     members = np.stack([shuffled_members(positives, site.prompts, seed, number) for number in range(count)])
-    shuffles = weigh(difference_weights(members, vectors.estimator), site.vectors)
+    shuffles = weigh(difference_weights(members, vectors.estimator), site.blocks())
     shuffles /= np.linalg.norm(shuffles, axis=1, keepdims=True)
-    random = covariance_directions(site.vectors, seed, count)
+    random = covariance_directions(site.blocks(), len(site.labels), seed, count)
     names = [f"{kind}-{number:02d}" for kind in ("shuffle", "covariance-random") for number in range(count)]
     return Drawn([vectors.behaviour, *names], np.vstack([own, shuffles, random]))
 

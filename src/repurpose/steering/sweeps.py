@@ -1,12 +1,14 @@
 """Sweeps: a target model steered over a grid of conditions, paired with unsteered rows of the same seeds.
 
-One job per sweep and target. Steered and unsteered rows share engine, batches and seeds. Finished rows are
-kept in a journal beside the output, so a magnitude that is added later computes only its own cells.
+One job per sweep and target, or several, each with every so many-th prompt (`--part`). Steered and unsteered rows
+share engine, batches and seeds. Finished rows are kept in a journal beside the output, so a magnitude that is added
+later computes only its own cells.
 """
 
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 from transformers import PreTrainedTokenizerBase
 
@@ -22,6 +24,15 @@ from repurpose.steering.conditions import Row, choose_prompts, list_conditions, 
 from repurpose.study.conditions import Condition
 from repurpose.study.settings import Role, StepSettings
 
+
+class Part(NamedTuple):
+    """Which of the prompts a job steers: those at `number`, `number + parts`, ..."""
+
+    number: int
+    parts: int
+
+
+WHOLE = Part(0, 1)
 PROMPTED_AS: Role = "reasoning"
 """In whose chat format both targets are prompted, so that they continue the same text."""
 
@@ -32,11 +43,13 @@ def run_sweep(
     directions: Directions,
     conditions: Sequence[Condition],
     output: Path,
+    part: Part = WHOLE,
 ) -> list[Row]:
-    """Generate what the journal does not hold yet; return the SWEEPS rows of one sweep and target."""
+    """Generate what the journal does not hold yet; return the SWEEPS rows of one sweep and target, or of a part."""
     name, sweep, target = settings.sweep, settings.sweeps[settings.sweep], settings.target
     tokenizer = pair_tokenizer(settings, target)
     chosen = choose_prompts(prompts, sweep.split, sweep.prompts, f"sweeps.{name}.prompts")
+    chosen = chosen[part.number :: part.parts]
     cells = [(c, row, sample) for c in conditions for row in chosen for sample in range(sweep.samples)]
     requests = make_requests(cells, directions, tokenizer, settings.seed)
     sampling = Sampling(sweep.temperature, sweep.max_new_tokens, sweep.top_p, sweep.top_k)
@@ -88,7 +101,8 @@ def sweep_row(
 
 def main() -> None:
     one, many, optional = (["prompts"], ["vectors"], ["selection"])
-    with run_step("steering.sweeps", __doc__, one, many, optional, batches=True) as step:
+    texts = {"part": "which part of how many, such as 0/4; left out: all prompts"}
+    with run_step("steering.sweeps", __doc__, one, many, optional, batches=True, texts=texts) as step:
         settings, given = step.settings, step.given
         selection = read_selected(given.selection) if given.selection else None
         directions = read_pair_directions(given.vectors)
@@ -96,7 +110,8 @@ def main() -> None:
         for site in missing:
             told = "left out, no sentence gave a vector: {} of reader {}, layer {}, window start {}".format(*site)
             sys.stderr.write(f"repurpose steering.sweeps: {told}\n")
-        rows = run_sweep(settings, step.read("prompts").to_dicts(), directions, conditions, Path(given.output))
+        part = Part(*map(int, given.part.split("/"))) if given.part else WHOLE
+        rows = run_sweep(settings, step.read("prompts").to_dicts(), directions, conditions, Path(given.output), part)
         step.write(rows, SWEEPS, left_out_sites=missing, **made_with(settings.pair, settings.target))
 
 

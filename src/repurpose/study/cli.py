@@ -14,6 +14,7 @@ PACKAGE = Path(__file__).parents[1]
 USAGE = """\
 usage: repurpose steps           list the steps
        repurpose plan [STUDY]    what a study file (config.yaml) will take: jobs, rollouts, tokens, cost, disk
+       repurpose plan --profile [STUDY]    the same, and what is asked of a cluster: jobs, GPU hours, memory, time
        repurpose new-study BASE REASONING PROMPTS    write a study file that fits two models and a file of prompts
        repurpose export ...      write vectors out, as safetensors and GGUF (docs/vectors.md)
        repurpose look FOLDER     open results/<study>/explorer.html in a browser, served on this machine alone

@@ -16,6 +16,7 @@ from typing import NamedTuple
 
 from repurpose.study.catalogue import AGREEMENT_FIGURES, FIGURES
 from repurpose.study.chunks import cut
+from repurpose.study.cluster_plan import cluster_lines
 from repurpose.study.errors import one_line_errors
 from repurpose.study.instructions import read_instructions
 from repurpose.study.labellers import labeller, list_steered_labels
@@ -124,7 +125,8 @@ def plan_jobs(study: Study) -> Item:
         "vectors": READERS,
         "selection, permutations, cosines, lens": 4,
         "variants of the vector": int(any(set(variants(study.vectors.behaviour)) & set(s.directions) for s in sweeps)),
-        "sweeps, likelihoods, measurements": 3 * sum(len(sweep.targets) for sweep in sweeps),
+        "sweeps, likelihoods, measurements": sum(len(sweep.targets) * (sweep.shards + 2) for sweep in sweeps),
+        "merged sweeps": sum(len(sweep.targets) for sweep in sweeps if sweep.shards > 1),
         "log-odds, projections, traces": 3 * READERS,
         "tables, claims, report, explorer, all": 5,
         "figures": len(FIGURES) + len(AGREEMENT_FIGURES) * (len(annotators) > 1),
@@ -239,6 +241,7 @@ def format_plan(items: list[Item]) -> str:
 def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n", 1)[0])
     parser.add_argument("study", nargs="?", default="config.yaml", help="a study file")
+    parser.add_argument("--profile", action="store_true", help="also what it asks of a cluster")
     parser.add_argument("--check", action="store_true", help="only say what is wrong with it, if anything is")
     arguments = parser.parse_args()
     # as the workflow does: a study's relative paths count from the repository, wherever the command is given
@@ -248,7 +251,9 @@ def main() -> None:
         check_models(study)
         if arguments.check:
             return
-        sys.stdout.write(format_plan(plan_study(study, read_shape(study))) + "\n")
+        items = plan_study(study, read_shape(study))
+        items += [Item(*line) for line in cluster_lines(study)] if arguments.profile else []
+        sys.stdout.write(format_plan(items) + "\n")
 
 
 if __name__ == "__main__":

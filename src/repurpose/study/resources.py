@@ -5,6 +5,7 @@ With P parameters, w bytes each (4 in float32, 2 in half precision) and t GPUs t
     weights          = P x w
     host memory      = 4 GB + 3 x weights                      (read, converted, and room to work in)
     GPU memory       = 4 GB + 1.2 x weights / t                (weights, activations, a small cache)
+    host memory      = that + rows of a batch x weights / 5    (of a job that generates without a GPU)
     minutes          = 15 + 1.5 x (weights / 0.2 GB/s + tokens x P / 3e13 per second) / 60
 
 The rate of 3e13 parameter tokens a second is a cautious one for one A100 with full batches (3,750 tokens a second of an
@@ -35,6 +36,8 @@ DISK_RATE = 0.2 * GB
 TOKEN_RATE = 3e13
 GPU_THREADS = 4
 """Of a job with GPUs: one thread starves them. Without a GPU a rule's own number stays, on which results depend."""
+ROWS_OF_WEIGHTS = 5
+"""Rows of a batch that take as much memory as the weights, without a GPU: keys and values, logits, hooks' copies."""
 BYTES = {"float32": 4, "bfloat16": 2, "float16": 2}
 
 
@@ -43,9 +46,9 @@ def weight_bytes(parameters: float, dtype: str) -> float:
     return parameters * GB * BYTES[dtype]
 
 
-def host_megabytes(weights: float) -> int:
-    """Megabytes of the machine's memory that a job with the model asks for."""
-    return math.ceil((4 * GB + 3 * weights) / 1e6)
+def host_megabytes(weights: float, rows: int = 0) -> int:
+    """Megabytes of the machine's memory that a job with the model asks for; `rows`: those that it generates at once."""
+    return math.ceil((4 * GB + 3 * weights + rows * weights / ROWS_OF_WEIGHTS) / 1e6)
 
 
 def gpu_megabytes(weights: float, gpus: int) -> int:
@@ -72,9 +75,9 @@ def rollout_tokens(study: Study) -> int:
 
 
 def sweep_tokens(study: Study, sweep: Sweep, layers: int) -> int:
-    """Tokens generated for one target of a sweep, at most: every vector there is, every text as long as it may be."""
+    """Tokens generated in one job of a sweep, at most: every vector there is, every text as long as it may be."""
     conditions = 1 + len(list_conditions(study, sweep, "reasoning", layers))
-    return conditions * sweep.prompts * sweep.samples * sweep.max_new_tokens
+    return conditions * math.ceil(sweep.prompts / sweep.shards) * sweep.samples * sweep.max_new_tokens
 
 
 def list_conditions(study: Study, sweep: Sweep, target: Role, layers: int) -> list[Condition]:
@@ -115,11 +118,14 @@ class Demands(NamedTuple):
     memory: int
     gpus: int
     """Where a model is read with transformers."""
+    sweep_memory: dict[str, int]
     engine_gpus: int
     """Where the study's engine generates."""
     sampling_memory: int
     sampling_gpus: int
     """Where rollouts are sampled, perhaps from a server."""
+    sampling_calls: int
+    """1 where rollouts are sampled from a server: how many such jobs run at once, the resource `api_calls` limits."""
     minutes: int
     """Where one shard of rollouts is sampled or read."""
     sampling_minutes: int
@@ -135,14 +141,18 @@ def study_demands(study: Study) -> Demands:
     layers = int(read_configs(study).get("reasoning", {}).get("num_hidden_layers", HUB_LAYERS))
     weights, served = weight_bytes(parameters, study.pair.dtype), study.rollouts.engine is not None
     asked_minutes = minutes(weights, parameters, rollout_tokens(study))
-    engine_gpus = gpus(weights, study.vllm.tensor_parallel if study.vllm else 1)
+    engine_gpus = gpus(weights, study.vllm.tensor_parallel if study.vllm else study.pair.gpus)
     tokens = {name: sweep_tokens(study, sweep, layers) for name, sweep in study.sweeps.items()}
+    here = 0 if engine_gpus else 1  # without a GPU a batch lies in the machine's memory
+    batches = {name: here * sweep.batch_size for name, sweep in study.sweeps.items()}
     return Demands(
         memory=host_megabytes(weights),
-        gpus=gpus(weights),
+        gpus=gpus(weights, study.pair.gpus),
+        sweep_memory={name: host_megabytes(weights, rows) for name, rows in batches.items()},
         engine_gpus=engine_gpus,
-        sampling_memory=host_megabytes(0 if served else weights),
+        sampling_memory=host_megabytes(0 if served else weights, here * study.rollouts.batch_size),
         sampling_gpus=0 if served else engine_gpus,
+        sampling_calls=int(study.rollouts.engine == "openai"),
         minutes=asked_minutes,
         sampling_minutes=SMALL_MINUTES if study.rollouts.file else asked_minutes,
         sweep_minutes={name: minutes(weights, parameters, number) for name, number in tokens.items()},

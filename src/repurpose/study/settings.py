@@ -135,6 +135,9 @@ class Pair:
     parameters: Annotated[float, Field(gt=0, le=100_000)] | None = None
     """Billions of them in one model, from which jobs ask for memory and time; null: from a local model's files, and 8
     for a hub name."""
+    gpus: FewerCount = 1
+    """GPUs that share one model where transformers reads it, for a model that one does not hold: each has some of its
+    layers. `vllm.tensor_parallel` is the same for vLLM."""
 
 
 @dataclass(frozen=True, config=RULES)
@@ -418,6 +421,8 @@ class Sweep:
     temperature: Amount = 0.7
     top_p: Share = 1.0
     top_k: Count | None = None
+    shards: FewerCount = 1
+    """Jobs of one target that may run side by side, each with some of the prompts; no number depends on it."""
     batch_size: Count = 192
 
     def __post_init__(self) -> None:
@@ -542,6 +547,7 @@ STEP_SECTIONS: dict[str, tuple[str, ...]] = {
     "directions.variants": ("pair", "keywords", "vectors"),
     "steering.permutations": ("seed", "pair", "keywords", "vectors", "activations", "permutations"),
     "steering.sweeps": ("seed", "pair", "engine", "vllm", "sweeps", "vectors", "activations"),
+    "steering.merge_sweep": ("sweeps",),
     "steering.likelihood": ("seed", "pair", "selection"),
     "steering.measurements": ("keywords", "pair", "vectors", "prompts", "labels"),
     "steering.log_odds": ("seed", "pair", "prompts", "keywords", "vectors"),
@@ -592,6 +598,9 @@ def step_settings(study: Study, step: str, **extra: Any) -> dict[str, Any]:
         del values["pair"]["parameters"]  # decides what jobs ask for, and no result
     if step == "directions.traces":
         del values["explorer"]["steered"]  # changes no trace
+    del values["pair"]["gpus"]  # the same; a step finds it in its environment
+    for sweep in values["sweeps"].values():
+        del sweep["shards"]  # a job is told its share of the prompts beside its settings
     if "sweep" in extra:
         values["sweeps"] = {extra["sweep"]: values["sweeps"][extra["sweep"]]}
     if "annotator" in extra or step == "labels.spans":
@@ -724,6 +733,8 @@ def _too_many(study: Study) -> Iterator[str]:
         limit: int = getattr(study.prompts, sweep.split)
         if sweep.prompts > limit:
             yield f"sweeps.{name}.prompts: {sweep.prompts} is more than prompts.{sweep.split} ({limit})"
+        elif sweep.shards > sweep.prompts:
+            yield f"sweeps.{name}.shards: {sweep.shards} is more than sweeps.{name}.prompts ({sweep.prompts})"
 
 
 def _sweep_faults(study: Study, path: str, sweep: Sweep) -> Iterator[str]:

@@ -53,6 +53,7 @@ class Layout:
             "reader": one_of(ROLES),
             "target": one_of(ROLES),
             "sweep": one_of(self.study.sweeps),
+            "part": r"(-\d+)?",
             "annotator": one_of(self.study.labels.annotators),
             "figure": one_of((*FIGURES, *AGREEMENT_FIGURES)),
         }
@@ -196,6 +197,21 @@ class Layout:
     def _swept(self, table: str) -> list[str]:
         swept = [(name, target) for name, sweep in self.study.sweeps.items() for target in sweep.targets]
         return [f"{RUN}/{table}/{sweep}/{target}.parquet" for sweep, target in swept]
+
+    @property
+    def sharded_sweeps(self) -> list[str]:
+        """Names of the sweeps that several jobs of one target make."""
+        return [name for name, sweep in self.study.sweeps.items() if sweep.shards > 1]
+
+    def sweep_parts(self, wildcards: Wildcards) -> list[str]:
+        """The parts of a sweep on one target."""
+        parts = range(self.study.sweeps[wildcards.sweep].shards)
+        return [f"{RUN}/sweeps/{{sweep}}/{{target}}-{part}.parquet" for part in parts]
+
+    def sweep_part(self, wildcards: Wildcards) -> str:
+        """The option that tells a job which part of a sweep it makes; empty where it makes the whole."""
+        part, parts = wildcards.part.removeprefix("-"), self.study.sweeps[wildcards.sweep].shards
+        return f"--part {part}/{parts}" if part else ""
 
     @property
     def tables(self) -> list[str]:

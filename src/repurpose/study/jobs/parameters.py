@@ -64,8 +64,11 @@ def told_sections() -> dict[str, str]:
     return dict(json.loads(os.environ.get(SECTIONS, "{}")))
 
 
-def step_variables(source: Path) -> dict[str, str]:
-    """Every step's environment, beside what Snakemake adds (OMP_NUM_THREADS: {threads}); the package is in `source`."""
+def step_variables(source: Path, gpus: int = 1) -> dict[str, str]:
+    """Every step's environment, beside what Snakemake adds (OMP_NUM_THREADS: {threads}); the package is in `source`.
+
+    `gpus`: how many share one model where transformers reads it.
+    """
     if os.pathsep in f"{source}":
         raise SettingsError(
             f"{source.parent}: no {os.pathsep!r} may be in this path, it ends a path in PYTHONPATH; rename it"
@@ -73,6 +76,7 @@ def step_variables(source: Path) -> dict[str, str]:
     return {
         "PYTHONPATH": f"{source}",  # the package runs from the source tree, installed nowhere
         "PYTHONHASHSEED": "0",  # the order of sets is the same on every run
+        "REPURPOSE_GPUS": f"{gpus}",
         "OMP_WAIT_POLICY": "PASSIVE",  # a waiting thread leaves its core to the job beside it
         "TOKENIZERS_PARALLELISM": "false",
         "TQDM_MININTERVAL": "2",  # a bar moves every two seconds, so that logs stay short
