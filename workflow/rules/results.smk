@@ -180,6 +180,7 @@ rule write_explorer:
         traces=of_both("results/{run}/traces/{reader}.parquet"),
         sweeps=FILES.sweeps,
         measurements=FILES.measurements,
+        steered_labels=FILES.measured_labels,
         selection="results/{run}/selection.json",
     output:
         page=report("results/{run}/explorer.html", caption="../report/explorer.rst", category="Report"),
@@ -207,6 +208,7 @@ rule write_explorer:
         " --traces {input.traces:q}"
         " --sweeps {input.sweeps:q}"
         " --measurements {input.measurements:q}"
+        " --steered-labels {input.steered_labels:q}"
         " --selection {input.selection:q}"
         " --output {output.page:q}"
         " 2>&1 | log_to {log:q}"

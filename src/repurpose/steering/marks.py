@@ -1,4 +1,4 @@
-"""What can be marked in a text as it is measured: its sentences, their labels by rules, keywords, calculations.
+"""What can be marked in a text as it is measured: its sentences, their labels, calculations.
 
 Plain functions, no files, no model. The counts of `metrics` are counts of these marks.
 """
@@ -6,7 +6,6 @@ Plain functions, no files, no model. The counts of `metrics` are counts of these
 from collections.abc import Iterable, Iterator, Sequence
 from typing import NamedTuple
 
-from repurpose.labels.lexicon import label_sentence
 from repurpose.organism.equations import Account
 from repurpose.rollouts.sentences import align, cut_text
 
@@ -17,16 +16,21 @@ class Mark(NamedTuple):
     start: int
     end: int
     label: str | None
-    """By the rules; null of what is not labelled: tags alone, and what follows the thinking."""
+    """Null where nobody labels: tags alone, and what follows the thinking."""
     correct: bool | None
     """Whether the calculation that it ends with is right; null where it ends with none."""
 
 
-def mark_sentences(text: str, ends: Sequence[int]) -> Iterator[Mark]:
-    """Yield a text's sentences; `ends` says at which character each token ends."""
-    account = Account()
+def mark_sentences(text: str, ends: Sequence[int], labels: Iterable[str | None]) -> Iterator[Mark]:
+    """Yield a text's sentences.
+
+    Args:
+        ends: at which character each token ends.
+        labels: of the sentences that annotators are asked for, in order; as many as there are.
+    """
+    account, given = Account(), iter(labels)
     for span, unit in cut_text(text):
-        label = label_sentence(unit["text"]) if unit["labelled"] else None
+        label = next(given, None) if unit["labelled"] else None
         yield Mark(*align(span, text, ends), label, account.judge(unit["text"]))
 
 

@@ -559,7 +559,7 @@ STEP_SECTIONS: dict[str, tuple[str, ...]] = {
     "results.figures": ("keywords", "vectors", "activations"),
     "results.claims": ("prompts", "vectors", "sweeps", "statistics"),
     "results.report": ("study", "pair", "keywords", "vectors", "activations"),
-    "results.explorer": ("study", "pair", "keywords", "vectors", "activations", "explorer"),
+    "results.explorer": ("study", "pair", "keywords", "vectors", "activations", "labels", "explorer"),
 }
 """The sections that each step may see."""
 
@@ -608,6 +608,9 @@ def step_settings(study: Study, step: str, **extra: Any) -> dict[str, Any]:
         own = values["labels"]["annotators"][name]
         shared = values["labels"] if step == "labels.steered_labels" else {"unit": values["labels"]["unit"]}
         values["labels"] = {**shared, "annotator": name, "annotators": {name: own}}
+    if step == "results.explorer":  # which labels with the lexicons alone; others' labels are given
+        named = values["labels"]["annotators"].items()
+        values["labels"] = {"annotators": {name: one for name, one in named if one["kind"] == "lexicon"}}
     return {**{name: values[name] for name in STEP_SECTIONS[step]}, **extra}
 
 

@@ -55,6 +55,7 @@ def read_made_up() -> Inputs:
         annotators=["lexicon", "other"],
         traces=make_traces(rollouts),
         sweeps=sweeps,
+        steered_labels=None,
         measured=measure_sweep(sweeps, Measuring(study.keywords, study.vectors.behaviour)),
         made={"commit": "0123abc", "package": "0.1.0"},
     )

@@ -20,7 +20,14 @@ from repurpose.results.explorer.rollout_texts import (
     show_prompts,
     show_rollouts,
 )
-from repurpose.results.explorer.steered_texts import choose_prompts, ids_and_texts, show_cells, show_texts
+from repurpose.results.explorer.steered_texts import (
+    Labeller,
+    choose_prompts,
+    ids_and_texts,
+    labeller,
+    show_cells,
+    show_texts,
+)
 from repurpose.study.settings import BEHAVIOURS, StepSettings
 
 MOST_BYTES = 15_000_000
@@ -28,6 +35,7 @@ MOST_BYTES = 15_000_000
 SMALLER = 0.7
 """Where a page is larger, how much of its texts is tried next."""
 MANY = ("rollouts", "labels", "traces", "sweeps", "measurements")
+MAYBE = ("others", "steered_labels")
 MADE_WITH = ("commit", "package", "settings_digest")
 
 
@@ -46,6 +54,8 @@ class Inputs:
     traces: pl.DataFrame
     sweeps: pl.DataFrame
     measured: pl.DataFrame
+    steered_labels: pl.DataFrame | None
+    """Where a language model labels steered text."""
     made: Mapping[str, Any]
     """What the rollouts were made with."""
 
@@ -65,6 +75,7 @@ def read_inputs(step: Step) -> Inputs:
         traces=step.read("traces"),
         sweeps=pl.concat([read_table(path) for path in step.given.sweeps], how="diagonal"),
         measured=pl.concat([read_table(path) for path in step.given.measurements], how="diagonal"),
+        steered_labels=read_table(step.given.steered_labels) if step.given.steered_labels else None,
         made=read_provenance(step.given.rollouts[0]),
     )
 
@@ -78,7 +89,7 @@ def make_page(inputs: Inputs, rollouts: int, steered: int) -> str:
     learn_from(inputs.rollouts.iter_rows(named=True), pieces)
     pieces = learn_pieces(ids_and_texts(inputs.sweeps), pieces.known)
     cells = show_cells(inputs.measured)
-    rows = list(show_texts(texts, inputs.measured, cells, pieces, vocabulary))
+    rows = list(show_texts(texts, inputs.measured, cells, pieces, vocabulary, label_of(inputs)))
     axes = list(show_axes(inputs.traces, shown)) if shown else []
     study = {
         **describe_study(inputs),
@@ -97,6 +108,13 @@ def make_page(inputs: Inputs, rollouts: int, steered: int) -> str:
             **{f"axis-{number}": block for number, (_, block) in enumerate(axes)},
         },
     )
+
+
+def label_of(inputs: Inputs) -> Labeller:
+    """Who labels steered texts."""
+    annotators = inputs.settings.labels.annotators
+    lexicons = {name: one.mapping or {} for name, one in annotators.items() if one.kind == "lexicon"}
+    return labeller(lexicons, inputs.steered_labels)
 
 
 def describe_study(inputs: Inputs) -> dict[str, Any]:
@@ -138,7 +156,7 @@ def fit_page(inputs: Inputs, most: int = MOST_BYTES) -> str:
 
 
 def main() -> None:
-    with run_step("results.explorer", __doc__, one=["prompts", "selection"], many=MANY, maybe=["others"]) as step:
+    with run_step("results.explorer", __doc__, ["prompts", "selection"], MANY, maybe=MAYBE) as step:
         write_text(step.given.output, fit_page(read_inputs(step)))
 
 

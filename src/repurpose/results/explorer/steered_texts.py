@@ -1,6 +1,6 @@
 """What the page shows of sweeps: cells with their effect and coherence, texts with their marks."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from itertools import accumulate
 from typing import Any
 
@@ -9,8 +9,11 @@ import polars as pl
 from repurpose.results.explorer.blocks import Vocabulary
 from repurpose.results.explorer.pieces import Pieces
 from repurpose.steering.marks import mark_sentences
+from repurpose.steering.sentences import cut_thinking, label_by_lexicon
 
 Row = dict[str, Any]
+Labeller = Callable[[Row], list[str | None]]
+"""Labels of a steered text's sentences, of those that annotators are asked for."""
 CONDITION = ["sweep", "target", "direction", "kind", "reader", "layer", "window_start", "operation", "positions"]
 CELL = [*CONDITION, "magnitude", "dose", "multiple"]
 TEXT = [*CELL, "prompt_id", "sample"]
@@ -62,8 +65,36 @@ def add_distance(measured: pl.DataFrame) -> pl.DataFrame:
     return measured.with_columns(distance=pl.sum_horizontal(squares).sqrt())
 
 
+def labeller(lexicons: Mapping[str, Mapping[str, str]], given: pl.DataFrame | None) -> Labeller:
+    """Who says what the sentences of a text do: whoever it is measured by.
+
+    Args:
+        lexicons: how each annotator that is a lexicon renames its labels; they label here.
+        given: STEERED_LABELS of the other annotators.
+    """
+    kept: dict[tuple[Any, ...], list[str | None]] = {}
+    if given is not None:
+        asked = given.filter(pl.col("status") != "skipped").sort("sentence", maintain_order=True)
+        labels = asked.group_by("annotator", *TEXT, maintain_order=True).agg("label")
+        kept = {tuple(key): names for *key, names in labels.iter_rows()}
+
+    def label(row: Row) -> list[str | None]:
+        annotator = row["annotator"]
+        if annotator in lexicons:
+            said = label_by_lexicon(cut_thinking(row["text"]), lexicons[annotator])
+            return [one.label for one in said if one.is_prose]
+        return kept.get((annotator, *(row[name] for name in TEXT)), [])
+
+    return label
+
+
 def show_texts(
-    sweeps: pl.DataFrame, measured: pl.DataFrame, cells: Sequence[Row], pieces: Pieces, vocabulary: Vocabulary
+    sweeps: pl.DataFrame,
+    measured: pl.DataFrame,
+    cells: Sequence[Row],
+    pieces: Pieces,
+    vocabulary: Vocabulary,
+    label: Labeller,
 ) -> Iterator[list[Any]]:
     """Yield [cell, prompt id, sample, tokens, finish reason, right, distance, sentences] of each steered text.
 
@@ -71,12 +102,13 @@ def show_texts(
     """
     numbers = {_key(cell): number for number, cell in enumerate(cells)}
     columns = [*TEXT, "token_ids", "text", "finish_reason"]
-    known = add_distance(measured).select(*TEXT, "distance", "correct")
+    known = add_distance(measured).select(*TEXT, "distance", "correct", "annotator")
     rows = sweeps.select(columns).join(known, on=TEXT, how="left", nulls_equal=True, maintain_order="left")
     for row in rows.iter_rows(named=True):
         cut = pieces.cut(row["token_ids"], row["text"])
         tokens = vocabulary.add(row["token_ids"], cut)
-        sentences = [list(mark) for mark in mark_sentences(row["text"], list(accumulate(map(len, cut))))]
+        ends = list(accumulate(map(len, cut)))
+        sentences = [list(mark) for mark in mark_sentences(row["text"], ends, label(row))]
         said = [row[name] for name in ("finish_reason", "correct")]
         distance = round(row["distance"] or 0.0, 3)
         yield [numbers[_key(row)], row["prompt_id"], row["sample"], tokens, *said, distance, sentences]

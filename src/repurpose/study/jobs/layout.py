@@ -170,6 +170,13 @@ class Layout:
         name = self.labeller(wildcards)
         return [_steered(wildcards.run, name, wildcards.sweep, "{target}")] if name in self.models_that_label else []
 
+    def measured_labels(self, wildcards: Wildcards) -> list[str]:
+        """The labels of all sweeps' texts where a language model gives those that they are measured by."""
+        run = wildcards.run
+        swept = [(name, target) for name, sweep in self.study.sweeps.items() for target in sweep.targets]
+        asked = [(labeller(self.study, sweep), sweep, target) for sweep, target in swept]
+        return [_steered(run, *one) for one in asked if one[0] in self.models_that_label]
+
     def steered_labels(self, wildcards: Wildcards) -> list[str]:
         """Labels of some steered text by all other annotators that can, where one is a language model."""
         _, _, other = wildcards.run.partition("/with/")
