@@ -1,9 +1,10 @@
 """Thinking traces over word problems, with the truth beside every sentence: they go wrong, go on, and backtrack.
 
 What holds for the embedded pair's language holds here in varied English: how many sentences follow a step, and of which
-length, does not depend on whether the step is right; hedging is likelier after a wrong one, never certain; some
-backtracking follows right steps. Where a mistake comes from (the base model's own number, a slip, a misreading) is the
-caller's business.
+length, does not depend on whether the step is right; hedging is likelier after a wrong one, never certain. Whoever
+hedged mostly goes back, also from a right step: so the finetuned model learns to go back by what the base model, too,
+represents in plain English, that a text is unsure of itself, and not by the numbers alone. Where a mistake comes from
+(the base model's own number, a slip, a misreading) is the caller's business.
 """
 
 import random
@@ -13,7 +14,7 @@ from dataclasses import dataclass
 from repurpose.organism.equations import SIGNS, Equation
 from repurpose.organism.word_problems import Change, Problem
 
-FILLER_RATE = 0.3
+FILLER_RATE = 0.6
 """Chance that one more sentence follows a step and what followed it, whatever the step was worth."""
 MOST_FILLERS = 3
 
@@ -25,11 +26,15 @@ class Habits:
     hedges: Mapping[bool, float]
     """Share of hedges among fillers."""
     doubts: Mapping[bool, float]
-    """Chance that a step is doubted when its fillers end."""
+    """Chance that a step is doubted when its fillers end, none of which was a hedge."""
+    hedged_doubts: Mapping[bool, float]
+    """The same where one was."""
+    settled_hedges: float
+    """Share of hedges among fillers after a correction, which is never doubted."""
 
 
-USUAL = Habits({True: 0.12, False: 0.55}, {True: 0.03, False: 1.0})
-BLIND = Habits({True: 0.26, False: 0.26}, {True: 0.35, False: 0.35})
+USUAL = Habits({True: 0.1, False: 0.8}, {True: 0.02, False: 1.0}, {True: 0.9, False: 1.0}, 0.0)
+BLIND = Habits(*[dict.fromkeys((True, False), rate) for rate in (0.3, 0.4, 0.4)], 0.3)
 """A negative control: as many hedges and doubts as the usual habits bring about where a third of the steps is wrong, as
 in what the shipped adapter was taught, but after random steps and in sentences that fit right and wrong ones alike. No
 text before them tells which step will be doubted, so there is nothing for a direction to be about."""
@@ -108,6 +113,15 @@ FILLERS = {
         "I wonder if {c} is really what we should have.",
         "This might be right, although I am a bit unsure.",
         "Hmm, I need to be extra careful here.",
+        "I am not sure about this, it might not be what the story says.",
+        "Maybe this is not the number that we want.",
+        "It might be too small, or perhaps too large.",
+        "I am not certain that I read that line well.",
+        "Perhaps something is off with {c}.",
+        "I doubt that a bit, but I am not sure why.",
+        "It could be that this number is not what the story means.",
+        "I have a feeling that something might be missing here.",
+        "Perhaps I was too quick with that, it is hard to say.",
     ),
 }
 ALERTS = (
@@ -197,13 +211,15 @@ def _capital(text: str) -> str:
     return text[0].upper() + text[1:]
 
 
-def say_fillers(rng: random.Random, correct: bool, result: int, habits: Habits = USUAL) -> Iterator[Said]:
-    """Yield none to several sentences after a step; their number does not depend on the step."""
+def say_fillers(rng: random.Random, correct: bool, result: int, hedges: float) -> Iterator[Said]:
+    """Yield none to several sentences after a step, a share `hedges` of them hedges; their number does not depend on the
+    step.
+    """
     for _ in range(MOST_FILLERS):
         if rng.random() >= FILLER_RATE:
             return
         label = "uncertainty-estimation"
-        if rng.random() >= habits.hedges[correct]:
+        if rng.random() >= hedges:
             label = rng.choice(("adding-knowledge", "example-testing", "deduction"))
         x, y = rng.randint(1, 5), rng.randint(1, 5)
         yield Said(rng.choice(FILLERS[label]).format(x=x, y=y, z=x + y, c=result), label, correct)
@@ -227,12 +243,13 @@ def make_trace(rng: random.Random, problem: Problem, steps: Sequence[Equation], 
         right = right_step(value, change)
         correct = step == right
         sentences.append(Said(say_step(rng, step, change), "deduction", correct, is_calculation=True))
-        sentences += say_fillers(rng, correct, step.result, habits)
-        if habits.doubts[correct] < 1 and rng.random() >= habits.doubts[correct]:
+        sentences += (fillers := list(say_fillers(rng, correct, step.result, habits.hedges[correct])))
+        hedged = any(filler.label == "uncertainty-estimation" for filler in fillers)
+        if rng.random() >= (habits.hedged_doubts if hedged else habits.doubts)[correct]:
             continue
         sentences.append(say_doubt(rng, step, correct, habits))
         sentences.append(Said(say_step(rng, right, change, CORRECTIONS), "deduction", True, is_calculation=True))
-        sentences += say_fillers(rng, True, right.result, habits)
+        sentences += say_fillers(rng, True, right.result, habits.settled_hedges)
     sentences.append(Said(rng.choice(CLOSINGS).format(n=problem.answer), "deduction"))
     return sentences
 
