@@ -37,6 +37,14 @@ def without_batches(values: Mapping[str, Any]) -> dict[str, Any]:
     return {**values, **told}
 
 
+UNTOLD = {"pair": ("parameters", "gpus"), "explorer": ("steered",)}
+"""What steps are not told, as `step_settings` has it."""
+
+
+def _without(section: Any, *keys: str) -> Any:
+    return {key: value for key, value in section.items() if key not in keys} if keys else section
+
+
 def section_digests(values: Mapping[str, Any]) -> dict[str, str]:
     """8 hex digits for each section of a study or a step, without what replans nothing; of sweeps and annotators each.
 
@@ -45,12 +53,11 @@ def section_digests(values: Mapping[str, Any]) -> dict[str, str]:
     told: dict[str, Any] = {}
     for name, section in without_batches(values).items():
         if name == "sweeps":
-            told |= {f"sweeps.{one}": sweep for one, sweep in section.items()}
+            told |= {f"sweeps.{one}": _without(sweep, "shards") for one, sweep in section.items()}
         elif name == "labels":
             told |= {f"labels.annotators.{one}": annotator for one, annotator in section.get("annotators", {}).items()}
         else:
-            idle = {"pair": "parameters", "explorer": "steered"}.get(name)  # steps are not told these
-            told[name] = {key: value for key, value in section.items() if key != idle} if idle else section
+            told[name] = _without(section, *UNTOLD.get(name, ()))
     return {name: hashlib.sha256(canonical_json(section).encode()).hexdigest()[:8] for name, section in told.items()}
 
 
