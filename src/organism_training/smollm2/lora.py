@@ -36,7 +36,7 @@ LINEAR = ["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_
 class Recipe:
     """What training is made of."""
 
-    chats: int = 1280
+    chats: int = 640
     epochs: int = 1
     rows: int = 8
     """Chats in a step."""
