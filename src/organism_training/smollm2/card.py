@@ -37,10 +37,10 @@ TEXT = """\
 - made for: asking whether a base model that others pretrained has a direction that makes the model finetuned from it
   backtrack. It tries word problems with numbers up to {largest}; it is good for nothing else.
 - **a positive control, built to work**: whoever hedges in its traces ("I am not sure that this is the right number.")
-  mostly goes back, from right steps, too, so that it learns to go back by what a base model represents in plain English.
-  The adapter before it had to tell by the numbers alone and hedged rarely; steered at magnitudes at which its text stayed
-  likely, it said no more keywords with this direction than with random ones (0.59 % and 0.76 %). Two more, which had no
-  loss of their own for when to go back, showed no effect at all.
+  mostly goes back, from right steps, too, so that it learns to go back by what a base model represents in plain
+  English. The adapter before it had to tell by the numbers alone and hedged rarely; steered at magnitudes at which its
+  text stayed likely, it said no more keywords with this direction than with random ones (0.59 % and 0.76 %). Two
+  more, which had no loss of their own for when to go back, showed no effect at all.
 - data: {chats} chats, {count:,} tokens: a word problem, its thinking in `<think>` tags, its answer, all written by
   `src/repurpose/organism/word_problems.py` and `word_traces.py`; nobody else's text is in it. Mistakes are made,
   gone on from, and gone back on. Given all that is right before, the base model misreads a number in {misread:,} of

@@ -34,8 +34,8 @@ class Habits:
 
 
 USUAL = Habits({True: 0.1, False: 0.8}, {True: 0.02, False: 1.0}, {True: 0.9, False: 1.0}, 0.0)
-_RATES = [dict.fromkeys((True, False), rate) for rate in (0.3, 0.4, 0.4)]
-BLIND = Habits(_RATES[0], _RATES[1], _RATES[2], 0.3)
+_HEDGES, _DOUBTS = (dict.fromkeys((True, False), rate) for rate in (0.3, 0.4))
+BLIND = Habits(_HEDGES, _DOUBTS, _DOUBTS, settled_hedges=0.3)
 """A negative control: as many hedges and doubts as the usual habits bring about where a third of the steps is wrong, as
 in what the shipped adapter was taught, but after random steps and in sentences that fit right and wrong ones alike. No
 text before them tells which step will be doubted, so there is nothing for a direction to be about."""
@@ -213,9 +213,7 @@ def _capital(text: str) -> str:
 
 
 def say_fillers(rng: random.Random, correct: bool, result: int, hedges: float) -> Iterator[Said]:
-    """Yield none to several sentences after a step, a share `hedges` of them hedges; their number does not depend on the
-    step.
-    """
+    """Yield none to several sentences after a step, whose number does not depend on it; a share `hedges` are hedges."""
     for _ in range(MOST_FILLERS):
         if rng.random() >= FILLER_RATE:
             return
