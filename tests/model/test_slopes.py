@@ -10,8 +10,7 @@ from transformers import LlamaForCausalLM
 
 from repurpose.model.slopes import read_slope
 from repurpose.model.steer import Steer
-from repurpose.model.teacher_forcing import ForcedRow, read_logits
-from repurpose.steering.log_odds import log_odds
+from repurpose.model.teacher_forcing import ForcedRow, log_odds, read_logits
 
 IDS, POSITIONS, LAYER = [3, 9, 14, 7, 21, 5], [1, 4], 1
 

@@ -16,7 +16,7 @@ from repurpose.data.selected import write_selected
 from repurpose.directions.store import write_activations
 from repurpose.directions.unit_directions import read_pair_directions
 from repurpose.directions.vectors import Site, compute_vectors
-from repurpose.steering.log_odds import log_odds
+from repurpose.model.teacher_forcing import log_odds
 from repurpose.steering.permutations import (
     Bench,
     Drawn,

@@ -59,10 +59,10 @@ def test_a_sweep_in_shards_is_as_many_jobs_and_one_that_merges_them(tmp_path: Pa
     command = ["-m", "snakemake", "-n", "-s", ROOT / "Snakefile", "--configfile", "study.yaml"]
     done = subprocess.run([sys.executable, *command], cwd=tmp_path, capture_output=True, text=True, check=True)
     counts = dict(line.split() for line in done.stdout.splitlines() if len(line.split()) == 2)
-    assert (counts["steer_to_select"], counts["merge_sweep"], counts["steer"]) == ("2", "3", "8")
+    assert (counts["steer_to_select"], counts["merge_sweep"], counts["steer"]) == ("2", "4", "9")
     assert value(plan_study(read_study(study), SHAPE), "jobs") == int(counts["total"])
-    study["sweeps"]["two_by_two"]["shards"] = 41
-    with pytest.raises(SettingsError, match=r"sweeps.two_by_two.shards: 41 is more than sweeps.two_by_two.prompts"):
+    study["sweeps"]["two_by_two"]["shards"] = 61
+    with pytest.raises(SettingsError, match=r"sweeps.two_by_two.shards: 61 is more than sweeps.two_by_two.prompts"):
         read_study(study)
 
 
@@ -90,11 +90,11 @@ def test_published_chains_are_counted_as_snakemake_plans_them(unit: str, tmp_pat
     assert tokens[1:] == ("600", "12 rollouts x 50 tokens, where a chain is cut; none is generated")
 
 
-QWEN = dict.fromkeys(("qwen-1.5b", "qwen-7b", "qwen-14b", "qwq-32b"), 75)
+QWEN = dict.fromkeys(("qwen-1.5b", "qwen-7b", "qwen-14b", "qwq-32b"), 79)
 SMOLLM2 = dict.fromkeys(
-    ("smollm2-full", "smollm2-hub", "smollm2-blind", *(f"smollm2-seed-{seed}" for seed in range(1, 5))), 56
+    ("smollm2-full", "smollm2-hub", "smollm2-blind", *(f"smollm2-seed-{seed}" for seed in range(1, 5))), 60
 )
-SHIPPED = {"organism": 56, "organism-vllm": 58, "paper": 82, "paper-controlled": 82, **SMOLLM2, **QWEN}
+SHIPPED = {"organism": 58, "organism-vllm": 60, "paper": 84, "paper-controlled": 84, **SMOLLM2, **QWEN}
 """Jobs of each study in studies/."""
 SHAPES = {
     "organism": SHAPE,

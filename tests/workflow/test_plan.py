@@ -44,7 +44,8 @@ FOLLOWS = {
     ),
     "permute_labels": ("steer", "make_tables"),
     "compare_readers": ("make_tables",),
-    "steer": ("score_text", "write_explorer"),
+    "steer": ("score_text", "merge_sweep", "write_explorer"),
+    "merge_sweep": ("score_text", "write_explorer"),
     "score_text": ("measure_sweep",),
     "measure_sweep": ("make_tables", "write_explorer"),
     "measure_log_odds": ("make_tables",),
@@ -344,6 +345,7 @@ CODE = {
         *("steer_to_select", "steer", "measure_log_odds", "apply_lens", "project_tokens", "trace_rollouts"),
     ),
     "steering/selection.py": ("select_site", "make_tables"),
+    "steering/merge_sweep.py": ("merge_sweep",),
     "steering/likelihood.py": ("score_text selection", "score_text"),
     "steering/stability.py": ("make_tables",),
     "steering/check_parity.py": (),
@@ -494,13 +496,15 @@ def test_weights_that_were_touched_replan_nothing(tmp_path: Path, size: int) -> 
 
 @pytest.mark.parametrize("name", ["chat_template.jinja", "tokenizer_config.json", "generation_config.json"])
 def test_what_makes_ids_of_texts_and_ends_them_replans(edited: Callable[[], Project], name: str) -> None:
-    """In the reasoning model, which writes the rollouts; in the base model what is steered in it alone."""
+    """In the reasoning model, which writes the rollouts; in the base model what is steered in it, or with a
+    direction from which its keywords are projected out."""
     project = edited()
     for role in ("base", "reasoning"):
         (project.root / "resources" / "organism" / role / name).write_text("{}")
         jobs = project.plans({"words": {}})["words"]
         if role == "base":
             assert not {"sample_rollouts", "read_activations", "steer_to_select"} & rules_of(jobs)
-            assert {job for job in jobs if job.startswith("steer[")} == {"steer[organism,two_by_two,base,]"}
+            steered = {job.rsplit(",", 1)[0] for job in jobs if job.startswith("steer[")}
+            assert steered == {"steer[organism,two_by_two,base", "steer[organism,baselines,reasoning"}
         else:
             assert rules_of(jobs) >= follow("sample_rollouts")

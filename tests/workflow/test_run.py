@@ -236,7 +236,7 @@ def test_what_each_model_took_is_kept(finished: Project) -> None:
     """Beside the results and no part of them: a column each for seconds and for megabytes of memory."""
     found = sorted((finished.root / "results" / "organism" / "benchmarks").rglob("*.tsv"))
     # rollouts, activations, selection, sweeps, likelihoods, permutations, log-odds, lens, tokens, traces
-    assert len(found) == 2 + 4 + 1 + 4 + 5 + 1 + 2 + 1 + 2 + 2
+    assert len(found) == 2 + 4 + 1 + 5 + 5 + 1 + 2 + 1 + 2 + 2
     for file in found:
         header, row = (line.split("\t") for line in file.read_text().splitlines())
         assert header[:3] == ["s", "h:m:s", "max_rss"] and float(row[0]) > 0

@@ -33,7 +33,7 @@ from repurpose.directions.vectors import (
     halvings,
     named_members,
     read_labels,
-    read_sites,
+    read_site,
     training_labels,
 )
 from repurpose.study.settings import StepSettings, Vectors
@@ -161,14 +161,6 @@ def compare_readers(base: Reading, reasoning: Reading, settings: StepSettings) -
         }
         for name, cosines in mean_cosines(base, reasoning, halves, weights).items()
     ]
-
-
-def read_site(paths: Sequence[str], labels: pl.DataFrame, selected: Selected) -> Site:
-    """Read one reader's windows at the selected site; raises TableError where there are none."""
-    for site in read_sites(paths, selected.layer, labels, [selected.window_start]):
-        return site
-    where = f"the selected layer {selected.layer}, start {selected.window_start}"
-    raise TableError(f"{paths[0]} and its sister shards hold no window at {where}")
 
 
 def make_cosines(

@@ -34,6 +34,7 @@ from tqdm import tqdm
 from repurpose.data.command import run_step
 from repurpose.data.files import TableError, read_provenance, read_table
 from repurpose.data.schemas import VECTORS
+from repurpose.data.selected import Selected
 from repurpose.data.statistics import UNDEFINED, Array, Estimate, spread
 from repurpose.directions.controls import (
     Mask,
@@ -321,6 +322,14 @@ def read_sites(paths: Sequence[str], layer: int, labels: pl.DataFrame, window_st
             ends = np.searchsorted(here["shard"].to_numpy(), np.arange(1, len(paths)))
             places = np.split(here["row"].to_numpy().astype(np.int64), ends)
             yield StoredSite(layer, start, nothing, prompts, names, list(zip(paths, places, strict=True)))
+
+
+def read_site(paths: Sequence[str], labels: pl.DataFrame, selected: Selected) -> Site:
+    """Read one reader's windows at the selected site; raises TableError where there are none."""
+    for site in read_sites(paths, selected.layer, labels, [selected.window_start]):
+        return site
+    where = f"the selected layer {selected.layer}, start {selected.window_start}"
+    raise TableError(f"{paths[0]} and its sister shards hold no window at {where}")
 
 
 def missing_vectors(rows: Sequence[Row], window_starts: Sequence[int]) -> dict[str, list[int]]:

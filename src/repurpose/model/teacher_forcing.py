@@ -7,6 +7,7 @@ those of generation: the same hooks, the same counts.
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -17,6 +18,15 @@ from repurpose.model.batches import batches_by_tokens
 from repurpose.model.hooks import BatchSteering, check_counts, steer
 from repurpose.model.shared_layers import last_shared_layer, number_texts, read_stream, start_above, unembed_only
 from repurpose.model.steer import Steer, expected_positions
+
+
+class Passage(NamedTuple):
+    """A text, and the positions at which a choice between two sets of tokens is read."""
+
+    prompt_id: str
+    token_ids: list[int]
+    positions: list[int]
+    sample: int = 0
 
 
 @dataclass(frozen=True)
@@ -46,6 +56,15 @@ class Read:
     """(positions, v) float32."""
     steered_positions: int
     expected_positions: int
+
+
+def log_odds(logits: Tensor, ids: Sequence[int], others: Sequence[int] | None = None) -> Tensor:
+    """Log-odds (nats) of `ids` against `others`, or against all other tokens, from logits (positions, v)."""
+    wanted = logits[:, list(ids)].double().logsumexp(-1)
+    if others is not None:
+        return wanted - logits[:, list(others)].double().logsumexp(-1)
+    probability = wanted - logits.double().logsumexp(-1)  # its logarithm
+    return probability - torch.log(-torch.expm1(probability))
 
 
 def read_logits(

@@ -8,9 +8,11 @@ from repurpose.data.selected import Selected
 from repurpose.directions.unit_directions import Directions
 from repurpose.model.steer import Operation, Positions, Steer
 from repurpose.study.conditions import UNSTEERED, Condition, VectorKey, expand, grid, kind_of
-from repurpose.study.settings import TOKEN_CONTROLS, SettingsError, StepSettings
+from repurpose.study.settings import TOKEN_CONTROLS, Role, SettingsError, StepSettings
 
 Row = dict[str, Any]
+PROMPTED_AS: Role = "reasoning"
+"""In whose chat format both targets are prompted, so that they continue the same text."""
 
 
 def make_steer(condition: Condition, directions: Directions) -> Steer | None:

@@ -19,7 +19,7 @@ from repurpose.data.schemas import LIKELIHOODS
 from repurpose.model.continuations import read_likelihoods
 from repurpose.model.loading import load_model, made_with
 from repurpose.model.tokens import load_tokenizer, prompt_token_ids
-from repurpose.steering.sweeps import PROMPTED_AS
+from repurpose.steering.conditions import PROMPTED_AS
 from repurpose.study.settings import StepSettings
 
 Ids = tuple[int, ...]

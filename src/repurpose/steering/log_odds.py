@@ -25,7 +25,7 @@ from repurpose.data.selected import Selected, read_selected
 from repurpose.directions.unit_directions import Directions, read_pair_directions
 from repurpose.model.loading import common_vocabulary, load_model, made_with
 from repurpose.model.steer import Steer
-from repurpose.model.teacher_forcing import ForcedRow, Read, read_logits
+from repurpose.model.teacher_forcing import ForcedRow, Passage, Read, log_odds, read_logits
 from repurpose.model.tokens import keyword_ids, load_tokenizer, token_id
 from repurpose.organism.corpus import MARK_HAZARD, MARKS, write_homework
 from repurpose.steering.conditions import make_steer
@@ -41,27 +41,9 @@ MULTIPLES = (-1.0, 0.5, 1.0)
 """Times the selected magnitude, for the behaviour's own vectors; every other direction gets the last alone."""
 
 
-class Passage(NamedTuple):
-    """A text, and the positions at which a choice between two sets of tokens is read."""
-
-    prompt_id: str
-    token_ids: list[int]
-    positions: list[int]
-    sample: int = 0
-
-
 Score = Callable[[Tensor], Tensor]
 """From logits (positions, v) to a number for each position."""
 NO_LOGITS = torch.empty(0)
-
-
-def log_odds(logits: Tensor, ids: Sequence[int], others: Sequence[int] | None = None) -> Tensor:
-    """Log-odds (nats) of `ids` against `others`, or against all other tokens, from logits (positions, v)."""
-    wanted = logits[:, list(ids)].double().logsumexp(-1)
-    if others is not None:
-        return wanted - logits[:, list(others)].double().logsumexp(-1)
-    probability = wanted - logits.double().logsumexp(-1)  # its logarithm
-    return probability - torch.log(-torch.expm1(probability))
 
 
 def rollout_passages(rollouts: pl.DataFrame, sentences: pl.DataFrame, count: int) -> Iterator[Passage]:

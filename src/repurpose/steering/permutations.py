@@ -29,15 +29,13 @@ from repurpose.data.schemas import PERMUTATIONS, VECTORS
 from repurpose.data.selected import Selected, read_selected
 from repurpose.data.statistics import Array
 from repurpose.directions.controls import covariance_directions, shuffled_members, weigh
-from repurpose.directions.cosines import read_site
 from repurpose.directions.unit_directions import Directions, read_pair_directions
-from repurpose.directions.vectors import Site, training_labels
+from repurpose.directions.vectors import Site, read_site, training_labels
 from repurpose.model.loading import common_vocabulary, load_model, made_with
 from repurpose.model.slopes import read_slope
 from repurpose.model.steer import Steer
-from repurpose.model.teacher_forcing import ForcedRow, read_logits
+from repurpose.model.teacher_forcing import ForcedRow, Passage, log_odds, read_logits
 from repurpose.model.tokens import keyword_ids, load_tokenizer
-from repurpose.steering.log_odds import Passage, log_odds
 from repurpose.study.conditions import VectorKey, family_of
 from repurpose.study.pair_files import ROLES
 from repurpose.study.settings import Permutations, StepSettings, Vectors

@@ -20,7 +20,7 @@ from repurpose.model.engines import Generated, Request, Sampling, row_seed
 from repurpose.model.loading import made_with
 from repurpose.model.tokens import check_same_ids, decode, load_tokenizer, prompt_token_ids
 from repurpose.rollouts.generation import generate_rows
-from repurpose.steering.conditions import Row, choose_prompts, list_conditions, make_steer
+from repurpose.steering.conditions import PROMPTED_AS, Row, choose_prompts, list_conditions, make_steer
 from repurpose.study.conditions import Condition
 from repurpose.study.settings import Role, StepSettings
 
@@ -33,8 +33,6 @@ class Part(NamedTuple):
 
 
 WHOLE = Part(0, 1)
-PROMPTED_AS: Role = "reasoning"
-"""In whose chat format both targets are prompted, so that they continue the same text."""
 
 
 def run_sweep(

@@ -7,13 +7,15 @@ where Snakemake runs are not jobs of a cluster.
 from collections.abc import Iterator
 from typing import NamedTuple
 
-from repurpose.study.pair_files import ROLES
+from repurpose.study.labellers import list_steered_labels
+from repurpose.study.pair_files import ROLES, models_to_make
 from repurpose.study.resources import Demands, study_demands
-from repurpose.study.settings import Study
+from repurpose.study.settings import Study, names_variants
 
 SMALL_MEMORY, SMALL_MINUTES = 4000, 60
 """The most that a job without a model asks for, but for one that waits for a labelling model."""
 LABELLING_MINUTES = 1440
+TRAINING_MINUTES = 300
 READERS = len(ROLES)
 
 
@@ -40,19 +42,30 @@ def model_jobs(study: Study, demands: Demands) -> Iterator[Jobs]:
     for name, sweep in study.sweeps.items():
         asked = demands.engine_gpus, demands.sweep_memory[name], demands.sweep_minutes[name]
         yield Jobs(f"sweep {name}", sweep.shards * len(sweep.targets), *asked)
-    yield Jobs("log-odds, projections, lens", 2 * READERS + 1, *reads)
+    yield Jobs("likelihoods", sum(len(sweep.targets) for sweep in study.sweeps.values()), *reads)
+    yield Jobs("log-odds, projections, traces, lens, permutations", 3 * READERS + 2, *reads)
 
 
 def other_jobs(study: Study) -> Iterator[Jobs]:
     """Yield the jobs that run none of the pair."""
     annotators = study.labels.annotators.values()
     asking = sum(annotator.llm is not None for annotator in annotators)
+    made = models_to_make(study)
+    if made.trained:
+        yield Jobs("adapters to train", made.trained, 0, 2 * SMALL_MEMORY, TRAINING_MINUTES)
     if asking:
-        yield Jobs("labels by models", 2 * asking, 0, 2000, LABELLING_MINUTES)
+        steered = len(list(list_steered_labels(study)))
+        yield Jobs("labels by models, and of steered text", asking + steered, 0, 2000, LABELLING_MINUTES)
     rules = len(annotators) - asking + (len(annotators) > 1) + (study.labels.unit == "span")
     measured = sum(len(sweep.targets) for sweep in study.sweeps.values())
-    number = rules + READERS + measured + 2  # vectors, measurements, cosines, tables
-    yield Jobs("labels by rules, vectors, measurements, tables", number, 0, SMALL_MEMORY, SMALL_MINUTES)
+    number = rules + READERS + names_variants(study) + measured + 3  # vectors, measurements, cosines, tables, explorer
+    yield Jobs(
+        "labels by rules, vectors, tables and the like",
+        number + made.merged,
+        0,
+        SMALL_MEMORY,
+        SMALL_MINUTES,
+    )
 
 
 def cluster_lines(study: Study) -> list[tuple[str, str, str]]:

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from itertools import product
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from repurpose.study.instructions import read_instructions
 from repurpose.study.prompt_counts import OWN_PROMPTS, PROMPT_SOURCES, check_enough, count_prompts
@@ -106,17 +106,28 @@ def local_folders(study: Study) -> dict[Role, Path]:
     return found
 
 
-def count_to_make(study: Study) -> int:
-    """How many jobs make models for a study: its own and, of a reasoning model, the base in it and an adapter."""
+class ToMake(NamedTuple):
+    """Jobs that make models for a study: its own and, of a reasoning model, the base in it and an adapter."""
+
+    bases: int
+    merged: int
+    trained: int
+
+
+def models_to_make(study: Study) -> ToMake:
+    """How many models of a study a rule has yet to make."""
     base, *others = MADE_MODELS
     missing = {name for name in MADE_MODELS if not (made_folder(name) / MADE_FILES[-1]).is_file()}
     needed = {study.pair.base, study.pair.reasoning} & missing
-    trained = [
-        folder
-        for name in needed & set(others[1:])
-        if not (folder := made_folder(name).with_name("adapter")).joinpath(ADAPTER_FILES[-1]).is_file()
-    ]
-    return len(needed | (missing & {base} if needed & set(others) else set())) + len(trained)
+    merged = needed & set(others)
+    adapters = [made_folder(name).with_name("adapter") / ADAPTER_FILES[-1] for name in needed & set(others[1:])]
+    bases = (needed | missing if merged else needed) & {base}
+    return ToMake(len(bases), len(merged), sum(not file.is_file() for file in adapters))
+
+
+def count_to_make(study: Study) -> int:
+    """How many jobs make models for a study."""
+    return sum(models_to_make(study))
 
 
 def made_folder(name: str) -> Path:

@@ -23,7 +23,7 @@ from repurpose.study.labellers import labeller, list_steered_labels
 from repurpose.study.pair_files import ROLES, check_models, count_to_make, read_configs
 from repurpose.study.published import read_prompts
 from repurpose.study.resources import asked_of, list_conditions
-from repurpose.study.settings import BEHAVIOURS, Llm, Role, SettingsError, Study, locate, variants
+from repurpose.study.settings import BEHAVIOURS, Llm, Role, SettingsError, Study, locate, names_variants
 from repurpose.study.study_file import load_study, naming
 
 TOKENS_PER_SENTENCE = 16
@@ -124,7 +124,7 @@ def plan_jobs(study: Study) -> Item:
         "activations": READERS * shards,
         "vectors": READERS,
         "selection, permutations, cosines, lens": 4,
-        "variants of the vector": int(any(set(variants(study.vectors.behaviour)) & set(s.directions) for s in sweeps)),
+        "variants of the vector": int(names_variants(study)),
         "sweeps, likelihoods, measurements": sum(len(sweep.targets) * (sweep.shards + 2) for sweep in sweeps),
         "merged sweeps": sum(len(sweep.targets) for sweep in sweeps if sweep.shards > 1),
         "log-odds, projections, traces": 3 * READERS,

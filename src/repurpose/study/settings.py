@@ -766,6 +766,11 @@ def variants(behaviour: str) -> tuple[str, ...]:
     return tuple(f"{behaviour}-{variant}" for variant in kept)
 
 
+def names_variants(study: Study) -> bool:
+    """Whether any sweep steers with a variant of the study's vector."""
+    return any(set(variants(study.vectors.behaviour)).intersection(sweep.directions) for sweep in study.sweeps.values())
+
+
 def _layer_faults(study: Study, path: str, sweep: Sweep, name: str, layer: int) -> Iterator[str]:
     """Yield what is wrong where a sweep steers, or can only steer, where a vector from outside is not from."""
     selecting = study.sweeps.get(study.selection.sweep, sweep).layers

@@ -35,7 +35,7 @@ MOST_BYTES = 15_000_000
 SMALLER = 0.7
 """Where a page is larger, how much of its texts is tried next."""
 MANY = ("rollouts", "labels", "traces", "sweeps", "measurements")
-MAYBE = ("others", "steered_labels")
+MAYBE = ("others", "steered-labels")
 MADE_WITH = ("commit", "package", "settings_digest")
 
 
