@@ -8,6 +8,7 @@
 Nothing is read before it is asked for.
 """
 
+import re
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
@@ -146,11 +147,16 @@ def open_study(folder: str | Path) -> OpenStudy:
     root, files = Path(folder), dict[str, list[Path]]()
     for file in sorted((*root.rglob("*.parquet"), *root.glob("tables/*.csv"), *root.glob("claims.csv"))):
         place = file.relative_to(root)
-        if not SKIPPED & set(place.parts) and file.name != "usage.parquet":
+        if not SKIPPED & set(place.parts) and file.name != "usage.parquet" and not is_merged(place):
             files.setdefault(_name(place), []).append(file)
     if not files:
         raise TableError(f"{root}: no table of a study; give its folder, such as results/smollm2")
     return OpenStudy(root, files)
+
+
+def is_merged(place: Path) -> bool:
+    """Whether a file is a part of a sweep, all of which stand in one table beside it."""
+    return place.parts[0] == "sweeps" and re.fullmatch(f"({'|'.join(ROLES)})-[0-9]+", place.stem) is not None
 
 
 def _name(place: Path) -> str:

@@ -610,7 +610,8 @@ def step_settings(study: Study, step: str, **extra: Any) -> dict[str, Any]:
         values["labels"] = {**shared, "annotator": name, "annotators": {name: own}}
     if step == "results.explorer":  # which labels with the lexicons alone; others' labels are given
         named = values["labels"]["annotators"].items()
-        values["labels"] = {"annotators": {name: one for name, one in named if one["kind"] == "lexicon"}}
+        lexicons = {name: one for name, one in named if one["kind"] == "lexicon"}
+        values["labels"] = {"annotator": next(iter(lexicons)), "annotators": lexicons} if lexicons else {}
     return {**{name: values[name] for name in STEP_SECTIONS[step]}, **extra}
 
 

@@ -19,7 +19,7 @@ from repurpose.results.explorer.__main__ import Inputs, fit_page, make_page
 from repurpose.results.explorer.blocks import Vocabulary, pack_json
 from repurpose.results.explorer.pieces import Pieces, learn_pieces
 from repurpose.results.explorer.rollout_texts import order_rollouts, show_axes
-from repurpose.results.explorer.steered_texts import CELL, TEXT, add_distance, choose_prompts, labeller, show_cells
+from repurpose.results.explorer.steered_texts import CELL, LABELLED, add_distance, choose_prompts, labeller, show_cells
 
 WORDS = {1: "So", 2: " the", 3: " sum", 4: ".", 5: " Wait", 6: "\n", 7: ""}
 
@@ -127,7 +127,7 @@ def test_rollouts_keep_the_order_of_their_traces(inputs: Inputs) -> None:
 def test_steered_texts_are_marked_by_whoever_they_are_measured_by(inputs: Inputs) -> None:
     """The lexicon as it renames its labels; another annotator's labels as they are given; nobody's, none."""
     row = inputs.sweeps.row(0, named=True) | {"text": "So 9 minus 2 is 6. Wait, that is not right."}
-    given = pl.DataFrame([{**{name: row[name] for name in TEXT}, "annotator": "judge", "status": "ok"}] * 2)
+    given = pl.DataFrame([{**{name: row[name] for name in LABELLED}, "annotator": "judge", "status": "ok"}] * 2)
     given = given.with_columns(sentence=pl.Series([1, 0]), label=pl.Series(["deduction", None], dtype=pl.String))
     label = labeller({"lexicon": {"backtracking": "deduction"}, "plain": {}}, given)
     assert label({**row, "annotator": "plain"})[1] == "backtracking"

@@ -17,6 +17,8 @@ Labeller = Callable[[Row], list[str | None]]
 CONDITION = ["sweep", "target", "direction", "kind", "reader", "layer", "window_start", "operation", "positions"]
 CELL = [*CONDITION, "magnitude", "dose", "multiple"]
 TEXT = [*CELL, "prompt_id", "sample"]
+LABELLED = [name for name in TEXT if name not in ("positions", "dose")]
+"""What tells a steered text from another in STEERED_LABELS: all rows of a sweep have the same positions."""
 SHARES = {
     "keyword_share": ("keyword_words", "words"),
     "backtracking_share": ("backtracking_sentences", "sentences"),
@@ -75,7 +77,7 @@ def labeller(lexicons: Mapping[str, Mapping[str, str]], given: pl.DataFrame | No
     kept: dict[tuple[Any, ...], list[str | None]] = {}
     if given is not None:
         asked = given.filter(pl.col("status") != "skipped").sort("sentence", maintain_order=True)
-        labels = asked.group_by("annotator", *TEXT, maintain_order=True).agg("label")
+        labels = asked.group_by("annotator", *LABELLED, maintain_order=True).agg("label")
         kept = {tuple(key): names for *key, names in labels.iter_rows()}
 
     def label(row: Row) -> list[str | None]:
@@ -83,7 +85,7 @@ def labeller(lexicons: Mapping[str, Mapping[str, str]], given: pl.DataFrame | No
         if annotator in lexicons:
             said = label_by_lexicon(cut_thinking(row["text"]), lexicons[annotator])
             return [one.label for one in said if one.is_prose]
-        return kept.get((annotator, *(row[name] for name in TEXT)), [])
+        return kept.get((annotator, *(row[name] for name in LABELLED)), [])
 
     return label
 
