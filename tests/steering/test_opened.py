@@ -20,7 +20,7 @@ from repurpose.data.files import TableError, write_table
 from repurpose.data.schemas import LABELS, ROLLOUTS
 from repurpose.data.selected import write_selected
 from repurpose.model.hooks import SteeringError, read_layers
-from repurpose.steering.opened import OpenStudy
+from repurpose.steering.opened import OpenStudy, open_study
 from repurpose.study.settings import SettingsError
 
 
@@ -93,3 +93,13 @@ def test_importing_the_package_loads_nothing_heavy() -> None:
     """The Snakefile imports it for each job."""
     code = "import sys, repurpose; assert not {'torch', 'polars', 'numpy'} & set(sys.modules); repurpose.open"
     subprocess.run([sys.executable, "-c", code], env=from_source(), check=True)
+
+
+def test_parts_of_a_sweep_are_no_table_beside_the_whole(tmp_path: Path) -> None:
+    folder = tmp_path / "sweeps" / "baselines"
+    folder.mkdir(parents=True)
+    for name in ("reasoning-0", "reasoning-1", "reasoning"):
+        pl.DataFrame({"share": [0.1, 0.2]}).write_parquet(folder / f"{name}.parquet")
+    study = open_study(tmp_path)
+    assert study.tables == ["sweeps/baselines"]
+    assert study.table("sweeps/baselines").collect().height == 2
