@@ -68,6 +68,7 @@ def read_claims(results: Path) -> dict[str, Claim]:
     return {row["part"]: row for row in pl.read_csv(results / "claims.csv").iter_rows(named=True)}
 
 
+@pytest.mark.full
 def test_claims_agree_with_those_by_transformers_within_their_intervals(
     results: Path, expected: dict[str, Claim]
 ) -> None:
