@@ -26,13 +26,14 @@ AFTER_WRONG = ("after_wrong", "after_wrong_low", "after_wrong_high"), "wrong cal
 STEMS = {"share": "", "backtracking_share": "backtracking_", "after_wrong": "after_wrong_"}
 """How the columns of a measure's counts begin."""
 METRICS = (
+    ("nll", "surprise, unsteered (nats a token)", 1.0),
     ("distinct_2", "distinct token pairs (share)", 1.0),
     ("longest_run", "longest run of one token", 1.0),
     ("compression_ratio", "compression ratio (zlib)", 1.0),
-    ("length", "length (tokens)", 1.0),
     ("finished", "texts that end (%)", 100.0),
     ("correct", "right answers, all texts (%)", 100.0),
 )
+"""The panels of the figure of coherence: column, title, and what it is multiplied by. The first three decide."""
 
 
 def draw_windows(table: pl.DataFrame, context: Context) -> Figure:
@@ -250,9 +251,11 @@ def draw_coherence(table: pl.DataFrame, context: Context) -> Figure:
             style.draw_band(panel, line, "magnitude", "estimate", color)
             labels.append((line["estimate"][-1], label, color))
         style.draw_reference(panel, cells.filter(UNSTEERED_ROW)["estimate"], width=0.9, zorder=0)
-        style.label_lines(panel, labels if metric == "compression_ratio" else [], size=7)  # beside one panel
+        style.label_lines(panel, labels if metric == "longest_run" else [], size=7)  # beside one panel
         panel.set_title(title, fontsize=8.5)
+        if scale == 100:
+            panel.set_ylim(0, max(1.0, panel.get_ylim()[1]))  # a share, which may be 0 everywhere
     for panel in axes[3:]:
         panel.set_xlabel("L2 norm added")
     note = "Reasoning model, held-out prompts; bands: intervals; dashed: unsteered; blue: base-derived"
-    return style.add_title(figure, "What steering costs: coherence, length and correctness by magnitude", note)
+    return style.add_title(figure, "What steering costs: coherence, endings and correctness by magnitude", note)
