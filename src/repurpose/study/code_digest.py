@@ -87,7 +87,7 @@ def choices(step: str, settings: Mapping[str, Any]) -> dict[str, frozenset[str]]
         compared = ["transformers"] if step == "steering.check_parity" else []
         found["engine"] = frozenset([engine, *compared])
     if "labels" in settings:
-        annotators = settings["labels"]["annotators"].values()
+        annotators = settings["labels"].get("annotators", {}).values()  # the explorer of published labels has none
         found["annotator"] = frozenset(annotator["kind"] for annotator in annotators)
     return found
 
