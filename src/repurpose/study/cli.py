@@ -18,6 +18,7 @@ usage: repurpose steps           list the steps
        repurpose new-study BASE REASONING PROMPTS    write a study file that fits two models and a file of prompts
        repurpose export ...      write vectors out, as safetensors and GGUF (docs/vectors.md)
        repurpose look FOLDER     open results/<study>/explorer.html in a browser, served on this machine alone
+       repurpose probes FOLDER   how well activations tell by layer what comes next, and whether the last step was wrong
        repurpose verify FOLDER   check every file of results/<study>, and that each was made from those that are there
        repurpose STEP ...        run one step, as `python -m repurpose.STEP` does; `repurpose STEP --help` tells how
 """
