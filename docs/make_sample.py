@@ -162,8 +162,8 @@ def write_probes() -> Iterator[str]:
     yield "## What the SmolLM2 pair's activations tell"
     yield ""
     yield "AUROC on held-out prompts, with 95 % intervals, of `repurpose probes` on windows that start"
-    yield f"{-start} tokens before a sentence ([method.md](method.md#where-a-chain-breaks) says what the probes are; all windows:"
-    yield "[probes.csv](../resources/smollm2/results/probes.csv))."
+    yield f"{-start} tokens before a sentence ([method.md](method.md#where-a-chain-breaks) says what they are;"
+    yield "all windows: [probes.csv](../resources/smollm2/results/probes.csv))."
     yield ""
     yield f"| does the window tell that | probe | model read | {' | '.join(f'layer {layer}' for layer in layers)} |"
     yield "|---|---|---|" + "---|" * len(layers)
