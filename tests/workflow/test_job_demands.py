@@ -215,6 +215,8 @@ def test_a_job_with_gpus_has_threads_to_feed_them(plans: dict[str, list[Job]]) -
     assert {rule: threads[rule] for rule in SMALL} == dict.fromkeys(SMALL, 4)
     assert {number for rule, number in threads.items() if rule not in SMALL} == {1}
     assert {job["rule"]: job["threads"] for job in plans["organism-vllm"] if job["rule"] in SMALL} == SMALL
+    selecting = [job["threads"] for job in plans["default"] if job["rule"] == "steer_to_select"]
+    assert selecting == [1, 1]  # its shards run side by side
     assert next(job["threads"] for job in plans["served"] if job["rule"] == "sample_rollouts") == 1
 
 
