@@ -55,7 +55,7 @@ SelectTypeParameters=CR_Core_Memory
 DefMemPerCPU=100
 SchedulerType=sched/backfill
 SchedulerParameters=batch_sched_delay=0,sched_min_interval=0,bf_interval=1
-MinJobAge=300
+MinJobAge=3600
 KillWait=2
 SlurmdTimeout=5
 ReturnToService=2
