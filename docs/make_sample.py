@@ -19,7 +19,8 @@ from typing import Any, NamedTuple
 
 from organism_training.card import format_verdict
 from organism_training.record import record
-from repurpose.data.csv_tables import read_csv
+from repurpose.data.csv_tables import read_csv, to_csv
+from repurpose.directions.probes import probe_study
 
 ROOT = Path(__file__).parents[1]
 SMOLLM2 = ROOT / "resources" / "smollm2" / "results"
@@ -28,6 +29,8 @@ COMPARISON = ROOT / "docs" / "comparison.md"
 COPIED = ("claims.md", "claims.csv", "report.html", "tables/*.csv", "figures/*.svg")
 BEGIN = "<!-- numbers: written by `make sample` -->"
 END = "<!-- end of numbers -->"
+QUESTIONS = {"behaviour": "the next sentence backtracks", "mistake": "the last calculation is wrong"}
+"""What probes are asked, in words."""
 ROWS = {
     "1b": "words that are “wait” or “hmm”: the base model's direction, added to the reasoning model",
     "1c": "sentences that backtrack, by their label: change",
@@ -69,6 +72,7 @@ def copy_results(results: Path) -> None:
         target = SMOLLM2 / file.relative_to(results)
         target.parent.mkdir(parents=True, exist_ok=True)
         shutil.copyfile(file, target)
+    (SMOLLM2 / "probes.csv").write_text(to_csv(probe_study(results, None)), encoding="utf-8")
 
 
 def columns() -> list[Column]:
@@ -146,6 +150,26 @@ def write_comparison() -> Iterator[str]:
     for part, claim in found[0].claims.items():
         cells = [format_verdict(column.claims.get(part)) for column in found]
         yield f"| {part}. {claim['text']} | {' | '.join(cells)} | {PUBLISHED.get(part, '-')} |"
+    yield ""
+    yield from write_probes()
+
+
+def write_probes() -> Iterator[str]:
+    """What the activations of the recorded study tell, at the selected window."""
+    (start,) = read_csv(SMOLLM2 / "tables" / "selection_stability.csv").filter(selected=True)["window_start"]
+    table = read_csv(SMOLLM2 / "probes.csv").filter(window_start=start)
+    layers = sorted(table["layer"].unique())
+    yield "## What the SmolLM2 pair's activations tell"
+    yield ""
+    yield "AUROC on held-out prompts, with 95 % intervals, of `repurpose probes` on windows that start"
+    yield f"{-start} tokens before a sentence ([method.md](method.md#where-a-chain-breaks) says what they are;"
+    yield "all windows: [probes.csv](../resources/smollm2/results/probes.csv))."
+    yield ""
+    yield f"| does the window tell that | probe | model read | {' | '.join(f'layer {layer}' for layer in layers)} |"
+    yield "|---|---|---|" + "---|" * len(layers)
+    for (question, probe, reader), rows in table.group_by("question", "probe", "reader", maintain_order=True):
+        cells = [f"{row['auroc']:.2f} ({row['low']:.2f} to {row['high']:.2f})" for row in rows.sort("layer").to_dicts()]
+        yield f"| {QUESTIONS[str(question)]} | {probe} | {reader} | {' | '.join(cells)} |"
 
 
 def fill(text: str) -> str:

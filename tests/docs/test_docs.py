@@ -14,7 +14,9 @@ import yaml
 import make_sample
 import make_tables
 from organism_training.card import format_verdict, write_card
+from organism_training.smollm2.card import write_card as write_smollm2_card
 from repurpose.data.csv_tables import read_csv
+from repurpose.organism.word_problems import LARGEST
 from repurpose.study.pair_files import check_models
 from repurpose.study.plan import plan_study, read_shape
 from repurpose.study.settings import read_study
@@ -64,6 +66,14 @@ def test_the_model_card_is_what_is_recorded(tmp_path: Path) -> None:
     facts = yaml.safe_load((make_sample.ORGANISM / "abilities.json").read_text())
     write_card(tmp_path, facts)
     assert (tmp_path / "MODEL_CARD.md").read_text() == (make_sample.ORGANISM / "MODEL_CARD.md").read_text()
+
+
+def test_the_model_card_of_the_real_pair_is_what_is_recorded(tmp_path: Path) -> None:
+    recorded = make_sample.SMOLLM2.parent
+    for name in ("adapter", "abilities.json"):
+        (tmp_path / name).symlink_to(recorded / name)
+    write_smollm2_card(tmp_path, LARGEST)
+    assert (tmp_path / "MODEL_CARD.md").read_text() == (recorded / "MODEL_CARD.md").read_text()
 
 
 def test_differences_of_shares_are_told_in_points() -> None:

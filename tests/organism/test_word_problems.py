@@ -129,7 +129,7 @@ def test_the_sentences_that_follow_a_step_tell_little_of_whether_it_is_right() -
     means = {correct: sum(found) / len(found) for correct, found in counts.items()}
     assert abs(means[True] - means[False]) < 0.08
     shares = {correct: sum(found) / len(found) for correct, found in hedges.items()}
-    assert 0.08 < shares[True] < 0.12 and 0.75 < shares[False] < 0.85
+    assert 0.22 < shares[True] < 0.28 and 0.75 < shares[False] < 0.85
 
 
 def _mends(trace: list[Said], index: int) -> bool:
@@ -147,7 +147,7 @@ def _fillers(trace: list[Said], index: int) -> list[Said]:
 
 def test_some_right_steps_are_doubted_in_vain() -> None:
     doubts = Counter(said.correct for trace in traces(1500) for said in trace if said.label == "backtracking")
-    assert doubts[True] > 20 and doubts[False] > 3 * doubts[True]
+    assert 0.22 < doubts[True] / doubts.total() < 0.3
 
 
 def doubted(habits: Habits) -> dict[bool, float]:
@@ -182,8 +182,8 @@ def test_nobody_hedges_after_a_correction() -> None:
 
 
 def test_the_negative_control_goes_back_whatever_the_step_is_worth() -> None:
-    assert doubted(USUAL) == {True: pytest.approx(0.12, abs=0.02), False: 1.0}
-    assert doubted(BLIND) == dict.fromkeys((True, False), pytest.approx(0.4, abs=0.03))
+    assert doubted(USUAL) == {True: pytest.approx(0.24, abs=0.02), False: 1.0}
+    assert doubted(BLIND) == dict.fromkeys((True, False), pytest.approx(0.5, abs=0.03))
     said = [s for trace in traces(300, habits=BLIND) for s in trace if s.label == "backtracking"]
     words = {known: {s.text for s in said if s.correct == known} for known in (True, False)}
     assert len(words[True] & words[False]) > 20
@@ -192,4 +192,4 @@ def test_the_negative_control_goes_back_whatever_the_step_is_worth() -> None:
         for label in ("uncertainty-estimation", "adding-knowledge")
     ]
     shares = [one[False] / (one[True] + one[False]) for one in hedges]
-    assert shares[0] == pytest.approx(shares[1], abs=0.1)  # 0.6 and 0.2 by the usual habits
+    assert shares[0] == pytest.approx(shares[1], abs=0.1)  # far apart by the usual habits

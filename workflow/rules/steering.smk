@@ -75,7 +75,7 @@ rule steer_to_select:
     retries: JOBS.retries
     conda:
         f"../../envs/{PYTHON.steering}.yaml"
-    threads: cpu_threads(JOBS.engine_gpus, otherwise=2)  # no other job can run beside this one; each is a process
+    threads: JOBS.selection_threads
     resources:
         mem_mb=lambda wildcards, attempt: attempt * JOBS.sweep_memory[wildcards.sweep],
         runtime=lambda wildcards, attempt: attempt * JOBS.sweep_minutes[wildcards.sweep],

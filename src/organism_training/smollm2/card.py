@@ -38,9 +38,10 @@ TEXT = """\
   backtrack. It tries word problems with numbers up to {largest}; it is good for nothing else.
 - **a positive control, built to work**: whoever hedges in its traces ("I am not sure that this is the right number.")
   mostly goes back, from right steps, too, so that it learns to go back by what a base model represents in plain
-  English. The adapter before it had to tell by the numbers alone and hedged rarely; steered at magnitudes at which its
-  text stayed likely, it said no more keywords with this direction than with random ones (0.59 % and 0.76 %). Two
-  more, which had no loss of their own for when to go back, showed no effect at all.
+  English. Four adapters came before it. Of the last, traces hedged after a tenth of the right steps, not a quarter; of
+  the one before, rarely, and it had to tell by the numbers alone. Steered at magnitudes at which their text stayed
+  likely, they said no more keywords with this direction than with random ones (0.71 % and 0.74 %, 0.59 % and 0.76 %,
+  all on the same held-out prompts). Two more, which had no loss of their own for when to go back, showed no effect.
 - data: {chats} chats, {count:,} tokens: a word problem, its thinking in `<think>` tags, its answer, all written by
   `src/repurpose/organism/word_problems.py` and `word_traces.py`; nobody else's text is in it. Mistakes are made,
   gone on from, and gone back on. Given all that is right before, the base model misreads a number in {misread:,} of

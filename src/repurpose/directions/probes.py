@@ -30,11 +30,11 @@ from repurpose.data.files import TableError, atomic_write, read_provenance, read
 from repurpose.data.statistics import UNDEFINED, Array, count_pairs, draw_weights, estimate_auroc, spread
 from repurpose.directions.projections import follow_calculations
 from repurpose.directions.store import read_layer, stored_layers
+from repurpose.directions.vectors import SENTENCE
 from repurpose.study.errors import one_line_errors
 from repurpose.study.pair_files import ROLES
 
 Row = dict[str, Any]
-SENTENCE = ["prompt_id", "sample", "sentence"]
 RESAMPLES, LEVEL, SEED = 2000, 0.95, 0
 SHRINKAGES, FOLDS = (1.0, 0.1, 0.01, 0.001), 5
 LEAST = 20

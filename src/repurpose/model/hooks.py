@@ -226,6 +226,10 @@ class BatchSteering:
             self._counts[layer].index_add_(0, self._index[group.places], changed.sum(1))
         return steered
 
+    def share(self, read: Sequence[int], rows: Sequence[int]) -> None:
+        """Count for new `rows` what was counted at those that were read in their place, one for each."""
+        self._counts[:, list(rows)] = self._counts[:, list(read)]
+
     def counted(self, rows: Sequence[int] | None = None) -> list[int]:
         """Steered positions of some rows, or of all; a SteeringError where an ablation missed some layers."""
         totals, rows = [], range(len(self.steers)) if rows is None else rows

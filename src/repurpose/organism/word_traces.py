@@ -33,9 +33,9 @@ class Habits:
     """Share of hedges among fillers after a correction, which is never doubted."""
 
 
-USUAL = Habits({True: 0.1, False: 0.8}, {True: 0.02, False: 1.0}, {True: 0.9, False: 1.0}, 0.0)
-_HEDGES, _DOUBTS = (dict.fromkeys((True, False), rate) for rate in (0.3, 0.4))
-BLIND = Habits(_HEDGES, _DOUBTS, _DOUBTS, settled_hedges=0.3)
+USUAL = Habits({True: 0.25, False: 0.8}, {True: 0.02, False: 1.0}, {True: 0.9, False: 1.0}, 0.0)
+_HEDGES, _DOUBTS = (dict.fromkeys((True, False), rate) for rate in (0.4, 0.5))
+BLIND = Habits(_HEDGES, _DOUBTS, _DOUBTS, settled_hedges=0.4)
 """A negative control: as many hedges and doubts as the usual habits bring about where a third of the steps is wrong, as
 in what the shipped adapter was taught, but after random steps and in sentences that fit right and wrong ones alike. No
 text before them tells which step will be doubted, so there is nothing for a direction to be about."""

@@ -131,6 +131,8 @@ class Demands(NamedTuple):
     sampling_minutes: int
     """Where one is sampled, or taken from a file."""
     sweep_minutes: dict[str, int]
+    selection_threads: int
+    """Of the sweep that selects, which other jobs wait for: a job that is alone has a process for each."""
     retries: int | None
     """Further attempts of a job that may run out of memory or time; for small models null: as the profile says."""
 
@@ -156,8 +158,14 @@ def study_demands(study: Study) -> Demands:
         minutes=asked_minutes,
         sampling_minutes=SMALL_MINUTES if study.rollouts.file else asked_minutes,
         sweep_minutes={name: minutes(weights, parameters, number) for name, number in tokens.items()},
+        selection_threads=cpu_threads(engine_gpus, otherwise=2 if _selects_in_one_job(study) else 1),
         retries=1 if gpus(weights) else None,
     )
+
+
+def _selects_in_one_job(study: Study) -> bool:
+    sweep = study.sweeps.get(study.selection.sweep)
+    return sweep is not None and sweep.shards == 1
 
 
 def _read_parameters(study: Study) -> float:

@@ -91,6 +91,19 @@ def test_rows_that_stop_leave_and_the_others_go_on_unchanged(model: LlamaForCaus
         assert cut.finish_reason == ("length" if at is None else "stop")
 
 
+def test_samples_of_one_prompt_that_are_steered_alike_read_it_once(model: LlamaForCausalLM) -> None:
+    requests = [Request(r.prompt_ids, 10 * r.seed + sample, r.steer) for r in mixed_requests() for sample in range(3)]
+    read: list[int] = []
+    handle = model.model.layers[-1].register_forward_hook(lambda _module, _inputs, out: read.append(out.shape[0]))
+    try:
+        together = run(model, requests, len(requests))
+    finally:
+        handle.remove()
+    noisy = sum(plan is not None and plan.operation == "noise" for plan in STEERS)
+    assert read[0] == len(STEERS) + 2 * noisy
+    assert together == [run(model, [request], 1)[0] for request in requests]
+
+
 def test_fewer_tokens_are_a_prefix(model: LlamaForCausalLM) -> None:
     for short, long in zip(*(run(model, mixed_requests(), 10, max_new_tokens=n) for n in (5, 20)), strict=True):
         assert long.token_ids[:5] == short.token_ids

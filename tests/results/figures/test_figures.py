@@ -120,6 +120,19 @@ def test_each_control_stands_at_its_own_best_with_its_counts() -> None:
     assert {*counts} <= {text.get_text() for text in axes.texts}
 
 
+def test_what_is_made_of_the_vector_is_no_control() -> None:
+    """The dotted line stood at the upper end of a variant, and its name was cut off at the figure's edge."""
+    cells = table("baselines")
+    highest = cells.filter("best", pl.col("family") != "behaviour")["high"].max()
+    name, noise = "backtracking-without-uncertainty", cells.filter(direction="noise")
+    variant = noise.with_columns(direction=pl.lit(name), family=pl.lit("variant"), high=pl.col("high") + 0.5)
+    figure = step.draw_figure("baselines", pl.concat([cells, variant]), CONTEXT)
+    assert isinstance(highest, float)
+    dotted = [line for line in figure.axes[-1].lines if line.get_linewidth() == 0.8]
+    assert [line.get_xdata()[0] for line in dotted] == [pytest.approx(100 * highest)]
+    assert "without-uncertainty" in {panel.get_title("left") for panel in figure.axes}
+
+
 def test_a_control_that_is_coherent_nowhere_is_shown_as_such() -> None:
     noise = pl.col("direction") == "noise"
     changed = {name: pl.col(name) & ~noise for name in ("coherent", "best")}

@@ -115,8 +115,14 @@ class _Rows:
     def _prefill(self, new: Sequence[int], ids: Tensor, lengths: Tensor) -> tuple[Tensor, list[tuple[Tensor, Tensor]]]:
         """Logits (b, v) after prompts (b, s), and each layer's keys and values of them.
 
-        Prompts are padded on the right, where what is behind a token changes nothing.
+        Samples of one prompt that are steered alike are one row here: they part at their first token. Prompts are
+        padded on the right, where what is behind a token changes nothing.
         """
+        first, texts = number_texts([self._prompt_key(row) for row in new])
+        if len(first) < len(new):
+            logits, states = self._prefill([new[place] for place in first], ids[first], lengths[first])
+            self.steering.share([new[first[text]] for text in texts], new)
+            return logits[texts], [(keys[texts], values[texts]) for keys, values in states]
         self.steering.hold(new)
         below = self._read_below(new, ids)
         columns = torch.arange(ids.shape[1], device=self.device)
@@ -129,6 +135,12 @@ class _Rows:
             stack.enter_context(unembed_only(self.model, places, lengths - 1))
             logits = self.model(input_ids=ids, past_key_values=cache, use_cache=True).logits[0]
         return logits, [_states(cache, below, layer) for layer in range(self.engine.layers)]
+
+    def _prompt_key(self, row: int) -> tuple[int, ...]:
+        """What the row's prompt and its steering come from; each row's noise is its own."""
+        steer = self.requests[row].steer
+        own = row if steer is not None and steer.operation == "noise" else -1
+        return (own, id(steer), *self.requests[row].prompt_ids)
 
     def _read_below(self, new: Sequence[int], ids: Tensor) -> _Below | None:
         """What the layers below the first steered one make of the prompts, where some rows have the same."""

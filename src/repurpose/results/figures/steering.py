@@ -12,6 +12,7 @@ from matplotlib.figure import Figure
 
 from repurpose.results.figures import style
 from repurpose.results.figures.style import BASE, BEST_RANDOM, READER, UNSTEERED_ROW, Context, Label
+from repurpose.results.names import NO_CONTROL
 
 GRID_NOTE = "Reasoning model, training prompts; bands: intervals; {unit}; × incoherent"
 UNITS = {"dose": "dose: magnitude over residual norm", "L2": "L2: norm that is added"}
@@ -173,7 +174,8 @@ def _draw_kind(axes: Axes, shares: pl.DataFrame, kind: str, context: Context) ->
         style.draw_cell_line(axes, pl.concat([unsteered, own]), "magnitude", BASE, "")
     style.draw_reference(axes, unsteered["share"], width=0.8, zorder=0)
     count = lines["direction"].n_unique()
-    axes.set_title(kind if alone else f"{kind} ({count})", fontsize=7)
+    short = kind.removeprefix(f"{context.behaviour}-")  # of what is made of the vector, whole names would not fit
+    axes.set_title(short if alone else f"{kind} ({count})", fontsize=7)
     axes.tick_params(labelsize=6.5)
 
 
@@ -198,7 +200,7 @@ def _at_best(shares: pl.DataFrame) -> pl.DataFrame:
 
 
 def _draw_at_best(axes: Axes, best: pl.DataFrame, context: Context) -> None:
-    names, counts, reach = [], [], best.filter("best", pl.col("family") != "behaviour")["high"].max()
+    names, counts, reach = [], [], best.filter("best", ~pl.col("family").is_in(NO_CONTROL))["high"].max()
     norm = best.filter("selected")["magnitude"].max()
     for place, row in enumerate(best.iter_rows(named=True)):
         color = BEST_RANDOM if row["best_random"] else style.color_row(row, context)
