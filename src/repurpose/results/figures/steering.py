@@ -215,7 +215,9 @@ def _draw_at_best(axes: Axes, best: pl.DataFrame, context: Context) -> None:
     if isinstance(reach, float):
         axes.axvline(reach, color=BEST_RANDOM, linewidth=0.8, linestyle=(0, (2, 2)))
         text = "highest upper end\nof a control"
-        style.annotate(axes, text, (reach, 0.3), (-4, 0), ha="right", fontsize=6.5, color=BEST_RANDOM)
+        inner = reach > 0.8 * axes.get_xlim()[1]  # else there is room where no control's bar ends
+        side, offset = ("right", -4.0) if inner else ("left", 4.0)
+        style.annotate(axes, text, (reach, 0.3), (offset, 0), ha=side, fontsize=6.5, color=BEST_RANDOM)
     limits = {"xlim": (0, None), "ylim": (-0.8, len(names) - 0.2)}
     axes.set_title("each control at its own best coherent magnitude (× the vector's)", fontsize=8)
     axes.set(xlabel="share of words (%); at the right: keywords of words", **limits)
