@@ -42,7 +42,7 @@ def table(folder: Path) -> Table:
     return Table(
         "vectors",
         f"Vectors of {len(labels)} labels, and {inputs.resamples:,} resamples of each by prompt",
-        f"{len(vectors):,} windows of {vectors.shape[1]} float16 numbers, {max(inputs.prompts) + 1} prompts, in memory.",
+        f"{len(vectors):,} windows of {vectors.shape[1]} numbers, {max(inputs.prompts) + 1} prompts, in memory.",
         len(vectors),
         "windows",
         [

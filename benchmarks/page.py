@@ -30,17 +30,17 @@ FOOT = """## On a GPU
 Nothing on this page was measured on a GPU, and the two scripts for one have not been run on any yet. They are there,
 and tested in small on a CPU:
 
-- `PYTHONPATH=src .venv/bin/python -m benchmarks.extraction --shape llama-3.1-8b --dtype bfloat16 --help` reads activations
-  of a random Llama of that shape, made on the GPU: tokens a second beside a bare forward pass, the share of the speed
-  that a large product of bfloat16 matrices reaches on the same GPU, and the peak of memory.
-- `PYTHONPATH=src envs/.venvs/vllm/bin/python -m benchmarks.engines --model PATH` writes with vLLM and with transformers,
-  steered and not, after their tokens and log-probabilities were compared ([engines](../docs/engines.md)).
+- `PYTHONPATH=src .venv/bin/python -m benchmarks.extraction --shape llama-3.1-8b --dtype bfloat16 --help` reads
+  activations of a random Llama of that shape, made on the GPU: tokens a second beside a bare forward pass, the share
+  of the speed that a large product of bfloat16 matrices reaches on the same GPU, and the peak of memory.
+- `PYTHONPATH=src envs/.venvs/vllm/bin/python -m benchmarks.engines --model PATH` writes with vLLM and with
+  transformers, steered and not, after their tokens and log-probabilities were compared ([engines](../docs/engines.md)).
 
 ## Other scripts here
 
-`python -m benchmarks.scale` grows a synthetic study to a million rollouts, and `python -m benchmarks.job_demands` holds
-what jobs asked for against what they took ([scale](../docs/scale.md)). `python -m benchmarks --page` writes this page again
-without measuring; `--only sweep` measures one part anew.
+`python -m benchmarks.scale` grows a synthetic study to a million rollouts, and `python -m benchmarks.job_demands`
+holds what jobs asked for against what they took ([scale](../docs/scale.md)). `python -m benchmarks --page` writes this
+page again without measuring; `--only sweep` measures one part anew.
 """
 
 
@@ -149,7 +149,7 @@ def table_lines(table: Mapping[str, Any]) -> Iterator[str]:
     ours = next(entry for entry in table["entries"] if entry["role"] == "ours")
     yield f"## {table['title']}\n"
     yield f"{table['text']} Compared: {table['equal']}.\n"
-    yield f"| | {table['unit']}/s | slowest, fastest | times the floor | peak memory, MB | versions that differ from ours |"
+    yield f"| | {table['unit']}/s | slowest, fastest | times the floor | peak memory, MB | versions unlike ours |"
     yield "|---|---|---|---|---|---|"
     for entry in table["entries"]:
         yield row(table, entry, floor, ours["versions"])
