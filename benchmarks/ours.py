@@ -16,8 +16,9 @@ from benchmarks.peers.transformers import load
 from benchmarks.worker import Outputs, Runs
 from repurpose.data.statistics import draw_weights
 from repurpose.directions.activations import TokenSequence, Windows, read_windows
+from repurpose.directions.cosines import Reading, weighted_vectors
 from repurpose.directions.store import read_vectors, write_activations
-from repurpose.directions.vectors import Site, difference_of_means
+from repurpose.directions.vectors import Site
 from repurpose.model.engines import Request, Sampling
 from repurpose.model.engines.transformers import TransformersEngine
 from repurpose.model.steer import Steer
@@ -102,6 +103,8 @@ def bootstrap(folder: Path) -> Runs:
     def compute() -> Outputs:
         members = {name: site.labels == name for name in sorted(set(inputs.labels))}
         sums = site.sums({"": np.ones(len(site.labels), bool), **members}, count)
-        return {name: difference_of_means(sums[name], sums[""], "minus_all", weights) for name in members}
+        reading = Reading(sums.pop(""), sums, {})
+        found = dict(weighted_vectors(reading, weights, np.arange(count)))
+        return {name: found[name] for name in members}
 
     return {"vectors": compute}
