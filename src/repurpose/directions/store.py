@@ -20,7 +20,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import DTypeLike, NDArray
 
-from repurpose.data.files import METADATA_KEY, TableError, atomic_write, read_provenance, readable
+from repurpose.data.files import METADATA_KEY, TableError, atomic_write, read_provenance, readable, unpack_provenance
 from repurpose.data.schemas import ACTIVATIONS
 
 CHUNK_BYTES = 1 << 30
@@ -108,21 +108,27 @@ def read_layer(path: Path | str, layer: int) -> tuple[pl.DataFrame, NDArray[Any]
 
 def read_keys(path: Path | str, layer: int) -> pl.DataFrame:
     """Read which windows (`KEYS`) one layer of a shard has, without their vectors."""
-    return _read_columns(path, layer, KEYS)
+    return pl.DataFrame(_read_columns(path, layer, KEYS)[0])
 
 
 def read_vectors(path: Path | str, layer: int) -> NDArray[Any]:
-    """Read the vectors (rows, width) of one layer of a shard."""
-    table, notes = _read_columns(path, layer, ("vector",)), read_provenance(path)
-    numbers = pl.Array(pl.UInt8, notes["width"] * np.dtype(notes["dtype"]).itemsize)
-    vectors = table["vector"].bin.reinterpret(dtype=numbers).to_numpy()
-    array: NDArray[Any] = vectors.view(notes["dtype"])
-    return array
+    """Read the vectors (rows, width) of one layer of a shard; they cannot be written to."""
+    table, notes = _read_columns(path, layer, ("vector",))
+    chunks = [_unpack(chunk, notes["width"], notes["dtype"]) for chunk in table["vector"].chunks if len(chunk)]
+    return chunks[0] if len(chunks) == 1 else np.concatenate([np.empty((0, notes["width"]), notes["dtype"]), *chunks])
 
 
-def _read_columns(path: Path | str, layer: int, columns: Sequence[str]) -> pl.DataFrame:
-    notes = read_provenance(path)
-    if layer not in notes["layers"]:
-        raise TableError(f"{path}: no layer {layer}; it holds {', '.join(map(str, notes['layers']))}")
+def _unpack(values: pa.BinaryArray, width: int, dtype: str) -> NDArray[Any]:
+    """Binary values as rows (rows, width), without a copy."""
+    _, offsets, data = values.buffers()
+    begin = np.frombuffer(offsets, np.int32)[values.offset]
+    return np.frombuffer(data, dtype, len(values) * width, begin).reshape(-1, width)
+
+
+def _read_columns(path: Path | str, layer: int, columns: Sequence[str]) -> tuple[pa.Table, dict[str, Any]]:
+    """Some columns of one layer, and the file's provenance."""
     with readable(path), pq.ParquetFile(path) as file:
-        return pl.DataFrame(file.read_row_group(notes["layers"].index(layer), columns=list(columns)))
+        notes = unpack_provenance(file.schema_arrow)
+        if layer in notes["layers"]:
+            return file.read_row_group(notes["layers"].index(layer), columns=list(columns)), notes
+    raise TableError(f"{path}: no layer {layer}; it holds {', '.join(map(str, notes['layers']))}")

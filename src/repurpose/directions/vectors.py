@@ -51,6 +51,8 @@ from repurpose.study.vector_files import read_vector
 
 Row = dict[str, Any]
 SENTENCE = ["prompt_id", "sample", "sentence"]
+ROWS = 256
+"""Windows that are added up at once: few prompts, and in float64 they stay in the processor's memory."""
 
 
 @dataclass(frozen=True)
@@ -71,17 +73,28 @@ def no_sums(prompt_count: int, width: int) -> Sums:
 def sums_by_prompt(vectors: NDArray[Any], prompts: NDArray[np.int64], prompt_count: int) -> Sums:
     """Add up vectors (n, d) by prompt (n,) in float64."""
     sums = no_sums(prompt_count, vectors.shape[1])
-    add_by_prompt(sums, vectors, prompts)
+    add_by_prompt([sums], vectors, prompts, np.ones((1, len(vectors)), bool))
     return sums
 
 
-def add_by_prompt(sums: Sums, vectors: NDArray[Any], prompts: NDArray[np.int64]) -> None:
-    """Add vectors (n, d) to the sums of their prompts (n,) in place; other prompts cost nothing."""
+def add_by_prompt(
+    sums: Sequence[Sums], vectors: NDArray[Any], prompts: NDArray[np.int64], members: NDArray[np.bool_]
+) -> None:
+    """Add vectors (n, d) to the sums of their prompts (n,) in each set that has them as members (s, n), in place.
+
+    Some rows at a time, each of their numbers read and widened once: a product with zeros and ones adds up all sets.
+    """
     order = np.argsort(prompts, kind="stable")
-    present, starts, counts = np.unique(prompts[order], return_index=True, return_counts=True)
-    if len(present):
-        sums.total[present] += np.add.reduceat(vectors[order].astype(np.float64), starts, axis=0)
-        sums.count[present] += counts
+    for start in range(0, len(order), ROWS):
+        rows = order[start : start + ROWS]
+        present, place = np.unique(prompts[rows], return_inverse=True)
+        own = place == np.arange(len(present))[:, None]
+        ones = (members[:, None, rows] & own).reshape(-1, len(rows)).astype(np.float64)
+        totals = (ones @ vectors[rows].astype(np.float64)).reshape(len(sums), len(present), -1)
+        counts = ones.sum(1).reshape(len(sums), -1)
+        for found, total, count in zip(sums, totals, counts, strict=True):
+            found.total[present] += total
+            found.count[present] += count
 
 
 def difference_of_means(positives: Sums, everything: Sums, estimator: str, weights: Array) -> Array:
@@ -158,11 +171,11 @@ class Site:
     def sums(self, sets: Mapping[str, Mask], prompt_count: int) -> dict[str, Sums]:
         """Sums by prompt of each set of windows (n,)."""
         found, start = {name: no_sums(prompt_count, self.width) for name in sets}, 0
+        members = np.array(list(sets.values()))
         for vectors in self.blocks():
             here = slice(start, start + len(vectors))
-            prompts, start = self.prompts[here], here.stop
-            for name, members in sets.items():
-                add_by_prompt(found[name], vectors[members[here]], prompts[members[here]])
+            start = here.stop
+            add_by_prompt(list(found.values()), vectors, self.prompts[here], members[:, here])
         return found
 
 

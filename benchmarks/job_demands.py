@@ -1,6 +1,6 @@
 """What a study's jobs asked for, beside what they took by Snakemake's `benchmark:` files: the table of docs/scale.md.
 
-PYTHONPATH=src python benchmarks/requests.py config.yaml results/smollm2/benchmarks
+PYTHONPATH=src python -m benchmarks.job_demands config.yaml results/smollm2/benchmarks
 """
 
 from __future__ import annotations
