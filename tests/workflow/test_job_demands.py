@@ -212,7 +212,7 @@ def test_what_may_run_out_is_tried_again_with_twice_as_much(plans: dict[str, lis
 
 def test_all_that_run_a_model_go_to_the_gpus_of_a_cluster() -> None:
     profile = yaml.safe_load((ROOT / "workflow/profiles/slurm-gpu/config.yaml").read_text())
-    assert profile["set-resources"] == dict.fromkeys(SMALL, {"slurm_partition": "gpu"})
+    assert profile["set-resources"] == {rule: {"slurm_partition": "gpu"} for rule in SMALL}
 
 
 def test_a_job_with_gpus_has_threads_to_feed_them(plans: dict[str, list[Job]]) -> None:
