@@ -6,7 +6,15 @@ import shutil
 from collections.abc import Iterator
 
 import pytest
-from looked_at import Explorer, Visitor, read_made_up, with_copies, with_hostile_text, write_explorer
+from looked_at import (
+    Explorer,
+    Visitor,
+    in_half_precision,
+    read_made_up,
+    with_copies,
+    with_hostile_text,
+    write_explorer,
+)
 from playwright.sync_api import Browser, sync_playwright
 
 CHROMIUM = ("chromium", "chromium-headless-shell", "google-chrome")
@@ -39,6 +47,12 @@ def hostile(tmp_path_factory: pytest.TempPathFactory) -> Explorer:
 def many(tmp_path_factory: pytest.TempPathFactory) -> Explorer:
     """The same page with 512 rollouts."""
     return write_explorer(with_copies(read_made_up(), 32), tmp_path_factory.mktemp("many") / "explorer.html")
+
+
+@pytest.fixture(scope="session")
+def half(tmp_path_factory: pytest.TempPathFactory) -> Explorer:
+    """The same page of a pair in half precision."""
+    return write_explorer(in_half_precision(read_made_up()), tmp_path_factory.mktemp("half") / "explorer.html")
 
 
 @pytest.fixture

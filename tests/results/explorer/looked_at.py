@@ -17,7 +17,7 @@ from tests.tiny import SELECTED
 from repurpose.data.schemas import LABELS, ROLLOUTS, SWEEPS
 from repurpose.results.explorer.__main__ import Inputs, fit_page
 from repurpose.steering.measurements import Measuring, measure_sweep
-from repurpose.study.settings import BEHAVIOURS, StepSettings
+from repurpose.study.settings import BEHAVIOURS, StepSettings, canonical_json
 from synthetic import BEST_LAYER, PRESENT, make_study, prompt_names, rollout_rows, settings_text, sweep_rows
 
 HELDOUT = 12
@@ -136,6 +136,13 @@ def with_hostile_text(inputs: Inputs) -> Inputs:
         ),
         annotators=["lexicon", HOSTILE["html"]],
     )
+
+
+def in_half_precision(inputs: Inputs) -> Inputs:
+    """The same of a pair that is computed in bfloat16."""
+    values = inputs.settings.values
+    settings = {**values, "pair": {**values["pair"], "dtype": "bfloat16"}}
+    return replace(inputs, settings=StepSettings("results.explorer", canonical_json(settings)))
 
 
 def with_copies(inputs: Inputs, copies: int) -> Inputs:

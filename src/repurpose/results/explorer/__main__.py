@@ -122,7 +122,7 @@ def describe_study(inputs: Inputs) -> dict[str, Any]:
     settings, selected = inputs.settings, inputs.selected
     return {
         "study": settings.study,
-        "pair": {role: settings.values["pair"][role] for role in ("base", "reasoning")},
+        "pair": {name: settings.values["pair"][name] for name in ("base", "reasoning", "dtype")},
         "behaviour": settings.vectors.behaviour,
         "labels": BEHAVIOURS,
         "keywords": [keyword.lower() for keyword in settings.keywords],

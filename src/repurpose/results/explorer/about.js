@@ -1,6 +1,7 @@
 // What the page holds, what it leaves out, and how to read it.
 
 import { el, short } from "./text.js";
+import { seedWords } from "./compare.js";
 
 export function aboutView(data) {
   const { study } = data;
@@ -56,6 +57,7 @@ export function aboutView(data) {
       {},
       "A steered text is typical where its shares of keywords and of the behaviour, its distinct pairs and its length are near the mean of its cell, in standard deviations of the sweep. Sentences of steered texts are labelled by rules, as the tables count them. A step is a calculation that a sentence ends with.",
     ),
+    el("p", {}, seedWords(study)),
     el("p", { class: "soft" }, `Rollouts made with ${made.join(", ")}.`),
   );
   return { node, update: async () => {}, keys: {} };

@@ -4,6 +4,16 @@ import { button, el, percent, short } from "./text.js";
 import { numbersOf } from "./data.js";
 import { keywordTokens, passage, written } from "./tokens.js";
 
+/** What one seed for all keeps equal, and what it does not. */
+export function seedWords({ pair }) {
+  const precision = pair.dtype === "float32" ? "Even in float32" : `In ${pair.dtype}, as this pair is computed,`;
+  return (
+    "Within a sweep all conditions run in the same engine, with one seed for each prompt and sample. " +
+    `${precision} sums depend a little on how many rows stand beside a row, and where two tokens are nearly as likely ` +
+    "the texts may part for that alone. So unsteered texts of one prompt may differ between sweeps: compare within one."
+  );
+}
+
 /** What a condition is called. */
 export function cellName(cell) {
   if (cell.direction === "none") return "unsteered";

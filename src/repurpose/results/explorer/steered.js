@@ -3,7 +3,7 @@
 import { button, choice, el } from "./text.js";
 import { readSteered } from "./data.js";
 import { go } from "./address.js";
-import { column, measure, measuresOf } from "./compare.js";
+import { column, measure, measuresOf, seedWords } from "./compare.js";
 import { heatMap } from "./grid.js";
 
 /** A cell's name in the address. */
@@ -153,7 +153,7 @@ export function steeredView(data) {
       el(
         "details",
         { class: "prompt", open: true },
-        el("summary", {}, `Prompt ${now.prompt ?? ""}, the same seed for all`),
+        el("summary", { title: seedWords(study) }, `Prompt ${now.prompt ?? ""}, the same seed for all of this sweep`),
         el("p", { class: "words" }, prompt?.text ?? ""),
       ),
       el(
