@@ -13,6 +13,7 @@ from looked_at import (
     read_made_up,
     with_copies,
     with_hostile_text,
+    with_sweeps,
     write_explorer,
 )
 from playwright.sync_api import Browser, sync_playwright
@@ -53,6 +54,13 @@ def many(tmp_path_factory: pytest.TempPathFactory) -> Explorer:
 def half(tmp_path_factory: pytest.TempPathFactory) -> Explorer:
     """The same page of a pair in half precision."""
     return write_explorer(in_half_precision(read_made_up()), tmp_path_factory.mktemp("half") / "explorer.html")
+
+
+@pytest.fixture(scope="session")
+def sweeps(tmp_path_factory: pytest.TempPathFactory) -> Explorer:
+    """The same page with the sweeps of selection and ablation, too."""
+    inputs = with_sweeps(read_made_up(), ("selection", "reasoning"), ("ablation", "reasoning"))
+    return write_explorer(inputs, tmp_path_factory.mktemp("sweeps") / "explorer.html")
 
 
 @pytest.fixture

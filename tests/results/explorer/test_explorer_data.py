@@ -19,7 +19,15 @@ from repurpose.results.explorer.__main__ import Inputs, fit_page, make_page
 from repurpose.results.explorer.blocks import Vocabulary, pack_json
 from repurpose.results.explorer.pieces import Pieces, learn_pieces
 from repurpose.results.explorer.rollout_texts import order_rollouts, show_axes
-from repurpose.results.explorer.steered_texts import CELL, LABELLED, add_distance, choose_prompts, labeller, show_cells
+from repurpose.results.explorer.steered_texts import (
+    CELL,
+    LABELLED,
+    add_distance,
+    choose_prompts,
+    labeller,
+    show_cells,
+    units_of,
+)
 
 WORDS = {1: "So", 2: " the", 3: " sum", 4: ".", 5: " Wait", 6: "\n", 7: ""}
 
@@ -134,3 +142,21 @@ def test_steered_texts_are_marked_by_whoever_they_are_measured_by(inputs: Inputs
     assert label({**row, "annotator": "lexicon"})[1] == "deduction"
     assert label({**row, "annotator": "judge"}) == [None, "deduction"]
     assert label({**row, "annotator": "judge", "sample": 999}) == [] == label({**row, "annotator": None})
+
+
+def test_the_unit_of_a_sweep_is_told_from_its_norms() -> None:
+    """Of norms 4 and 8, where 8 is selected; the base model's doses are not those of the study file."""
+    cell = {"sweep": "one", "operation": "add", "target": "reasoning", "layer": 3}
+    cells = {
+        "l2": [{**cell, "multiple": 8.0, "magnitude": 8.0, "dose": 0.2}],
+        "dose": [
+            {**cell, "multiple": 0.2, "magnitude": 8.0, "dose": 0.2},
+            {**cell, "multiple": 0.2, "magnitude": 8.0, "dose": 0.25, "target": "base"},
+        ],
+        "selected": [
+            {**cell, "multiple": 1.0, "magnitude": 8.0, "dose": 0.2},
+            {**cell, "multiple": 1.0, "magnitude": 7.0, "dose": 0.2, "layer": 2},
+        ],
+    }
+    assert {unit: units_of(own, 8.0) for unit, own in cells.items()} == {unit: {"one": unit} for unit in cells}
+    assert units_of([{**cells["dose"][1]}], 8.0) == {"one": "dose"}

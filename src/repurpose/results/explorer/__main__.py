@@ -27,6 +27,7 @@ from repurpose.results.explorer.steered_texts import (
     labeller,
     show_cells,
     show_texts,
+    units_of,
 )
 from repurpose.study.settings import BEHAVIOURS, StepSettings
 
@@ -96,6 +97,7 @@ def make_page(inputs: Inputs, rollouts: int, steered: int) -> str:
         "axes": [axis for axis, _ in axes],
         "left_out": count_left_out(inputs, len(listed), len(rows)),
         "cells": cells,
+        "units": units_of(cells, inputs.selected.magnitude),
     }
     return render_page(
         inputs.settings.study,

@@ -1,7 +1,7 @@
 // What the page holds, what it leaves out, and how to read it.
 
 import { el, short } from "./text.js";
-import { seedWords } from "./compare.js";
+import { UNITS, seedWords } from "./compare.js";
 
 export function aboutView(data) {
   const { study } = data;
@@ -50,8 +50,9 @@ export function aboutView(data) {
     el(
       "p",
       {},
-      `Directions are read from the tokens ${study.window.join(" to ")} of a sentence's start. Steered texts are compared at multiples of the unit that their sweep is in; each column tells the norm that was added (selected: ${short(study.magnitude)}).`,
+      `Directions are read from the tokens ${study.window.join(" to ")} of a sentence's start. The strength of steering is in the unit of its sweep, and the L2 norm that was added stands beside it (selected: ${short(study.magnitude)}).`,
     ),
+    el("ul", {}, ...Object.values(UNITS).map((words) => el("li", {}, words))),
     el(
       "p",
       {},

@@ -17,9 +17,24 @@ export function seedWords({ pair }) {
 /** What a condition is called. */
 export function cellName(cell) {
   if (cell.direction === "none") return "unsteered";
-  const how = cell.operation === "ablate" ? "ablated" : `× ${short(cell.multiple)}`;
-  return `${cell.direction} ${how}`;
+  return `${cell.direction} ${strength(cell)}`;
 }
+
+/** How strongly a condition steers, in the unit that its sweep is in. */
+export function strength(cell) {
+  if (cell.operation === "ablate") return "ablated";
+  if (cell.unit === "l2") return `norm ${short(cell.multiple)}`;
+  return cell.unit === "dose" ? `dose ${short(cell.multiple)}` : `× ${short(cell.multiple)} selected`;
+}
+
+/** What each unit of strength means. */
+export const UNITS = {
+  selected:
+    "× 0.5 selected: half of the L2 norm that training prompts selected. It may be that of another site, where one is shown beside the selected one",
+  dose: "dose: the L2 norm that is added, divided by the median L2 norm of the reasoning model's residual stream at that layer, so that layers compare",
+  l2: "norm: the L2 norm that is added to the residual stream of each token",
+  ablated: "ablated: the direction is taken out of the residual stream; nothing is added, so there is no strength",
+};
 
 /** Where a condition is from: reader, layer, window, magnitude. */
 export function cellSite(cell) {
@@ -75,6 +90,7 @@ export function measuresOf(cells) {
     "magnitude",
     "dose",
     "multiple",
+    "unit",
     "texts",
     "number",
     "rows",

@@ -39,7 +39,12 @@ export async function readStudy() {
 export async function readSteered(data) {
   if (data.steered) return data.steered;
   let { first } = data;
-  const cells = data.study.cells.map((cell, number) => ({ ...cell, number, rows: [] }));
+  const cells = data.study.cells.map((cell, number) => ({
+    ...cell,
+    unit: data.study.units[cell.sweep],
+    number,
+    rows: [],
+  }));
   for (const [cell, prompt, sample, tokens, reason, correct, distance, sentences] of await json("steered")) {
     const marked = sentences.map(([start, end, label, right]) => ({ start, end, labels: [label], correct: right }));
     cells[cell].rows.push({

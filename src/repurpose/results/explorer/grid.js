@@ -1,7 +1,7 @@
 // A sweep as a heat map: directions down, magnitudes across; a cell opens its texts.
 
 import { el, short } from "./text.js";
-import { cellName, cellSite, measure } from "./compare.js";
+import { UNITS, cellName, cellSite, measure, strength } from "./compare.js";
 
 const SHADES = 6;
 const ROW_PARTS = ["target", "direction", "reader", "layer", "window_start"];
@@ -24,11 +24,29 @@ function ordered(cells, behaviour) {
   });
 }
 
+/** What a column's heading means. */
+function meaning(cell) {
+  if (cell.direction === "none") return null;
+  return UNITS[cell.operation === "ablate" ? "ablated" : cell.unit];
+}
+
+/** The L2 norms that are added in a column: one, or from the least to the most. */
+function normsOf(cells) {
+  const norms = cells.filter((cell) => cell.direction !== "none" && cell.magnitude !== null);
+  const said = [Math.min, Math.max].map((end) => short(end(...norms.map((cell) => cell.magnitude))));
+  if (norms.length === 0 || cells[0].unit === "l2") return null;
+  return said[0] === said[1] ? ` norm ${said[0]}` : ` norm ${said.join(" to ")}`;
+}
+
 /** The table; `choose(cell, second)` is called for the cell that is wanted, `marks` tells A or B of a cell. */
 export function heatMap({ cells, by, behaviour, marks, choose }) {
   const [words, write] = measure(by, behaviour);
   const sorted = ordered(cells, behaviour);
-  const multiples = [...new Set(sorted.map((cell) => cell.multiple))].sort((one, other) => one - other);
+  const column = (cell) => (cell.direction === "none" ? "unsteered" : strength(cell));
+  const columns = new Map();
+  for (const cell of [...sorted].sort((one, other) => one.multiple - other.multiple)) {
+    columns.set(column(cell), [...(columns.get(column(cell)) ?? []), cell]);
+  }
   const rows = new Map();
   for (const cell of sorted) {
     const name = ROW_PARTS.map((part) => cell[part]).join("|");
@@ -86,9 +104,11 @@ export function heatMap({ cells, by, behaviour, marks, choose }) {
     );
   }
 
-  const heads = multiples.map((multiple) => el("th", { scope: "col" }, multiple === 0 ? "0" : `× ${short(multiple)}`));
+  const heads = [...columns].map(([name, own]) =>
+    el("th", { scope: "col", title: meaning(own[0]) }, name, el("span", { class: "soft" }, normsOf(own))),
+  );
   const body = [...rows.values()].map((own) =>
-    el("tr", {}, head(own[0]), ...multiples.map((multiple) => field(own.find((cell) => cell.multiple === multiple)))),
+    el("tr", {}, head(own[0]), ...[...columns.keys()].map((name) => field(own.find((cell) => column(cell) === name)))),
   );
   return el(
     "div",

@@ -160,7 +160,7 @@ export function rolloutView(data) {
           rollout.category,
           rollout.split,
           count(rollout.tokens, "token"),
-          `${number} × ${behaviour}`,
+          `${number} ${behaviour}`,
           answer && `answer ${answer}`,
         ]
           .filter(Boolean)

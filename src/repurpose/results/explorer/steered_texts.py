@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from itertools import accumulate
+from math import isclose
 from typing import Any
 
 import polars as pl
@@ -30,6 +31,8 @@ MEANS = ("distinct_2", "longest_run", "compression_ratio", "length", "finished",
 """Measures of a cell that are means over its texts."""
 COUNTED = {column for pair in SHARES.values() for column in pair}
 NOT_MEASURES = {*TEXT, *COUNTED, *SHARES, *MEANS, "seed", "prompt_tokens", "steered_positions", "expected_positions"}
+ALIKE = 1e-3
+"""Of two numbers that were written as float32 and may be the same: their relative difference."""
 TYPICAL_BY = ("keyword_share", "backtracking_share", "distinct_2", "length")
 """What tells a typical text of a cell from an untypical one."""
 
@@ -46,6 +49,30 @@ def show_cells(measured: pl.DataFrame) -> list[Row]:
     """Each cell of the sweeps with the number of its texts and its measures, null where nothing was counted."""
     cells = measured.group_by(CELL, maintain_order=True).agg(texts=pl.len(), **measures_of(measured))
     return cells.with_columns(pl.col(pl.Float64).fill_nan(None)).to_dicts()
+
+
+def unit_of(cells: Sequence[Row], selected: float) -> str:
+    """Which unit the multiples of a sweep are in, as a study file calls it, told from its norms and doses.
+
+    Args:
+        selected: the magnitude that was selected, an L2 norm.
+
+    Doses are those of the reasoning model. Where multiples of the selected norm are doses, too, both words are true.
+    """
+    added = [cell for cell in cells if cell["operation"] == "add" and cell["magnitude"]]
+    own = [cell for cell in added if cell["target"] == "reasoning"]
+    if all(isclose(cell["magnitude"], cell["multiple"], rel_tol=ALIKE) for cell in added):
+        return "l2"
+    if own and all(isclose(cell["dose"], cell["multiple"], rel_tol=ALIKE) for cell in own):
+        return "dose"
+    some = any(isclose(cell["magnitude"], cell["multiple"] * selected, rel_tol=ALIKE) for cell in added)
+    return "selected" if some else "dose"
+
+
+def units_of(cells: Sequence[Row], selected: float) -> dict[str, str]:
+    """The unit of each sweep's multiples."""
+    sweeps = dict.fromkeys(cell["sweep"] for cell in cells)
+    return {name: unit_of([cell for cell in cells if cell["sweep"] == name], selected) for name in sweeps}
 
 
 def choose_prompts(sweeps: pl.DataFrame, most: int) -> pl.DataFrame:
