@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import pytest
 from looked_at import Visitor
-from playwright.sync_api import expect
+from playwright.sync_api import Page, expect
+
+from synthetic import BEST_LAYER
 
 pytestmark = [pytest.mark.browser, pytest.mark.slow]
 
@@ -40,3 +42,38 @@ def test_strengths_are_named_by_their_unit(sweep: str, heads: list[str], name: s
 def test_dose_is_explained(visit: Visitor) -> None:
     page = visit.open("view=about")
     expect(page.locator(".about")).to_contain_text("divided by the median L2 norm of the reasoning model's")
+
+
+TWO_MODELS = "view=steered&sweep=two_by_two&a=base,backtracking,base,{layer},-9,0.5&b=reasoning,{b}"
+
+
+def heads_and_ends(page: Page) -> dict[str, str]:
+    """What is said of the text under each heading, in their order."""
+    columns = page.locator(".column").all()
+    return {one.locator("h3").inner_text(): one.locator(".info").inner_text() for one in columns}
+
+
+def test_a_text_is_compared_with_the_unsteered_one_that_stands_at_its_left(visit: Visitor) -> None:
+    """Of its own model, where A and B are of two."""
+    b = f"backtracking,base,{BEST_LAYER},-9,0.5"
+    told = heads_and_ends(visit.open(TWO_MODELS.format(layer=BEST_LAYER, b=b)))
+    steered = [f"backtracking × 0.5 selected, in {target}" for target in ("base", "reasoning")]
+    wanted = ["unsteered, in base", f"A: {steered[0]}", "unsteered, in reasoning", f"B: {steered[1]}"]
+    assert list(told) == wanted
+    for head, words in told.items():
+        assert ("unsteered text at token" in words or "as unsteered" in words) == ("selected" in head)
+
+
+def test_an_unsteered_text_is_compared_with_none(visit: Visitor) -> None:
+    page = visit.open(TWO_MODELS.format(layer=BEST_LAYER, b="none,,,,0"))
+    told = heads_and_ends(page)
+    assert list(told)[::2] == ["unsteered, in base", "B: unsteered, in reasoning"]
+    assert not [words for head, words in told.items() if "unsteered" in head and "same text" in words]
+    unsteered = page.locator(".column", has=page.locator("h3", has_text="unsteered"))
+    assert unsteered.count() == 2 and unsteered.locator(".parted").count() == 0
+
+
+def test_an_unsteered_cell_keeps_its_letter(visit: Visitor) -> None:
+    a = f"reasoning,backtracking,base,{BEST_LAYER},-9,0.5"
+    page = visit.open(f"view=steered&sweep=two_by_two&a={a}&b=reasoning,none,,,,0")
+    assert list(heads_and_ends(page)) == ["B: unsteered", "A: backtracking × 0.5 selected"]

@@ -98,8 +98,11 @@ export function measuresOf(cells) {
   return Object.keys(cells[0] ?? {}).filter((name) => !known.has(name) && cells.some((cell) => cell[name] !== null));
 }
 
-/** A column: the condition, its numbers and one of its texts; `others` are rows that it is compared with. */
-export function column({ data, cell, row, others, letter, typical }) {
+/**
+ * A column: the condition, its numbers and one of its texts. `plain` is the unsteered row that it is compared with, null
+ * where there is none; `several`, whether texts of both models are shown.
+ */
+export function column({ data, cell, row, plain, letter, several, typical }) {
   const { study } = data;
   const names = ["backtracking_share", "keyword_share", "distinct_2", "longest_run", "correct", "finished"];
   const extra = measuresOf([cell]).filter((name) => !(name in MEASURES));
@@ -111,7 +114,7 @@ export function column({ data, cell, row, others, letter, typical }) {
   return el(
     "section",
     { class: "column", "aria-label": cellName(cell) },
-    el("h3", {}, letter ? `${letter}: ${cellName(cell)}` : cellName(cell)),
+    el("h3", {}, `${letter ? `${letter}: ` : ""}${cellName(cell)}${several ? `, in ${cell.target}` : ""}`),
     el("p", { class: "soft small" }, cellSite(cell)),
     el(
       "details",
@@ -126,21 +129,22 @@ export function column({ data, cell, row, others, letter, typical }) {
       button("least typical", () => typical(cell, -1), { disabled: cell.rows.length === 0 }),
     ),
     row
-      ? textOf(data, row, others)
+      ? textOf(data, row, plain)
       : el("p", { class: "soft" }, "This prompt has no text of this condition on the page."),
   );
 }
 
-function textOf(data, row, others) {
+function textOf(data, row, plain) {
   const own = numbersOf(data, row);
   const texts = [...own].map((number) => data.vocabulary.texts[number]);
   const keywords = keywordTokens(texts, data.study.keywords);
-  const parted = others.map((other) => partingPoint(own, numbersOf(data, other)));
-  const info = el("p", { class: "info small", role: "status" }, endOf(row, parted));
+  const parted = plain ? partingPoint(own, numbersOf(data, plain)) : null;
+  const compared = plain ? partedWords(parted) : "";
+  const info = el("p", { class: "info small", role: "status" }, `${compared}${endOf(row)}`);
   const classes = (token) => {
     const marks = [];
     if (keywords.has(token)) marks.push("keyword");
-    if (parted.includes(token)) marks.push("parted");
+    if (parted === token) marks.push("parted");
     return marks.join(" ");
   };
   const box = passage({
@@ -158,14 +162,11 @@ function textOf(data, row, others) {
   return el("div", {}, info, box);
 }
 
-function endOf(row, parted) {
-  const points = parted.filter((token) => token !== null);
-  const said =
-    parted.length === 0
-      ? ""
-      : points.length === 0
-        ? "the same text; "
-        : `parts at token ${[...new Set(points)].join(" and ")}; `;
+function partedWords(token) {
+  return token === null ? "the same text as unsteered; " : `parts from the unsteered text at token ${token}; `;
+}
+
+function endOf(row) {
   const answer = { true: ", answer right", false: ", answer wrong" }[row.correct] ?? "";
-  return `${said}${row.tokens} tokens, ${row.reason === "length" ? "cut off" : "ends by itself"}${answer}`;
+  return `${row.tokens} tokens, ${row.reason === "length" ? "cut off" : "ends by itself"}${answer}`;
 }

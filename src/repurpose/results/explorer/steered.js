@@ -135,19 +135,28 @@ export function steeredView(data) {
     go({ a: cellKey(now.first), b: now.other ? cellKey(now.other) : null, [name]: cellKey(cell) });
   }
 
+  /** What is shown: A and B, each behind the unsteered cell of its model, which it is compared with; no cell twice. */
+  function columnsOf() {
+    const wanted = [
+      ["A", now.first],
+      ["B", now.other],
+    ].filter(([, cell]) => cell !== null);
+    const cells = new Set(wanted.flatMap(([, cell]) => [unsteered(cell), cell]).filter((cell) => cell !== null));
+    const letters = (cell) => wanted.filter(([, one]) => one === cell).map(([letter]) => letter);
+    return [...cells].map((cell) => [cell, letters(cell).join(" and ")]);
+  }
+
   function drawTexts() {
-    const plain = unsteered(now.first);
-    const shown = [plain, now.first, now.other].filter(Boolean);
+    const shown = columnsOf();
+    const several = new Set(shown.map(([cell]) => cell.target)).size > 1;
     const prompt = data.prompts.get(now.prompt?.replace(/\/\d+$/, ""));
     const typical = (cell, end) => {
       const row = [...cell.rows].sort((one, other) => one.distance - other.distance).at(end);
       go({ prompt: rowName(row) }, false);
     };
-    const columns = shown.map((cell) => {
-      const against = cell === plain ? shown.slice(1) : [unsteered(cell)];
-      const others = against.map(rowOf).filter((row) => row !== null && row.cell.target === cell.target);
-      const letter = cell === plain ? "" : cell === now.first ? "A" : "B";
-      return column({ data, cell, row: rowOf(cell), others, letter, typical });
+    const columns = shown.map(([cell, letter]) => {
+      const plain = cell.direction === "none" ? null : rowOf(unsteered(cell));
+      return column({ data, cell, row: rowOf(cell), plain, letter, several, typical });
     });
     texts.replaceChildren(
       el(
@@ -160,7 +169,12 @@ export function steeredView(data) {
         "p",
         { class: "legend soft small" },
         el("span", {}, el("span", { class: "t keyword" }, study.keywords.join(", ")), " keywords"),
-        el("span", {}, el("span", { class: "t parted" }, " abc"), " first token that differs from the unsteered text"),
+        el(
+          "span",
+          {},
+          el("span", { class: "t parted" }, " abc"),
+          ` first token that differs from the unsteered text${several ? " of the same model, at its left" : ""}`,
+        ),
       ),
       el("div", { class: "columns" }, ...columns),
     );
