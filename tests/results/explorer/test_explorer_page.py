@@ -99,9 +99,9 @@ def test_filters_keep_what_they_say(visit: Visitor) -> None:
         counts.append(listed(page))
     assert sum(counts) == inputs.rollouts.height
     choose(page, "Answer", "")
-    choose(page, "Steps", "wrong")
+    choose(page, "Arithmetic", "wrong")
     wrong = listed(page)
-    choose(page, "Steps", "right")
+    choose(page, "Arithmetic", "right")
     assert wrong + listed(page) == inputs.rollouts.height
 
 

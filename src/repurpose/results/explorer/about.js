@@ -1,6 +1,7 @@
 // What the page holds, what it leaves out, and how to read it.
 
 import { el, short } from "./text.js";
+import { ARITHMETIC } from "./tokens.js";
 import { UNITS, seedWords } from "./compare.js";
 
 export function aboutView(data) {
@@ -56,8 +57,9 @@ export function aboutView(data) {
     el(
       "p",
       {},
-      "A steered text is typical where its shares of keywords and of the behaviour, its distinct pairs and its length are near the mean of its cell, in standard deviations of the sweep. Sentences of steered texts are labelled by rules, as the tables count them. A step is a calculation that a sentence ends with.",
+      "A steered text is typical where its shares of keywords and of the behaviour, its distinct pairs and its length are near the mean of its cell, in standard deviations of the sweep. Sentences of steered texts are labelled by rules, as the tables count them.",
     ),
+    el("p", {}, ARITHMETIC),
     el("p", {}, seedWords(study)),
     el("p", { class: "soft" }, `Rollouts made with ${made.join(", ")}.`),
   );

@@ -59,8 +59,8 @@ export function partingPoint(one, other) {
 const MEASURES = {
   keyword_share: ["keywords of all words", percent],
   backtracking_share: ["sentences that backtrack", percent],
-  wrong_backtracked: ["wrong steps backtracked from", percent],
-  right_backtracked: ["right steps backtracked from", percent],
+  wrong_backtracked: ["wrong calculations backtracked from", percent],
+  right_backtracked: ["right calculations backtracked from", percent],
   distinct_2: ["distinct pairs of tokens", percent],
   longest_run: ["longest run of one token", short],
   compression_ratio: ["compression ratio", short],

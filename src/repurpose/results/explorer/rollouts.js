@@ -123,9 +123,9 @@ export function rolloutView(data) {
       ...(judged
         ? [
             choice(
-              "Steps",
+              "Arithmetic",
               state.steps,
-              [...all("all"), ["wrong", "with a wrong one"], ["right", "all right"]],
+              [...all("all"), ["wrong", "some of it wrong"], ["right", "all of it right"]],
               set("steps"),
             ),
           ]
@@ -309,7 +309,7 @@ export function rolloutView(data) {
   function stepWords(rollout, token) {
     const before = rollout.sentences.filter((one) => one.correct !== null && one.end <= token);
     const last = before.at(-1);
-    return last ? `last step ${last.correct ? "right" : "wrong"}, ${count(token - last.end, "token")} ago` : null;
+    return last ? `last calculation ${last.correct ? "right" : "wrong"}, ${count(token - last.end, "token")} ago` : null;
   }
 
   const jump = (token) => go({ rollout: open.rollout.name, token }, false);

@@ -80,10 +80,15 @@ export function chip(label, annotator, said) {
   return el("span", { class: `chip l-${label.replace(/\W/g, "-")}`, title: words }, said ? words : label);
 }
 
-/** Whether a calculation is right, as a mark; none where it is not known. */
+/** What is known of a calculation, and what is not. */
+export const ARITHMETIC =
+  "Only the arithmetic of the calculation that the sentence ends with is checked, as 4 + 5 = 9. Whether it is the right one to make here is not known.";
+
+/** Whether the arithmetic of a calculation is right, as a mark; none where it is not known. */
 export function stepChip(correct) {
   if (correct === null || correct === undefined) return null;
-  return el("span", { class: correct ? "step right" : "step wrong" }, correct ? "✓ right step" : "✗ wrong step");
+  const [name, words] = correct ? ["right", "✓ arithmetic right"] : ["wrong", "✗ arithmetic wrong"];
+  return el("span", { class: `step ${name}`, title: ARITHMETIC }, words);
 }
 
 /** Mark one token as the one that is looked at, and bring it into sight. */
