@@ -14,6 +14,7 @@ from looked_at import (
     with_copies,
     with_hostile_text,
     with_sweeps,
+    with_thinking,
     write_explorer,
 )
 from playwright.sync_api import Browser, sync_playwright
@@ -61,6 +62,12 @@ def sweeps(tmp_path_factory: pytest.TempPathFactory) -> Explorer:
     """The same page with the sweeps of selection and ablation, too."""
     inputs = with_sweeps(read_made_up(), ("selection", "reasoning"), ("ablation", "reasoning"))
     return write_explorer(inputs, tmp_path_factory.mktemp("sweeps") / "explorer.html")
+
+
+@pytest.fixture(scope="session")
+def thinking(tmp_path_factory: pytest.TempPathFactory) -> Explorer:
+    """The same page of rollouts that never end their thinking."""
+    return write_explorer(with_thinking(read_made_up()), tmp_path_factory.mktemp("thinking") / "explorer.html")
 
 
 @pytest.fixture

@@ -169,6 +169,18 @@ def in_half_precision(inputs: Inputs) -> Inputs:
     return replace(inputs, settings=StepSettings("results.explorer", canonical_json(settings)))
 
 
+def with_thinking(inputs: Inputs) -> Inputs:
+    """The same where each rollout begins with a tag and never ends its thinking; every second one is cut off."""
+    rows, tag = inputs.rollouts.to_dicts(), "<think>"
+    for place, row in enumerate(rows):
+        first = row["token_ends"][0]
+        row["text"] = tag + row["text"][first:]
+        row["token_ends"] = [end + len(tag) - first for end in row["token_ends"]]
+        row["token_ids"] = [8, *row["token_ids"][1:]]
+        row["finish_reason"] = "stop" if place % 2 else "length"
+    return replace(inputs, rollouts=pl.DataFrame(rows, schema=inputs.rollouts.schema))
+
+
 def with_copies(inputs: Inputs, copies: int) -> Inputs:
     """The same with each rollout so many times, as further samples."""
 

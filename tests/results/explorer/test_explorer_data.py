@@ -18,7 +18,7 @@ from looked_at import read_made_up
 from repurpose.results.explorer.__main__ import Inputs, fit_page, make_page
 from repurpose.results.explorer.blocks import Vocabulary, pack_json
 from repurpose.results.explorer.pieces import Pieces, learn_pieces
-from repurpose.results.explorer.rollout_texts import order_rollouts, show_axes
+from repurpose.results.explorer.rollout_texts import judge_answer, order_rollouts, show_axes
 from repurpose.results.explorer.steered_texts import (
     CELL,
     LABELLED,
@@ -28,6 +28,7 @@ from repurpose.results.explorer.steered_texts import (
     show_cells,
     units_of,
 )
+from repurpose.steering.metrics import is_correct
 
 WORDS = {1: "So", 2: " the", 3: " sum", 4: ".", 5: " Wait", 6: "\n", 7: ""}
 
@@ -97,7 +98,7 @@ def test_whole_prompts_are_left_out_of_every_sweep(most: int, inputs: Inputs) ->
 
 
 def test_a_cell_pools_its_counts(inputs: Inputs) -> None:
-    cells = show_cells(inputs.measured)
+    cells = show_cells(inputs.measured, inputs.sweeps, tagged=True)
     (cell,) = [
         cell for cell in cells if (cell["sweep"], cell["target"], cell["direction"]) == ("two_by_two", "base", "none")
     ]
@@ -109,8 +110,8 @@ def test_a_cell_pools_its_counts(inputs: Inputs) -> None:
 def test_a_measure_that_is_not_known_is_shown_by_its_mean(inputs: Inputs) -> None:
     """Another version of the tables may have further columns."""
     measured = inputs.measured.with_columns(nats=pl.lit(1.5), note=pl.lit("x"))
-    assert {cell["nats"] for cell in show_cells(measured)} == {1.5}
-    assert "note" not in show_cells(measured)[0]
+    assert {cell["nats"] for cell in show_cells(measured, inputs.sweeps, tagged=True)} == {1.5}
+    assert "note" not in show_cells(measured, inputs.sweeps, tagged=True)[0]
     assert make_page(replace(inputs, measured=measured, sweeps=inputs.sweeps.with_columns(more=pl.lit(1))), 5, 500)
 
 
@@ -160,3 +161,18 @@ def test_the_unit_of_a_sweep_is_told_from_its_norms() -> None:
     }
     assert {unit: units_of(own, 8.0) for unit, own in cells.items()} == {unit: {"one": unit} for unit in cells}
     assert units_of([{**cells["dose"][1]}], 8.0) == {"one": "dose"}
+
+
+@pytest.mark.parametrize(
+    ("text", "reason", "answer"),
+    [
+        ("9 minus 2 is 7. </think> 7", "stop", "right"),
+        ("9 minus 2 is 7. </think> 8", "length", "wrong"),
+        ("9 minus 2 is 7. </think>", "stop", "wrong"),
+        ("9 minus 2 is 7. So", "length", "cut"),
+    ],
+)
+def test_an_answer_that_had_no_room_is_not_called_wrong(text: str, reason: str, answer: str) -> None:
+    row = {"text": text, "finish_reason": reason}
+    assert judge_answer(row, is_correct(text, "7"), tagged=True) == answer
+    assert judge_answer(row, None, tagged=True) is None

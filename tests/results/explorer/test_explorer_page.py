@@ -94,7 +94,7 @@ def test_filters_keep_what_they_say(visit: Visitor) -> None:
     assert listed(page) == inputs.rollouts.height - own
     choose(page, "Sentences", "")
     counts = []
-    for value in ("right", "wrong", "unknown"):
+    for value in ("right", "wrong", "cut", "unknown"):
         choose(page, "Answer", value)
         counts.append(listed(page))
     assert sum(counts) == inputs.rollouts.height

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 from looked_at import Visitor
-from playwright.sync_api import Page
+from playwright.sync_api import Page, expect
 
 pytestmark = [pytest.mark.browser, pytest.mark.slow]
 
@@ -14,11 +14,24 @@ def choose(page: Page, words: str, value: str) -> None:
     page.get_by_label(words, exact=True).select_option(value)
 
 
-@pytest.mark.parametrize("value", ["right", "wrong"])
-def test_a_calculation_is_judged_by_its_arithmetic_alone(value: str, visit: Visitor) -> None:
+def test_a_calculation_is_judged_by_its_arithmetic_alone(visit: Visitor) -> None:
+    page = visit.open("view=rollouts&steps=right")
+    for view in ("rollouts&steps=right", "rollouts&steps=wrong"):
+        page = visit.open(f"view={view}")
+        for mark in page.locator(".passage .step").all()[:3]:
+            name = "right" if "right" in (mark.get_attribute("class") or "") else "wrong"
+            assert mark.inner_text().endswith(f"arithmetic {name}")
+            assert "the right one to make here is not known" in (mark.get_attribute("title") or "")
+    assert visit.open("view=rollouts&steps=right").locator(".passage .step").count() > 0
+    expect(page.get_by_label("Arithmetic", exact=True)).to_be_visible()
+
+
+@pytest.mark.parametrize("visit", [{"page": "thinking"}], indirect=True, ids=["thinking"])
+def test_texts_cut_off_before_an_answer_are_not_called_wrong(visit: Visitor) -> None:
     page = visit.open("view=rollouts")
-    choose(page, "Arithmetic", value)
-    mark = page.locator(f".detail .step.{value}").first
-    assert mark.inner_text().endswith(f"arithmetic {value}")
-    assert "the right one to make here is not known" in (mark.get_attribute("title") or "")
-    assert page.locator("text=/(right|wrong) step/").count() == 0
+    choose(page, "Answer", "cut")
+    expect(page.locator(".side .row").first).to_contain_text("no answer yet")
+    cut = int(page.locator(".side [role=status]").inner_text().split()[0])
+    choose(page, "Answer", "wrong")
+    assert "no answer yet" not in page.locator(".side .list").inner_text()
+    assert cut == visit.explorer.inputs.rollouts.filter(finish_reason="length").height > 0

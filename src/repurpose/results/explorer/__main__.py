@@ -89,8 +89,8 @@ def make_page(inputs: Inputs, rollouts: int, steered: int) -> str:
     listed = list(show_rollouts(shown, inputs.labels, inputs.annotators, tagged, vocabulary))
     learn_from(inputs.rollouts.iter_rows(named=True), pieces)
     pieces = learn_pieces(ids_and_texts(inputs.sweeps), pieces.known)
-    cells = show_cells(inputs.measured)
-    rows = list(show_texts(texts, inputs.measured, cells, pieces, vocabulary, label_of(inputs)))
+    cells = show_cells(inputs.measured, inputs.sweeps, tagged)
+    rows = list(show_texts(texts, inputs.measured, cells, pieces, vocabulary, label_of(inputs), tagged))
     axes = list(show_axes(inputs.traces, shown)) if shown else []
     study = {
         **describe_study(inputs),

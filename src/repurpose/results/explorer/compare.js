@@ -1,6 +1,6 @@
 // One prompt's texts under several conditions, side by side, and where they part.
 
-import { button, el, percent, short } from "./text.js";
+import { button, count, el, percent, short } from "./text.js";
 import { numbersOf } from "./data.js";
 import { keywordTokens, passage, written } from "./tokens.js";
 
@@ -75,6 +75,19 @@ export function measure(name, behaviour) {
   return MEASURES[name] ?? [name.replaceAll("_", " "), short];
 }
 
+/** A cell's measure in words; of right answers also how many texts had no room for one. */
+export function measured(cell, name, behaviour) {
+  const value = measure(name, behaviour)[1](cell[name]);
+  const cut = name === "correct" && cell.unanswered > 0;
+  return cut ? `${value} (${cell.unanswered} of ${count(cell.texts, "text")} cut off before an answer)` : value;
+}
+
+/** What is known of a text's answer; null where nothing is. */
+export function answerWords(answer) {
+  if (answer === null) return null;
+  return answer === "cut" ? "no answer yet" : `answer ${answer}`;
+}
+
 /** The measures that some cell has a value of. */
 export function measuresOf(cells) {
   const known = new Set([
@@ -91,6 +104,7 @@ export function measuresOf(cells) {
     "dose",
     "multiple",
     "unit",
+    "unanswered",
     "texts",
     "number",
     "rows",
@@ -108,8 +122,8 @@ export function column({ data, cell, row, plain, letter, several, typical }) {
   const extra = measuresOf([cell]).filter((name) => !(name in MEASURES));
   const numbers = [...names, ...extra].filter((name) => cell[name] !== null && cell[name] !== undefined);
   const facts = numbers.flatMap((name) => {
-    const [words, write] = measure(name, study.behaviour);
-    return [el("dt", {}, words), el("dd", {}, write(cell[name]))];
+    const [words] = measure(name, study.behaviour);
+    return [el("dt", {}, words), el("dd", {}, measured(cell, name, study.behaviour))];
   });
   return el(
     "section",
@@ -167,6 +181,6 @@ function partedWords(token) {
 }
 
 function endOf(row) {
-  const answer = { true: ", answer right", false: ", answer wrong" }[row.correct] ?? "";
-  return `${row.tokens} tokens, ${row.reason === "length" ? "cut off" : "ends by itself"}${answer}`;
+  const end = row.reason === "length" ? "cut off" : "ends by itself";
+  return [`${row.tokens} tokens`, end, answerWords(row.answer)].filter(Boolean).join(", ");
 }

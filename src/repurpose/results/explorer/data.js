@@ -45,7 +45,7 @@ export async function readSteered(data) {
     number,
     rows: [],
   }));
-  for (const [cell, prompt, sample, tokens, reason, correct, distance, sentences] of await json("steered")) {
+  for (const [cell, prompt, sample, tokens, reason, answer, distance, sentences] of await json("steered")) {
     const marked = sentences.map(([start, end, label, right]) => ({ start, end, labels: [label], correct: right }));
     cells[cell].rows.push({
       cell: cells[cell],
@@ -54,7 +54,7 @@ export async function readSteered(data) {
       tokens,
       first,
       reason,
-      correct,
+      answer,
       distance,
       sentences: marked,
     });

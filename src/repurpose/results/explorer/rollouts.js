@@ -4,11 +4,11 @@ import { button, choice, count, el, short } from "./text.js";
 import { numbersOf, readAxis } from "./data.js";
 import { go } from "./address.js";
 import { virtualList } from "./list.js";
+import { answerWords } from "./compare.js";
 import { colourOf, mark, passage, written } from "./tokens.js";
 import { strip } from "./strip.js";
 
 const ROLLOUT_HEIGHT = 58;
-const CORRECT = { right: true, wrong: false };
 
 export function rolloutView(data) {
   const { study } = data;
@@ -71,7 +71,7 @@ export function rolloutView(data) {
   function keep(rollout, state) {
     if (state.category && rollout.category !== state.category) return false;
     if (state.split && rollout.split !== state.split) return false;
-    if (state.correct && rollout.correct !== (CORRECT[state.correct] ?? null)) return false;
+    if (state.correct && (rollout.answer ?? "unknown") !== state.correct) return false;
     const steps = rollout.sentences.map((one) => one.correct);
     if (state.steps === "wrong" && !steps.includes(false)) return false;
     if (state.steps === "right" && (steps.includes(false) || !steps.includes(true))) return false;
@@ -107,7 +107,7 @@ export function rolloutView(data) {
     const values = (name) => [...new Set(data.rollouts.map((rollout) => rollout[name]))].sort();
     const labels = study.labels.map((label) => [label, `with ${label}`]);
     const judged = data.rollouts.some((rollout) => rollout.sentences.some((one) => one.correct !== null));
-    const answered = data.rollouts.some((rollout) => rollout.correct !== null);
+    const answered = data.rollouts.some((rollout) => rollout.answer !== null);
     filters.replaceChildren(
       choice("Category", state.category, [...all("all"), ...values("category")], set("category")),
       choice("Split", state.split, [...all("all"), ...values("split")], set("split")),
@@ -118,7 +118,7 @@ export function rolloutView(data) {
         set("label"),
       ),
       ...(answered
-        ? [choice("Answer", state.correct, [...all("all"), "right", "wrong", ["unknown", "not known"]], set("correct"))]
+        ? [choice("Answer", state.correct, [...all("all"), "right", "wrong", ["cut", "cut off before one"], ["unknown", "not known"]], set("correct"))]
         : []),
       ...(judged
         ? [
@@ -145,7 +145,6 @@ export function rolloutView(data) {
 
   function drawRow(rollout) {
     const number = starts(rollout).length;
-    const answer = { true: "right", false: "wrong" }[rollout.correct];
     return [
       el(
         "div",
@@ -161,7 +160,7 @@ export function rolloutView(data) {
           rollout.split,
           count(rollout.tokens, "token"),
           `${number} ${behaviour}`,
-          answer && `answer ${answer}`,
+          answerWords(rollout.answer),
         ]
           .filter(Boolean)
           .join(" · "),

@@ -1,5 +1,6 @@
 """What the page shows of sweeps: cells with their effect and coherence, texts with their marks."""
 
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from itertools import accumulate
 from math import isclose
@@ -9,6 +10,7 @@ import polars as pl
 
 from repurpose.results.explorer.blocks import Vocabulary
 from repurpose.results.explorer.pieces import Pieces
+from repurpose.results.explorer.rollout_texts import judge_answer
 from repurpose.steering.marks import mark_sentences
 from repurpose.steering.sentences import cut_thinking, label_by_lexicon
 
@@ -45,10 +47,23 @@ def measures_of(measured: pl.DataFrame) -> dict[str, pl.Expr]:
     return {name: how.cast(pl.Float64) for name, how in (shares | means).items()}
 
 
-def show_cells(measured: pl.DataFrame) -> list[Row]:
-    """Each cell of the sweeps with the number of its texts and its measures, null where nothing was counted."""
+def show_cells(measured: pl.DataFrame, sweeps: pl.DataFrame, tagged: bool) -> list[Row]:
+    """Each cell of the sweeps with its measures, null where nothing was counted.
+
+    `texts` are its texts, `unanswered` those of them that were cut off before an answer that could be judged.
+    """
     cells = measured.group_by(CELL, maintain_order=True).agg(texts=pl.len(), **measures_of(measured))
-    return cells.with_columns(pl.col(pl.Float64).fill_nan(None)).to_dicts()
+    cut = count_unanswered(measured, sweeps, tagged)
+    listed = cells.with_columns(pl.col(pl.Float64).fill_nan(None)).to_dicts()
+    return [{**cell, "unanswered": cut[_key(cell)]} for cell in listed]
+
+
+def count_unanswered(measured: pl.DataFrame, sweeps: pl.DataFrame, tagged: bool) -> Counter[tuple[Any, ...]]:
+    """How many texts of each cell were cut off before an answer that could be judged."""
+    ended = sweeps.filter(finish_reason="length").select(*TEXT, "text", "finish_reason")
+    judged = ended.join(measured.select(*TEXT, "correct"), on=TEXT, how="inner", nulls_equal=True)
+    rows = judged.iter_rows(named=True)
+    return Counter(_key(row) for row in rows if judge_answer(row, row["correct"], tagged) == "cut")
 
 
 def unit_of(cells: Sequence[Row], selected: float) -> str:
@@ -124,8 +139,9 @@ def show_texts(
     pieces: Pieces,
     vocabulary: Vocabulary,
     label: Labeller,
+    tagged: bool,
 ) -> Iterator[list[Any]]:
-    """Yield [cell, prompt id, sample, tokens, finish reason, right, distance, sentences] of each steered text.
+    """Yield [cell, prompt id, sample, tokens, finish reason, answer, distance, sentences] of each steered text.
 
     A sentence is [first token, token after the last, label, right calculation].
     """
@@ -138,7 +154,7 @@ def show_texts(
         tokens = vocabulary.add(row["token_ids"], cut)
         ends = list(accumulate(map(len, cut)))
         sentences = [list(mark) for mark in mark_sentences(row["text"], ends, label(row))]
-        said = [row[name] for name in ("finish_reason", "correct")]
+        said = [row["finish_reason"], judge_answer(row, row["correct"], tagged)]
         distance = round(row["distance"] or 0.0, 3)
         yield [numbers[_key(row)], row["prompt_id"], row["sample"], tokens, *said, distance, sentences]
 
