@@ -11,9 +11,9 @@ export function address(changes, from = readAddress()) {
   return `#${new URLSearchParams(parts.map(([name, value]) => [name, String(value)]))}`;
 }
 
-/** Go to a changed address; `push`: the way back leads to the one before. */
-export function go(changes, push = true) {
-  const next = address(changes);
+/** Go to a changed address; `push`: the way back leads to the one before. What is no choice but a movement does not. */
+export function go(changes, push = true, from = readAddress()) {
+  const next = address(changes, from);
   if (next === location.hash) return;
   if (push) history.pushState(null, "", next);
   else history.replaceState(null, "", next);

@@ -84,6 +84,6 @@ export function disagreementView(data) {
 
   const link = ({ rollout, sentence }) =>
     address({ view: "rollouts", rollout: rollout.name, token: sentence.start }, {});
-  const open = (item) => go({ view: "rollouts", rollout: item.rollout.name, token: item.sentence.start });
+  const open = (item) => go({ view: "rollouts", rollout: item.rollout.name, token: item.sentence.start }, true, {});
   return { node, update, keys: {} };
 }

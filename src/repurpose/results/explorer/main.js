@@ -17,6 +17,8 @@ const VIEWS = {
 const main = document.getElementById("main");
 const help = document.getElementById("help");
 const made = {};
+const kept = {}; // the address that each view was left at
+const links = {};
 let current = null;
 let turn = Promise.resolve();
 
@@ -24,8 +26,9 @@ async function show(data) {
   const state = readAddress();
   const name = Object.hasOwn(VIEWS, state.view ?? "") ? state.view : "rollouts";
   made[name] ??= VIEWS[name][1](data);
+  kept[name] = { ...state, view: name };
+  tellViews(name);
   if (current !== name) {
-    drawViews(name);
     main.replaceChildren(made[name].node);
     document.title = `${data.study.study}: ${VIEWS[name][0].toLowerCase()}`;
     current = name;
@@ -34,28 +37,33 @@ async function show(data) {
   document.documentElement.dataset.ready = name;
 }
 
-function drawViews(name) {
-  const links = Object.entries(VIEWS).map(([view, [words]], place) =>
-    el(
-      "a",
-      { href: address({ view }, {}), "aria-current": view === name ? "page" : null, "aria-keyshortcuts": place + 1 },
-      words,
-    ),
-  );
-  document.getElementById("views").replaceChildren(...links);
+/** A link to each view as it was left. */
+function drawViews() {
+  for (const [place, [view, [words]]] of Object.entries(VIEWS).entries()) {
+    links[view] = el("a", { "aria-keyshortcuts": place + 1 }, words);
+  }
+  document.getElementById("views").replaceChildren(...Object.values(links));
+}
+
+function tellViews(name) {
+  for (const [view, link] of Object.entries(links)) {
+    link.href = address(left(view), {});
+    if (view === name) link.setAttribute("aria-current", "page");
+    else link.removeAttribute("aria-current");
+  }
+}
+
+/** The address that a view was left at. */
+function left(view) {
+  return kept[view] ?? { view };
 }
 
 function keysNow() {
   const views = Object.entries(VIEWS).map(([view, [words]], place) => [
     String(place + 1),
-    [words, () => go({ ...none(), view })],
+    [words, () => go(left(view), true, {})],
   ]);
   return { ...Object.fromEntries(views), ...made[current]?.keys, "?": ["these keys", openHelp] };
-}
-
-/** Every part of the address, taken away. */
-function none() {
-  return Object.fromEntries(Object.keys(readAddress()).map((name) => [name, null]));
 }
 
 function openHelp() {
@@ -96,6 +104,7 @@ function tellProblem(problem) {
 
 async function start() {
   const data = await readStudy();
+  drawViews();
   const again = () => {
     turn = turn.then(() => show(data)).catch(tellProblem);
   };

@@ -11,6 +11,12 @@ export function cellKey(cell) {
   return [cell.target, cell.direction, cell.reader, cell.layer, cell.window_start, cell.multiple].join(",");
 }
 
+function isSame(one, other) {
+  const parts = ["target", "direction", "reader", "layer", "window_start", "operation"];
+  const far = Math.abs((one.magnitude ?? 0) - (other.magnitude ?? 0));
+  return parts.every((part) => one[part] === other[part]) && far <= 0.001 * Math.abs(other.magnitude ?? 0);
+}
+
 export function steeredView(data) {
   const { study } = data;
   const controls = el("div", { class: "controls", role: "group", "aria-label": "Sweep, measure and prompt" });
@@ -80,6 +86,17 @@ export function steeredView(data) {
     return random ?? alike.find((cell) => cell.multiple > 0) ?? alike[0] ?? same[0] ?? null;
   }
 
+  /** Prompt, A and B where another sweep has the same ones; a strength is the same where its norm is. */
+  function sameIn(sweep) {
+    const cells = data.steered.filter((cell) => cell.sweep === sweep);
+    const same = (cell) => {
+      const found = cell && cells.find((one) => isSame(one, cell));
+      return found ? cellKey(found) : null;
+    };
+    const here = cells.some((cell) => cell.rows.some((row) => rowName(row) === now.prompt));
+    return { a: same(now.first), b: same(now.other), prompt: here ? now.prompt : null };
+  }
+
   const rowName = (row) => `${row.prompt}/${row.sample}`;
   const rowOf = (cell) => cell?.rows.find((row) => rowName(row) === now.prompt) ?? null;
   const unsteered = (cell) => now.cells.find((one) => one.direction === "none" && one.target === cell.target) ?? null;
@@ -89,12 +106,12 @@ export function steeredView(data) {
       ? [...controls.querySelectorAll("select, button")].indexOf(document.activeElement)
       : -1;
     controls.replaceChildren(
-      choice("Sweep", now.sweep, sweeps, (sweep) => go({ sweep, a: null, b: null, prompt: null })),
+      choice("Sweep", now.sweep, sweeps, (sweep) => go({ sweep, ...sameIn(sweep) })),
       choice(
         "Colour by",
         by,
         measures.map((name) => [name, measure(name, study.behaviour)[0]]),
-        (name) => go({ measure: name }, false),
+        (name) => go({ measure: name }),
       ),
       choice(
         "A click chooses",
@@ -105,7 +122,7 @@ export function steeredView(data) {
         ],
         (value) => (second = value),
       ),
-      choice("Prompt", now.prompt, now.rows, (prompt) => go({ prompt }, false)),
+      choice("Prompt", now.prompt, now.rows, (prompt) => go({ prompt })),
       button("‹", () => toPrompt(-1), {
         title: "The prompt before (k)",
         "aria-label": "The prompt before",
@@ -152,7 +169,7 @@ export function steeredView(data) {
     const prompt = data.prompts.get(now.prompt?.replace(/\/\d+$/, ""));
     const typical = (cell, end) => {
       const row = [...cell.rows].sort((one, other) => one.distance - other.distance).at(end);
-      go({ prompt: rowName(row) }, false);
+      go({ prompt: rowName(row) });
     };
     const columns = shown.map(([cell, letter]) => {
       const plain = cell.direction === "none" ? null : rowOf(unsteered(cell));
@@ -182,7 +199,7 @@ export function steeredView(data) {
 
   function toPrompt(step) {
     const place = now.rows.indexOf(now.prompt) + step;
-    if (place >= 0 && place < now.rows.length) go({ prompt: now.rows[place] }, false);
+    if (place >= 0 && place < now.rows.length) go({ prompt: now.rows[place] });
   }
 
   const keys = { j: ["next prompt", () => toPrompt(1)], k: ["the prompt before", () => toPrompt(-1)] };

@@ -1,0 +1,59 @@
+"""What stands in the address: views are kept as they were left, each choice is a step back, what is wrong is said."""
+
+from __future__ import annotations
+
+import pytest
+from looked_at import Visitor
+from playwright.sync_api import Page, expect
+
+from synthetic import BEST_LAYER
+
+pytestmark = [pytest.mark.browser, pytest.mark.slow]
+
+
+def choose(page: Page, words: str, value: str) -> None:
+    """Take a value of a labelled choice."""
+    page.get_by_label(words, exact=True).select_option(value)
+
+
+def chosen(page: Page, words: str) -> str:
+    return page.get_by_label(words, exact=True).input_value()
+
+
+@pytest.mark.parametrize("how", ["links", "keys"])
+def test_a_view_is_found_as_it_was_left(how: str, visit: Visitor) -> None:
+    page = visit.open("view=rollouts&label=backtracking&sort=peak&direction=mean")
+    page.locator(".side .row").nth(1).click()
+    name = page.locator(".detail h2").inner_text()
+    for key, link in (("2", "Steered text"), ("1", "Rollouts")):
+        if how == "links":
+            page.get_by_role("link", name=link).click()
+        else:
+            page.keyboard.press(key)
+        expect(page.get_by_role("link", name=link)).to_have_attribute("aria-current", "page")
+        if key == "2":
+            choose(page, "Colour by", "keyword_share")
+    expect(page.locator(".detail h2")).to_have_text(name)
+    wanted = {"Sentences": "backtracking", "Order": "peak", "Direction": "mean"}
+    assert {words: chosen(page, words) for words in wanted} == wanted
+    page.get_by_role("link", name="Steered text").click()
+    assert chosen(page, "Colour by") == "keyword_share"
+
+
+def test_another_sweep_keeps_prompt_and_cells_that_it_has(visit: Visitor) -> None:
+    a = f"reasoning,backtracking,base,{BEST_LAYER},-9,0.5"
+    page = visit.open(f"view=steered&sweep=two_by_two&a={a}")
+    page.get_by_role("button", name="Next prompt").click()
+    prompt = chosen(page, "Prompt")
+    choose(page, "Sweep", "baselines")
+    expect(page.locator(".column h3").nth(1)).to_have_text("A: backtracking × 0.5 selected")
+    assert chosen(page, "Prompt") == prompt
+    choose(page, "Sweep", "two_by_two")
+    expect(page.locator(".column h3").nth(1)).to_have_text("A: backtracking × 0.5 selected")
+
+
+@pytest.mark.parametrize("visit", [{"page": "sweeps"}], indirect=True, ids=["all sweeps"])
+def test_an_ablated_direction_is_not_the_same_as_a_steered_one(visit: Visitor) -> None:
+    page = visit.open(f"view=steered&sweep=two_by_two&a=reasoning,backtracking,reasoning,{BEST_LAYER},-9,1")
+    choose(page, "Sweep", "ablation")
+    expect(page.locator(".column").nth(1)).to_contain_text("read from base")
