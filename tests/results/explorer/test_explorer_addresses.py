@@ -57,3 +57,40 @@ def test_an_ablated_direction_is_not_the_same_as_a_steered_one(visit: Visitor) -
     page = visit.open(f"view=steered&sweep=two_by_two&a=reasoning,backtracking,reasoning,{BEST_LAYER},-9,1")
     choose(page, "Sweep", "ablation")
     expect(page.locator(".column").nth(1)).to_contain_text("read from base")
+
+
+def test_each_choice_is_a_step_back_and_a_movement_is_none(visit: Visitor) -> None:
+    page = visit.open("view=rollouts")
+    for words, value in (("Sentences", "backtracking"), ("Order", "peak"), ("Direction", "mean")):
+        choose(page, words, value)
+    page.get_by_role("listbox").focus()
+    for key in ("ArrowDown", "ArrowDown", "n", "s"):
+        page.keyboard.press(key)
+    for words, before in (("Direction", "backtracking"), ("Order", ""), ("Sentences", "")):
+        page.go_back()
+        expect(page.get_by_label(words, exact=True)).to_have_value(before)
+
+
+def test_each_choice_of_steered_text_is_a_step_back(visit: Visitor) -> None:
+    page = visit.open("view=steered&sweep=two_by_two")
+    first = chosen(page, "Prompt"), page.locator(".column h3").all_text_contents()
+    choose(page, "Colour by", "keyword_share")
+    page.keyboard.press("j")
+    page.get_by_role("button", name="backtracking × 1.5 selected, reasoning model, read from base").click()
+    choose(page, "Sweep", "baselines")
+    page.go_back()
+    expect(page.get_by_label("Sweep", exact=True)).to_have_value("two_by_two")
+    expect(page.locator(".column h3").nth(1)).to_have_text("A: backtracking × 1.5 selected")
+    page.go_back()
+    expect(page.locator(".column h3").nth(1)).to_have_text(first[1][1])
+    page.go_back()
+    expect(page.get_by_label("Prompt", exact=True)).to_have_value(first[0])
+    page.go_back()
+    expect(page.get_by_label("Colour by", exact=True)).to_have_value("backtracking_share")
+
+
+def test_each_choice_of_disagreements_is_a_step_back(visit: Visitor) -> None:
+    page = visit.open("view=disagreements")
+    choose(page, "Either says", "backtracking")
+    page.go_back()
+    expect(page.get_by_label("Either says", exact=True)).to_have_value("")

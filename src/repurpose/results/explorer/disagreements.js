@@ -55,9 +55,9 @@ export function disagreementView(data) {
       el(
         "div",
         { class: "filters", role: "group", "aria-label": "Filters" },
-        choice("One annotator", names[pair[0]], names, (one) => go({ one }, false)),
-        choice("The other", names[pair[1]], names, (other) => go({ other }, false)),
-        choice("Either says", state.said, [["", "anything"], ...study.labels], (said) => go({ said }, false)),
+        choice("One annotator", names[pair[0]], names, (one) => go({ one })),
+        choice("The other", names[pair[1]], names, (other) => go({ other })),
+        choice("Either says", state.said, [["", "anything"], ...study.labels], (said) => go({ said })),
       ),
       el(
         "p",

@@ -91,7 +91,8 @@ export function rolloutView(data) {
       items: listed,
       height: ROLLOUT_HEIGHT,
       draw: drawRow,
-      choose: chooseRow,
+      choose: (place) => chooseRow(place, false),
+      open: (place) => chooseRow(place),
       chosen: -1,
     });
     side.querySelector(".list")?.remove();
@@ -102,7 +103,7 @@ export function rolloutView(data) {
     const focused = filters.contains(document.activeElement)
       ? [...filters.querySelectorAll("select")].indexOf(document.activeElement)
       : -1;
-    const set = (name) => (value) => go({ [name]: value, rollout: null, token: null }, false);
+    const set = (name) => (value) => go({ [name]: value, rollout: null, token: null });
     const all = (words) => [["", words]];
     const values = (name) => [...new Set(data.rollouts.map((rollout) => rollout[name]))].sort();
     const labels = study.labels.map((label) => [label, `with ${label}`]);
@@ -168,9 +169,9 @@ export function rolloutView(data) {
     ];
   }
 
-  function chooseRow(place) {
+  function chooseRow(place, push = true) {
     const rollout = listed[place];
-    go({ rollout: rollout.name, token: shown.sort === "peak" ? peak(rollout).token : null });
+    go({ rollout: rollout.name, token: shown.sort === "peak" ? peak(rollout).token : null }, push);
   }
 
   function openRollout(rollout) {
