@@ -94,3 +94,47 @@ def test_each_choice_of_disagreements_is_a_step_back(visit: Visitor) -> None:
     choose(page, "Either says", "backtracking")
     page.go_back()
     expect(page.get_by_label("Either says", exact=True)).to_have_value("")
+
+
+@pytest.mark.parametrize(
+    ("state", "told", "seen"),
+    [
+        ("view=rollouts&direction=nope", "direction “nope”", {"Direction": "backtracking"}),
+        ("view=rollouts&label=nope&category=no", "category “no”, label “nope”", {"Sentences": "", "Category": ""}),
+        ("view=rollouts&sort=upwards&token=99999&rollout=no", "order “upwards”, rollout “no”", {"Order": ""}),
+        ("view=steered&sweep=nope&measure=x", "sweep “nope”, measure “x”", {"Sweep": "two_by_two"}),
+        ("view=steered&a=no&b=no&prompt=no", "cell A “no”, cell B “no”, prompt “no”", {"Sweep": "two_by_two"}),
+        ("view=disagreements&one=nobody&said=nope", "annotator “nobody”, label “nope”", {"One annotator": "lexicon"}),
+        ("view=nope", "view “nope”", {"Direction": "backtracking"}),
+    ],
+)
+def test_what_the_address_asks_for_in_vain_is_said(state: str, told: str, seen: dict[str, str], visit: Visitor) -> None:
+    page = visit.open(state)
+    expect(page.locator(".notice")).to_contain_text(f"Not found, and left out: {told}")
+    assert {words: chosen(page, words) for words in seen} == seen
+    rollouts = visit.explorer.inputs.rollouts.height
+    if "rollouts" in state:
+        expect(page.locator(".side [role=status]")).to_have_text(f"{rollouts} of {rollouts} rollouts")
+
+
+def test_what_is_found_needs_no_words(visit: Visitor) -> None:
+    for state in ("", "view=rollouts&direction=mean&label=not-backtracking&token=3", "view=steered", "view=about"):
+        expect(visit.open(state).locator(".notice")).not_to_be_visible()
+
+
+@pytest.mark.parametrize("visit", [{"page": "sweeps"}], indirect=True, ids=["all sweeps"])
+def test_windows_stand_for_the_sweep_that_has_several(visit: Visitor) -> None:
+    page = visit.open("view=steered&sweep=windows")
+    assert chosen(page, "Sweep") == "selection"
+    expect(page.locator(".notice")).not_to_be_visible()
+
+
+def test_where_no_rollout_is_left_one_click_shows_all(visit: Visitor) -> None:
+    page = visit.open("view=rollouts&correct=cut&sort=peak")
+    expect(page.locator(".side [role=status]")).to_contain_text("0 of ")
+    page.get_by_role("button", name="show all").click()
+    rollouts = visit.explorer.inputs.rollouts.height
+    expect(page.locator(".side [role=status]")).to_have_text(f"{rollouts} of {rollouts} rollouts")
+    expect(page.get_by_role("button", name="show all")).not_to_be_visible()
+    assert chosen(page, "Order") == "peak"
+    expect(page.locator(".detail h2")).to_be_visible()

@@ -63,5 +63,5 @@ export function aboutView(data) {
     el("p", {}, seedWords(study)),
     el("p", { class: "soft" }, `Rollouts made with ${made.join(", ")}.`),
   );
-  return { node, update: async () => {}, keys: {} };
+  return { node, update: async () => [], keys: {} };
 }

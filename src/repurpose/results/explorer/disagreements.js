@@ -2,7 +2,7 @@
 
 import { choice, count, el } from "./text.js";
 import { numbersOf } from "./data.js";
-import { address, go } from "./address.js";
+import { address, go, pick } from "./address.js";
 import { virtualList } from "./list.js";
 import { chip } from "./tokens.js";
 
@@ -23,7 +23,7 @@ export function disagreementView(data) {
       .join("");
   }
 
-  async function update(state) {
+  async function update(asked) {
     if (names.length < 2) {
       node.replaceChildren(
         el("h2", {}, "Disagreements"),
@@ -33,8 +33,14 @@ export function disagreementView(data) {
           `All labels of this study are by one annotator, ${names[0] ?? "none"}, so nobody disagrees. A study may name several under labels.annotators: language models, published labels, rules.`,
         ),
       );
-      return;
+      return [];
     }
+    const lost = [];
+    const state = {
+      one: pick(lost, "annotator", asked.one, names),
+      other: pick(lost, "annotator", asked.other, names),
+      said: pick(lost, "label", asked.said, study.labels),
+    };
     const pair = [state.one ?? names[0], state.other ?? names[1]].map((name) => Math.max(0, names.indexOf(name)));
     const both = sentences().filter(({ sentence }) => pair.every((place) => sentence.labels[place] !== null));
     const differ = both.filter(({ sentence }) => sentence.labels[pair[0]] !== sentence.labels[pair[1]]);
@@ -67,6 +73,7 @@ export function disagreementView(data) {
       list.box,
     );
     list.select(-1, false);
+    return lost;
   }
 
   function draw(item, pair) {

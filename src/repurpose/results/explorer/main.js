@@ -2,7 +2,7 @@
 
 import { button, el } from "./text.js";
 import { readStudy } from "./data.js";
-import { address, go, readAddress } from "./address.js";
+import { address, go, pick, readAddress } from "./address.js";
 import { rolloutView } from "./rollouts.js";
 import { steeredView } from "./steered.js";
 import { disagreementView } from "./disagreements.js";
@@ -16,6 +16,7 @@ const VIEWS = {
 };
 const main = document.getElementById("main");
 const help = document.getElementById("help");
+const notice = el("p", { class: "notice", role: "status", hidden: true });
 const made = {};
 const kept = {}; // the address that each view was left at
 const links = {};
@@ -24,16 +25,19 @@ let turn = Promise.resolve();
 
 async function show(data) {
   const state = readAddress();
-  const name = Object.hasOwn(VIEWS, state.view ?? "") ? state.view : "rollouts";
+  const lost = [];
+  const name = pick(lost, "view", state.view, Object.keys(VIEWS)) ?? "rollouts";
   made[name] ??= VIEWS[name][1](data);
   kept[name] = { ...state, view: name };
   tellViews(name);
   if (current !== name) {
-    main.replaceChildren(made[name].node);
+    main.replaceChildren(notice, made[name].node);
     document.title = `${data.study.study}: ${VIEWS[name][0].toLowerCase()}`;
     current = name;
   }
-  await made[name].update(state);
+  lost.push(...(await made[name].update(state)));
+  notice.hidden = lost.length === 0;
+  notice.replaceChildren(el("span", {}, `Not found, and left out: ${lost.join(", ")}.`));
   document.documentElement.dataset.ready = name;
 }
 

@@ -2,20 +2,27 @@
 
 import { button, choice, count, el, short } from "./text.js";
 import { numbersOf, readAxis } from "./data.js";
-import { go } from "./address.js";
+import { go, pick } from "./address.js";
 import { virtualList } from "./list.js";
 import { answerWords } from "./compare.js";
 import { colourOf, mark, passage, written } from "./tokens.js";
 import { strip } from "./strip.js";
 
 const ROLLOUT_HEIGHT = 58;
+const FILTERS = ["category", "split", "label", "correct", "steps"];
 
 export function rolloutView(data) {
   const { study } = data;
   const behaviour = study.behaviour;
   const filters = el("div", { class: "filters", role: "group", "aria-label": "Filters" });
   const found = el("p", { class: "soft", role: "status" });
-  const side = el("section", { class: "side", "aria-label": "Rollouts" }, filters, found);
+  const none = el(
+    "p",
+    { hidden: true },
+    "No rollout is like this. ",
+    button("show all", () => go(Object.fromEntries(FILTERS.map((name) => [name, null])))),
+  );
+  const side = el("section", { class: "side", "aria-label": "Rollouts" }, filters, found, none);
   const detail = el("section", { class: "detail", "aria-label": "One rollout" });
   const node = el("div", { class: "two" }, side, detail);
   let list = null;
@@ -27,7 +34,8 @@ export function rolloutView(data) {
 
   const starts = (rollout) => rollout.sentences.filter((one) => one.labels[0] === behaviour).map((one) => one.start);
 
-  async function update(state) {
+  async function update(asked) {
+    const [state, lost] = known(asked);
     const number = axisNumber(state);
     const newAxis = axis === null || axis.number !== number;
     if (newAxis) {
@@ -36,17 +44,45 @@ export function rolloutView(data) {
     }
     if (
       list === null ||
-      changed(state, ["category", "split", "label", "correct", "steps", "sort"]) ||
+      changed(state, [...FILTERS, "sort"]) ||
       (newAxis && state.sort === "peak")
     ) {
       refilter(state);
     }
     const rollout = data.rollouts.find((one) => one.name === state.rollout) ?? listed[0] ?? null;
     list?.select(rollout ? listed.indexOf(rollout) : -1);
-    if (rollout === null) detail.replaceChildren(el("p", { class: "soft" }, "No rollout is like this."));
-    else if (newAxis || open?.rollout !== rollout) openRollout(rollout);
+    if (rollout === null) {
+      open = null;
+      detail.replaceChildren();
+    }
+    if (rollout !== null && (newAxis || open?.rollout !== rollout)) openRollout(rollout);
     if (rollout !== null) point(state.token === undefined ? null : Number(state.token), true);
     shown = state;
+    return lost;
+  }
+
+  /** What of the address is known here, and in words what is not. */
+  function known(asked) {
+    const lost = [];
+    const names = (rows, name) => [...new Set(rows.map((row) => row[name]))];
+    const options = {
+      direction: names(study.axes, "direction"),
+      reader: names(study.axes, "reader"),
+      category: names(data.rollouts, "category"),
+      split: names(data.rollouts, "split"),
+      label: [...study.labels, `not-${behaviour}`],
+      correct: ["right", "wrong", "cut", "unknown"],
+      steps: ["right", "wrong"],
+      sort: ["peak"],
+      rollout: names(data.rollouts, "name"),
+    };
+    const said = { correct: "answer", steps: "arithmetic", sort: "order" };
+    const state = Object.fromEntries(
+      Object.entries(options).map(([name, own]) => [name, pick(lost, said[name] ?? name, asked[name], own)]),
+    );
+    const length = data.rollouts.find((one) => one.name === state.rollout)?.tokens ?? Infinity;
+    const isToken = /^\d+$/.test(asked.token ?? "") && Number(asked.token) < length;
+    return [{ ...state, token: pick(lost, "token", asked.token, isToken ? [asked.token] : []) }, lost];
   }
 
   const changed = (state, names) => names.some((name) => state[name] !== shown[name]);
@@ -56,7 +92,8 @@ export function rolloutView(data) {
     const reader = state.reader ?? "base";
     const fits = (one) => one.direction === direction && one.reader === reader;
     const number = study.axes.findIndex(fits);
-    return Math.max(0, number < 0 ? study.axes.findIndex((one) => one.direction === direction) : number);
+    const any = study.axes.findIndex((one) => one.direction === direction);
+    return Math.max(0, number < 0 ? any : number);
   }
 
   function peakOf(rollout) {
@@ -86,6 +123,7 @@ export function rolloutView(data) {
     if (state.sort === "peak") listed.sort((one, other) => peak(other).deviations - peak(one).deviations);
     drawFilters(state);
     found.textContent = `${listed.length} of ${count(data.rollouts.length, "rollout")}`;
+    none.hidden = listed.length > 0;
     list = virtualList({
       words: "Rollouts",
       items: listed,

@@ -2,7 +2,7 @@
 
 import { button, choice, el } from "./text.js";
 import { readSteered } from "./data.js";
-import { go } from "./address.js";
+import { go, pick } from "./address.js";
 import { column, measure, measuresOf, seedWords } from "./compare.js";
 import { heatMap } from "./grid.js";
 
@@ -29,38 +29,42 @@ export function steeredView(data) {
   async function update(state) {
     const all = await readSteered(data);
     const sweeps = [...new Set(all.map((cell) => cell.sweep))];
-    if (sweeps.length === 0)
-      return node.replaceChildren(el("p", { class: "soft" }, "This study has no steered texts."));
-    const sweep = sweepOf(sweeps, all, state.sweep);
+    if (sweeps.length === 0) {
+      node.replaceChildren(el("p", { class: "soft" }, "This study has no steered texts."));
+      return [];
+    }
+    const lost = [];
+    const usualSweep = sweeps.includes("two_by_two") ? "two_by_two" : sweeps[0];
+    const sweep = pick(lost, "sweep", standsFor(state.sweep, sweeps, all), sweeps) ?? usualSweep;
     const cells = all.filter((cell) => cell.sweep === sweep);
     const measures = measuresOf(cells);
-    const by = measures.includes(state.measure)
-      ? state.measure
-      : measures.includes("backtracking_share")
-        ? "backtracking_share"
-        : measures[0];
-    const first = cells.find((cell) => cellKey(cell) === state.a) ?? usual(cells);
-    const other = cells.find((cell) => cellKey(cell) === state.b) ?? (state.b === "" ? null : contrast(cells, first));
+    const usualMeasure = measures.includes("backtracking_share") ? "backtracking_share" : measures[0];
+    const by = pick(lost, "measure", state.measure, measures) ?? usualMeasure;
+    const [a, b] = ["a", "b"].map((letter) => {
+      const key = pick(lost, `cell ${letter.toUpperCase()}`, state[letter], cells.map(cellKey));
+      return cells.find((cell) => cellKey(cell) === key);
+    });
+    const first = a ?? usual(cells);
+    const other = b ?? contrast(cells, first);
     const rows = [...new Map(first.rows.map((row) => [rowName(row), row])).keys()].sort();
-    const prompt = rows.includes(state.prompt) ? state.prompt : rows[0];
+    const prompt = pick(lost, "prompt", state.prompt, rows) ?? rows[0];
     now = { sweep, cells, first, other, rows, prompt };
     drawControls(sweeps, measures, by);
     drawMap(by);
     drawTexts();
-    return undefined;
+    return lost;
   }
 
   /** The sweep that is asked for; where windows and layers have none of their own, the one that has several of them. */
-  function sweepOf(sweeps, all, asked) {
-    if (sweeps.includes(asked)) return asked;
+  function standsFor(asked, sweeps, all) {
+    if (sweeps.includes(asked) || !["windows", "layers"].includes(asked)) return asked;
     const sites = (name) =>
       new Set(
         all
           .filter((cell) => cell.sweep === name && cell.layer !== null)
           .map((cell) => `${cell.layer} ${cell.window_start}`),
       ).size;
-    const several = ["windows", "layers"].includes(asked) ? sweeps.find((name) => sites(name) > 1) : undefined;
-    return several ?? (sweeps.includes("two_by_two") ? "two_by_two" : sweeps[0]);
+    return sweeps.find((name) => sites(name) > 1) ?? asked;
   }
 
   /** The behaviour's direction from the base model in the reasoning model, at the magnitude nearest to 1. */
