@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Iterator
+from dataclasses import replace
 
 import pytest
 from looked_at import (
@@ -68,6 +69,14 @@ def sweeps(tmp_path_factory: pytest.TempPathFactory) -> Explorer:
 def thinking(tmp_path_factory: pytest.TempPathFactory) -> Explorer:
     """The same page of rollouts that never end their thinking."""
     return write_explorer(with_thinking(read_made_up()), tmp_path_factory.mktemp("thinking") / "explorer.html")
+
+
+@pytest.fixture(scope="session")
+def alone(tmp_path_factory: pytest.TempPathFactory) -> Explorer:
+    """The same page of labels by one annotator."""
+    made_up = read_made_up()
+    inputs = replace(made_up, labels=made_up.labels.filter(annotator="lexicon"), annotators=["lexicon"])
+    return write_explorer(inputs, tmp_path_factory.mktemp("alone") / "explorer.html")
 
 
 @pytest.fixture

@@ -7,6 +7,7 @@ import gzip
 import json
 import re
 from dataclasses import replace
+from typing import get_args, get_type_hints
 
 import numpy as np
 import polars as pl
@@ -28,7 +29,9 @@ from repurpose.results.explorer.steered_texts import (
     show_cells,
     units_of,
 )
+from repurpose.results.explorer.words import ANNOTATORS, describe_direction
 from repurpose.steering.metrics import is_correct
+from repurpose.study.settings import BEHAVIOURS, CONTROLS, VARIANTS, Annotator
 
 WORDS = {1: "So", 2: " the", 3: " sum", 4: ".", 5: " Wait", 6: "\n", 7: ""}
 
@@ -176,3 +179,12 @@ def test_an_answer_that_had_no_room_is_not_called_wrong(text: str, reason: str, 
     row = {"text": text, "finish_reason": reason}
     assert judge_answer(row, is_correct(text, "7"), tagged=True) == answer
     assert judge_answer(row, None, tagged=True) is None
+
+
+def test_every_direction_and_kind_of_annotator_has_words() -> None:
+    names = [*BEHAVIOURS, *CONTROLS, "shuffle-01", "random-12", *(f"backtracking-{name}" for name in VARIANTS), "none"]
+    told = {name: describe_direction(name, "backtracking") for name in names}
+    assert all("from a file" not in words for words in told.values())
+    assert "from a file" in describe_direction("mine", "backtracking")
+    assert len({told[name] for name in CONTROLS}) == len(CONTROLS) and told["random-12"] == told["random"]
+    assert set(ANNOTATORS) == set(get_args(get_type_hints(Annotator)["kind"]))

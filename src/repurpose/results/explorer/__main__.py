@@ -29,6 +29,7 @@ from repurpose.results.explorer.steered_texts import (
     show_texts,
     units_of,
 )
+from repurpose.results.explorer.words import describe_all
 from repurpose.study.settings import BEHAVIOURS, StepSettings
 
 MOST_BYTES = 15_000_000
@@ -98,6 +99,7 @@ def make_page(inputs: Inputs, rollouts: int, steered: int) -> str:
         "left_out": count_left_out(inputs, len(listed), len(rows)),
         "cells": cells,
         "units": units_of(cells, inputs.selected.magnitude),
+        "words": describe_words(inputs, [axis["direction"] for axis, _ in axes], cells),
     }
     return render_page(
         inputs.settings.study,
@@ -134,6 +136,14 @@ def describe_study(inputs: Inputs) -> dict[str, Any]:
         "magnitude": selected.magnitude,
         "made": {name: inputs.made.get(name) for name in MADE_WITH},
     }
+
+
+def describe_words(inputs: Inputs, traced: list[str], cells: list[dict[str, Any]]) -> dict[str, dict[str, str]]:
+    """What the directions, sweeps and annotators of the page are, and other words of it."""
+    settings = inputs.settings
+    kinds = {name: one.kind for name, one in settings.labels.annotators.items() if name in inputs.annotators}
+    directions = [*traced, *(cell["direction"] for cell in cells)]
+    return describe_all(directions, (cell["sweep"] for cell in cells), kinds, settings.vectors)
 
 
 def count_left_out(inputs: Inputs, rollouts: int, steered: int) -> dict[str, list[int]]:

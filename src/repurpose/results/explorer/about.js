@@ -19,6 +19,8 @@ export function aboutView(data) {
   const made = Object.entries(study.made).map(
     ([name, value]) => `${name.replaceAll("_", " ")} ${value ?? "not known"}`,
   );
+  const { directions, sweeps, annotators, terms } = study.words;
+  const glossary = { Directions: familiesOf(directions), Sweeps: sweeps, Annotators: annotators, "Other words": terms };
   const node = el(
     "article",
     { class: "about" },
@@ -61,7 +63,22 @@ export function aboutView(data) {
     ),
     el("p", {}, ARITHMETIC),
     el("p", {}, seedWords(study)),
+    el("h2", {}, "Words"),
+    ...Object.entries(glossary).flatMap(([name, words]) => [el("h3", {}, name), listOf(words)]),
+    el("h2", {}, "Where it is from"),
+    el("p", {}, "The numbers are in ", el("a", { href: "report.html" }, "report.html"), ", beside this page."),
     el("p", { class: "soft" }, `Rollouts made with ${made.join(", ")}.`),
   );
   return { node, update: async () => [], keys: {} };
+}
+
+function listOf(words) {
+  return el("dl", {}, ...Object.entries(words).flatMap(([name, said]) => [el("dt", {}, name), el("dd", {}, said)]));
+}
+
+/** Directions in words; those of which there are several, each said to be the same, once: random-00, random-01. */
+function familiesOf(directions) {
+  const named = new Map();
+  for (const [name, words] of Object.entries(directions)) named.set(words, [...(named.get(words) ?? []), name]);
+  return Object.fromEntries([...named].map(([words, names]) => [names.join(", "), words]));
 }

@@ -128,7 +128,7 @@ export function column({ data, cell, row, plain, letter, several, typical }) {
   return el(
     "section",
     { class: "column", "aria-label": cellName(cell) },
-    el("h3", {}, `${letter ? `${letter}: ` : ""}${cellName(cell)}${several ? `, in ${cell.target}` : ""}`),
+    el("h3", { title: study.words.directions[cell.direction] }, `${letter ? `${letter}: ` : ""}${cellName(cell)}${several ? `, in ${cell.target}` : ""}`),
     el("p", { class: "soft small" }, cellSite(cell)),
     el(
       "details",

@@ -30,7 +30,15 @@ export function disagreementView(data) {
         el(
           "p",
           {},
-          `All labels of this study are by one annotator, ${names[0] ?? "none"}, so nobody disagrees. A study may name several under labels.annotators: language models, published labels, rules.`,
+          `All labels of this study are by one annotator, ${names[0] ?? "none"}, so nobody disagrees.`,
+          names[0] in study.words.annotators ? ` ${names[0]}: ${study.words.annotators[names[0]]}.` : null,
+        ),
+        el(
+          "p",
+          {},
+          "To see disagreements, add an annotator under ",
+          el("code", {}, "labels.annotators"),
+          " in the study file, a language model or published labels, and run the same command again: only what needs the new labels is made. docs/labels.md shows how.",
         ),
       );
       return [];

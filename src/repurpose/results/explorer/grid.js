@@ -39,7 +39,8 @@ function normsOf(cells) {
 }
 
 /** The table; `choose(cell, second)` is called for the cell that is wanted, `marks` tells A or B of a cell. */
-export function heatMap({ cells, by, behaviour, marks, choose }) {
+export function heatMap({ cells, by, study, marks, choose }) {
+  const { behaviour, words: told } = study;
   const [words, write] = measure(by, behaviour);
   const sorted = ordered(cells, behaviour);
   const column = (cell) => (cell.direction === "none" ? "unsteered" : strength(cell));
@@ -61,7 +62,7 @@ export function heatMap({ cells, by, behaviour, marks, choose }) {
       part !== "direction" &&
       new Set(sorted.filter((cell) => cell.direction !== "none").map((cell) => cell[part])).size > 1,
   );
-  const told = (part, cell) =>
+  const site = (part, cell) =>
     ({
       target: `in ${cell.target}`,
       reader: `from ${cell.reader}`,
@@ -73,9 +74,9 @@ export function heatMap({ cells, by, behaviour, marks, choose }) {
     const parts = cell.direction === "none" ? varied.filter((part) => part === "target") : varied;
     return el(
       "th",
-      { scope: "row" },
+      { scope: "row", title: told.directions[cell.direction] },
       cell.direction === "none" ? "unsteered" : cell.direction,
-      el("span", { class: "soft" }, parts.map((part) => ` ${told(part, cell)}`).join(",")),
+      el("span", { class: "soft" }, parts.map((part) => ` ${site(part, cell)}`).join(",")),
     );
   }
 

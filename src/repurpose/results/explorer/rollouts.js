@@ -268,10 +268,12 @@ export function rolloutView(data) {
   function controls() {
     const names = [...new Set(study.axes.map((one) => one.direction))];
     const readers = [...new Set(study.axes.filter((one) => one.direction === axis.direction).map((one) => one.reader))];
+    const direction = choice("Direction", axis.direction, names, (name) => go({ direction: name }));
+    direction.title = study.words.directions[axis.direction];
     return el(
       "div",
       { class: "controls", role: "group", "aria-label": "Direction and steps through the text" },
-      choice("Direction", axis.direction, names, (direction) => go({ direction })),
+      direction,
       choice(
         "read from",
         axis.reader,

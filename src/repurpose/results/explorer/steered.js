@@ -146,7 +146,7 @@ export function steeredView(data) {
     const scrolled = map.querySelector(".scroll");
     const [left, top] = [scrolled?.scrollLeft ?? 0, scrolled?.scrollTop ?? 0];
     const marks = (cell) => (cell === now.first ? "A" : cell === now.other ? "B" : "");
-    map.replaceChildren(heatMap({ cells: now.cells, by, behaviour: study.behaviour, marks, choose }));
+    map.replaceChildren(heatMap({ cells: now.cells, by, study, marks, choose }));
     Object.assign(map.querySelector(".scroll"), { scrollLeft: left, scrollTop: top });
     if (focused) map.querySelector(`[data-cell="${focused}"]`)?.focus();
   }
