@@ -35,3 +35,20 @@ def test_texts_cut_off_before_an_answer_are_not_called_wrong(visit: Visitor) -> 
     choose(page, "Answer", "wrong")
     assert "no answer yet" not in page.locator(".side .list").inner_text()
     assert cut == visit.explorer.inputs.rollouts.filter(finish_reason="length").height > 0
+
+
+def test_the_scale_of_projections_stands_beside_the_text(visit: Visitor) -> None:
+    """The strip's lines are where its axis says, and the legend has every colour."""
+    page = visit.open("view=rollouts")
+    marks = page.locator(".strip-box .axis span")
+    assert marks.all_text_contents() == ["+3 sd", "mean", "−3 sd"]
+    strip = page.get_by_role("slider").bounding_box()
+    assert strip is not None
+    for place, height in enumerate((3, 0, -3)):
+        box = marks.nth(place).bounding_box()
+        assert box is not None
+        middle = strip["y"] + strip["height"] * (1 - height / 4) / 2
+        assert box["y"] + box["height"] / 2 == pytest.approx(middle, abs=2)
+    expect(page.locator(".legend")).to_contain_text("in standard deviations (sd) of this direction")
+    assert page.locator(".legend .swatch").count() == 11
+    assert page.locator(".swatch.q5").get_attribute("title") == "3 or more sd above the mean"

@@ -5,7 +5,7 @@ import { numbersOf, readAxis } from "./data.js";
 import { go, pick } from "./address.js";
 import { virtualList } from "./list.js";
 import { answerWords } from "./compare.js";
-import { colourOf, mark, passage, written } from "./tokens.js";
+import { FULL, colourOf, mark, passage, scale, written } from "./tokens.js";
 import { strip } from "./strip.js";
 
 const ROLLOUT_HEIGHT = 58;
@@ -254,7 +254,7 @@ export function rolloutView(data) {
         prompt?.answer ? el("p", { class: "soft" }, `Right answer: ${prompt.answer}`) : null,
       ),
       controls(),
-      along.canvas,
+      along.node,
       legend(),
       box,
       el(
@@ -302,8 +302,13 @@ export function rolloutView(data) {
     return el(
       "p",
       { class: "legend soft small" },
-      sample("q-4", "below the mean"),
-      sample("q4", "above it"),
+      el(
+        "span",
+        {},
+        `projection of a token: −${FULL} sd `,
+        scale(),
+        ` +${FULL} sd from the mean and more, in standard deviations (sd) of this direction`,
+      ),
       sample("window", `read before a ${behaviour} sentence (${study.window.join(" to ")})`),
       sample("start", "its first token"),
     );

@@ -4,6 +4,24 @@ import { el, visible } from "./text.js";
 
 const STEPS = [0.5, 1, 1.5, 2, 3];
 
+/** Standard deviations from which on a colour is full. */
+export const FULL = STEPS.at(-1);
+
+/** The eleven colours in their order, each of which says what it stands for. */
+export function scale() {
+  const sides = [-1, 1].map((side) =>
+    STEPS.map((step, place) => {
+      const words = `${step}${place + 1 < STEPS.length ? ` to ${STEPS[place + 1]}` : " or more"} sd`;
+      return el("span", {
+        class: `swatch q${side * (place + 1)}`,
+        title: `${words} ${side < 0 ? "below" : "above"} the mean`,
+      });
+    }),
+  );
+  const middle = el("span", { class: "swatch q0", title: `less than ${STEPS[0]} sd from the mean` });
+  return el("span", { class: "scale" }, ...sides[0].toReversed(), middle, ...sides[1]);
+}
+
 /** Which of the eleven colours a projection in standard deviations has: q-5 ... q0 ... q5. */
 export function colourOf(deviations) {
   const size = STEPS.filter((step) => Math.abs(deviations) >= step).length;
