@@ -84,7 +84,7 @@ def test_texts_cut_off_before_an_answer_are_counted(visit: Visitor) -> None:
     a = f"reasoning,backtracking,base,{BEST_LAYER},-9,2"
     page = visit.open(f"view=steered&sweep=two_by_two&a={a}&measure=correct")
     column = page.locator(".column").nth(1)
-    expect(column.locator(".facts")).to_contain_text("0.0 % (4 of 4 texts cut off before an answer)")
+    expect(column.locator(".facts")).to_contain_text("right answers (4 of 4 texts cut off before an answer)")
     expect(column.locator(".info")).to_contain_text("cut off, no answer yet")
     cell = page.get_by_role("button", name="backtracking × 2 selected, reasoning model, read from base")
     assert "4 of 4 texts cut off" in (cell.get_attribute("aria-label") or "")

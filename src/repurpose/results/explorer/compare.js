@@ -75,11 +75,10 @@ export function measure(name, behaviour) {
   return MEASURES[name] ?? [name.replaceAll("_", " "), short];
 }
 
-/** A cell's measure in words; of right answers also how many texts had no room for one. */
-export function measured(cell, name, behaviour) {
-  const value = measure(name, behaviour)[1](cell[name]);
+/** Of right answers: how many texts of a cell had no room for one; of other measures nothing. */
+export function cutWords(cell, name) {
   const cut = name === "correct" && cell.unanswered > 0;
-  return cut ? `${value} (${cell.unanswered} of ${count(cell.texts, "text")} cut off before an answer)` : value;
+  return cut ? ` (${cell.unanswered} of ${count(cell.texts, "text")} cut off before an answer)` : "";
 }
 
 /** What is known of a text's answer; null where nothing is. */
@@ -122,8 +121,8 @@ export function column({ data, cell, row, plain, letter, several, typical }) {
   const extra = measuresOf([cell]).filter((name) => !(name in MEASURES));
   const numbers = [...names, ...extra].filter((name) => cell[name] !== null && cell[name] !== undefined);
   const facts = numbers.flatMap((name) => {
-    const [words] = measure(name, study.behaviour);
-    return [el("dt", {}, words), el("dd", {}, measured(cell, name, study.behaviour))];
+    const [words, write] = measure(name, study.behaviour);
+    return [el("dt", {}, `${words}${cutWords(cell, name)}`), el("dd", {}, write(cell[name]))];
   });
   return el(
     "section",

@@ -1,7 +1,7 @@
 // A sweep as a heat map: directions down, magnitudes across; a cell opens its texts.
 
 import { el, short } from "./text.js";
-import { UNITS, cellName, cellSite, measure, measured, strength } from "./compare.js";
+import { UNITS, cellName, cellSite, cutWords, measure, strength } from "./compare.js";
 
 const SHADES = 6;
 const ROW_PARTS = ["target", "direction", "reader", "layer", "window_start"];
@@ -85,7 +85,7 @@ export function heatMap({ cells, by, study, marks, choose }) {
     const value = cell[by];
     const known = value !== null && value !== undefined;
     const chosen = marks(cell);
-    const said = `${cellName(cell)}, ${cellSite(cell)}: ${words} ${known ? measured(cell, by, behaviour) : "not counted"}`;
+    const said = `${cellName(cell)}, ${cellSite(cell)}: ${words} ${known ? `${write(value)}${cutWords(cell, by)}` : "not counted"}`;
     return el(
       "td",
       { class: known ? `h${shade(value)}` : "h0" },

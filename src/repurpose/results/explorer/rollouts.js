@@ -8,7 +8,7 @@ import { answerWords } from "./compare.js";
 import { FULL, colourOf, mark, passage, scale, written } from "./tokens.js";
 import { strip } from "./strip.js";
 
-const ROLLOUT_HEIGHT = 58;
+const ROLLOUT_HEIGHT = 76;
 const FILTERS = ["category", "split", "label", "correct", "steps"];
 
 export function rolloutView(data) {

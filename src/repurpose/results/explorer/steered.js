@@ -20,8 +20,8 @@ function isSame(one, other) {
 export function steeredView(data) {
   const { study } = data;
   const controls = el("div", { class: "controls", role: "group", "aria-label": "Sweep, measure and prompt" });
-  const map = el("section", { "aria-label": "Cells" });
-  const texts = el("section", { "aria-label": "Texts" });
+  const map = el("section", { class: "map", "aria-label": "Cells" });
+  const texts = el("section", { class: "texts", "aria-label": "Texts" });
   const node = el("div", { class: "steered" }, controls, map, texts);
   let second = false; // what a click on a cell chooses
   let now = null;
