@@ -58,7 +58,7 @@ def read_made_up() -> Inputs:
         sweeps=sweeps,
         steered_labels=None,
         measured=measure(sweeps),
-        made={"commit": "0123abc", "package": "0.1.0"},
+        made={"commit": f"{'0123456789' * 4}-dirty", "package": "0.1.0"},
     )
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 from looked_at import Visitor
-from playwright.sync_api import Locator
+from playwright.sync_api import Locator, expect
 
 pytestmark = [pytest.mark.browser, pytest.mark.slow]
 WIDE = {"width": 1400, "height": 900}
@@ -34,3 +34,24 @@ def test_rows_of_the_list_are_read_to_their_end(visit: Visitor) -> None:
         row = box_of(line.locator("xpath=.."))
         inner = box_of(line)
         assert inner["y"] + inner["height"] <= row["y"] + row["height"]
+
+
+@pytest.mark.parametrize("visit", [PHONE], indirect=True, ids=["phone"])
+@pytest.mark.parametrize("sweep", ["two_by_two", "baselines"])
+def test_a_phone_shows_both_cells_that_are_chosen(sweep: str, visit: Visitor) -> None:
+    page = visit.open(f"view=steered&sweep={sweep}")
+    heat = box_of(page.locator(".scroll"))
+    for letter in ("A", "B"):
+        box = box_of(page.locator(".grid button[aria-pressed=true]", has_text=letter))
+        assert heat["x"] <= box["x"] and box["x"] + box["width"] <= heat["x"] + heat["width"]
+    first = box_of(page.locator(".grid button[aria-pressed=true]", has_text="A"))
+    assert heat["y"] <= first["y"] and first["y"] + first["height"] <= heat["y"] + heat["height"]
+
+
+@pytest.mark.parametrize("visit", [PHONE], indirect=True, ids=["phone"])
+def test_nothing_lies_over_the_controls_of_a_phone_before_a_token_is_chosen(visit: Visitor) -> None:
+    page = visit.open("view=rollouts")
+    info = page.locator(".detail .info")
+    expect(info).to_have_css("position", "static")
+    page.keyboard.press("s")
+    expect(info).to_have_css("position", "sticky")

@@ -14,7 +14,11 @@ def test_every_direction_is_explained(visit: Visitor) -> None:
     explained = {name for dt in page.locator(".about dt").all_text_contents() for name in dt.split(", ")}
     swept = set(inputs.sweeps["direction"].unique()) - {"none"}
     assert swept | {"random-02", "mean", "two_by_two", "baselines", "lexicon", "nll", "dose"} <= explained
-    assert "read from base" in explained and "parts at token 12" in explained
+    assert (
+        "read from base" in explained
+        and "parts from the unsteered text at token 12" in explained
+        and "unsteered" in explained
+    )
 
 
 def test_a_directions_name_says_what_it_is(visit: Visitor) -> None:

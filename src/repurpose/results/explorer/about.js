@@ -80,5 +80,5 @@ function listOf(words) {
 function familiesOf(directions) {
   const named = new Map();
   for (const [name, words] of Object.entries(directions)) named.set(words, [...(named.get(words) ?? []), name]);
-  return Object.fromEntries([...named].map(([words, names]) => [names.join(", "), words]));
+  return Object.fromEntries([...named].map(([words, names]) => [names.join(", ").replace(/^none$/, "unsteered"), words]));
 }

@@ -342,13 +342,13 @@ export function rolloutView(data) {
       window.has(token) ? "in a read window" : null,
       stepWords(rollout, token),
     ].filter(Boolean);
-    detail
-      .querySelector(".info")
-      .replaceChildren(
-        ...parts
-          .flatMap((part, place) => (place ? [" · ", part] : [part]))
-          .map((part) => (part instanceof Node ? part : el("span", {}, part))),
-      );
+    const info = detail.querySelector(".info");
+    info.classList.add("told");
+    info.replaceChildren(
+      ...parts
+        .flatMap((part, place) => (place ? [" · ", part] : [part]))
+        .map((part) => (part instanceof Node ? part : el("span", {}, part))),
+    );
   }
 
   function stepWords(rollout, token) {

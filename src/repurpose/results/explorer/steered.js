@@ -148,7 +148,16 @@ export function steeredView(data) {
     const marks = (cell) => (cell === now.first ? "A" : cell === now.other ? "B" : "");
     map.replaceChildren(heatMap({ cells: now.cells, by, study, marks, choose }));
     Object.assign(map.querySelector(".scroll"), { scrollLeft: left, scrollTop: top });
+    for (const cell of [now.other, now.first]) if (cell) reveal(map.querySelector(`[data-cell="${cell.number}"]`));
     if (focused) map.querySelector(`[data-cell="${focused}"]`)?.focus();
+  }
+
+  /** Bring a cell into sight, without moving the page. */
+  function reveal(cell) {
+    const around = map.querySelector(".scroll");
+    const [own, outer] = [cell.getBoundingClientRect(), around.getBoundingClientRect()];
+    around.scrollLeft += Math.max(0, own.right - outer.right) - Math.max(0, outer.left - own.left);
+    around.scrollTop += Math.max(0, own.bottom - outer.bottom) - Math.max(0, outer.top - own.top);
   }
 
   function choose(cell, shift) {

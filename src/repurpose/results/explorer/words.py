@@ -49,7 +49,9 @@ TERMS = {
     ),
     "distinct pairs of tokens": "the share of different pairs of neighbours in windows of 64 tokens; loops have few",
     "compression ratio": "how far a text can be compressed; that of loops is large",
-    "parts at token 12": "the first 12 tokens are those of the unsteered text of the same prompt, sample and model",
+    "parts from the unsteered text at token 12": (
+        "the first 12 tokens are those of the unsteered text of the same prompt, sample and model"
+    ),
     "most typical text": "the text nearest to the means of its cell: keywords, behaviour, distinct pairs, length",
     "order: as dealt": "held-out rollouts first, the categories in turn",
     "order: strongest token first": "by each rollout's largest projection on the direction that is shown",
@@ -68,7 +70,7 @@ ANNOTATORS = {
 def describe_direction(name: str, behaviour: str, estimator: str = "minus_all") -> str:
     """Say what a direction is, in a sentence."""
     if name == "none":
-        return "unsteered: the model by itself"
+        return "the model by itself"
     if name in BEHAVIOURS:
         ours = " (what the study is about)" if name == behaviour else ""
         others = "all" if estimator == "minus_all" else "all other"
