@@ -55,3 +55,34 @@ def test_nothing_lies_over_the_controls_of_a_phone_before_a_token_is_chosen(visi
     expect(info).to_have_css("position", "static")
     page.keyboard.press("s")
     expect(info).to_have_css("position", "sticky")
+
+
+@pytest.mark.parametrize(
+    ("state", "said"),
+    [
+        ("view=rollouts&direction=mean&reader=reasoning", "Direction mean, read from the reasoning model"),
+        ("view=steered&sweep=baselines&measure=keyword_share", "Sweep baselines, coloured by keywords of all words"),
+    ],
+)
+def test_paper_says_what_was_chosen(state: str, said: str, visit: Visitor) -> None:
+    page = visit.open(state)
+    line = page.get_by_text(said, exact=True)
+    expect(line).not_to_be_visible()
+    page.emulate_media(media="print")
+    expect(line).to_be_visible()
+
+
+@pytest.mark.parametrize("visit", [{"scheme": "dark"}], indirect=True, ids=["dark"])
+def test_a_dark_page_is_printed_light(visit: Visitor) -> None:
+    page = visit.open("view=rollouts")
+    behind = "getComputedStyle(document.body).backgroundColor"
+    dark = page.evaluate(behind)
+    page.emulate_media(media="print")
+    assert page.evaluate(behind) == "rgb(251, 251, 249)" != dark
+    page.wait_for_timeout(200)
+    colours = page.evaluate(
+        """() => { const strip = document.querySelector(".strip");
+          const data = strip.getContext("2d").getImageData(0, 0, strip.width, strip.height).data;
+          return [...Array(data.length / 4).keys()].map((place) => data.slice(4 * place, 4 * place + 3).join()); }"""
+    )
+    assert "42,111,168" in colours, "the strip's bars below the mean, in their light colour"

@@ -254,6 +254,7 @@ export function rolloutView(data) {
         prompt?.answer ? el("p", { class: "soft" }, `Right answer: ${prompt.answer}`) : null,
       ),
       controls(),
+      el("p", { class: "paper soft" }, `Direction ${axis.direction}, read from the ${axis.reader} model`),
       along.node,
       legend(),
       box,

@@ -146,7 +146,9 @@ export function steeredView(data) {
     const scrolled = map.querySelector(".scroll");
     const [left, top] = [scrolled?.scrollLeft ?? 0, scrolled?.scrollTop ?? 0];
     const marks = (cell) => (cell === now.first ? "A" : cell === now.other ? "B" : "");
-    map.replaceChildren(heatMap({ cells: now.cells, by, study, marks, choose }));
+    const [words] = measure(by, study.behaviour);
+    const paper = el("p", { class: "paper soft" }, `Sweep ${now.sweep}, coloured by ${words}`);
+    map.replaceChildren(paper, heatMap({ cells: now.cells, by, study, marks, choose }));
     Object.assign(map.querySelector(".scroll"), { scrollLeft: left, scrollTop: top });
     for (const cell of [now.other, now.first]) if (cell) reveal(map.querySelector(`[data-cell="${cell.number}"]`));
     if (focused) map.querySelector(`[data-cell="${focused}"]`)?.focus();

@@ -84,7 +84,7 @@ export function strip({ values, deviation, behaviour, jump }) {
     move(here + steps[event.key], true);
   });
   new ResizeObserver(draw).observe(canvas);
-  matchMedia("(prefers-color-scheme: dark)").addEventListener("change", draw);
+  for (const media of ["(prefers-color-scheme: dark)", "print"]) matchMedia(media).addEventListener("change", draw);
   return { node: el("div", { class: "strip-box" }, axis(), canvas), move };
 }
 
