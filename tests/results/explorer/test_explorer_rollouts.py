@@ -52,3 +52,27 @@ def test_the_scale_of_projections_stands_beside_the_text(visit: Visitor) -> None
     expect(page.locator(".legend")).to_contain_text("in standard deviations (sd) of this direction")
     assert page.locator(".legend .swatch").count() == 11
     assert page.locator(".swatch.q5").get_attribute("title") == "3 or more sd above the mean"
+
+
+def test_arrow_keys_move_from_the_first_token_at_once(visit: Visitor) -> None:
+    page = visit.open("view=rollouts")
+    page.keyboard.press("ArrowRight")
+    expect(page.locator(".detail .t.here")).to_have_attribute("data-token", "0")
+    page.keyboard.press("ArrowRight")
+    expect(page.locator(".detail .t.here")).to_have_attribute("data-token", "1")
+    page.keyboard.press("ArrowLeft")
+    expect(page.locator(".detail .t.here")).to_have_attribute("data-token", "0")
+    page.keyboard.press("s")
+    middle = len(visit.explorer.inputs.rollouts["token_ids"][0]) // 2
+    expect(page.locator(".detail .t.here")).to_have_attribute("data-token", str(middle))
+    page.keyboard.press("ArrowRight")
+    expect(page.locator(".detail .t.here")).to_have_attribute("data-token", str(middle + 1))
+    page.get_by_role("slider").focus()
+    page.keyboard.press("ArrowRight")
+    expect(page.locator(".detail .t.here")).to_have_attribute("data-token", str(middle + 2))
+    page.get_by_label("Direction", exact=True).focus()
+    page.keyboard.press("ArrowRight")
+    expect(page.locator(".detail .t.here")).to_have_attribute("data-token", str(middle + 2))
+    page.keyboard.press("Escape")
+    page.locator("body").press("?")
+    expect(page.get_by_role("dialog")).to_contain_text("→")

@@ -88,3 +88,25 @@ def test_texts_cut_off_before_an_answer_are_counted(visit: Visitor) -> None:
     expect(column.locator(".info")).to_contain_text("cut off, no answer yet")
     cell = page.get_by_role("button", name="backtracking × 2 selected, reasoning model, read from base")
     assert "4 of 4 texts cut off" in (cell.get_attribute("aria-label") or "")
+
+
+def test_the_heat_map_is_one_stop_with_arrow_keys_inside(visit: Visitor) -> None:
+    page = visit.open("view=steered&sweep=two_by_two")
+    expect(page.locator(".grid button[tabindex='0']")).to_have_count(1)
+    expect(page.locator(".scroll")).not_to_have_attribute("tabindex", "0")
+    start = page.get_by_role("button", name="backtracking × 1 selected, reasoning model, read from base")
+    expect(start).to_have_attribute("tabindex", "0")
+    start.focus()
+    page.keyboard.press("ArrowRight")
+    beside = page.get_by_role("button", name="backtracking × 1.5 selected, reasoning model, read from base")
+    expect(beside).to_be_focused()
+    for key in ("ArrowLeft", "ArrowLeft", "ArrowLeft", "ArrowDown"):
+        page.keyboard.press(key)
+    below = page.get_by_role("button", name="backtracking × −1 selected, reasoning model, read from reasoning")
+    expect(below).to_be_focused()
+    page.keyboard.press("Enter")
+    expect(page.locator(".column h3").nth(1)).to_have_text("A: backtracking × −1 selected")
+    expect(below).to_be_focused()
+    expect(page.locator(".grid button[tabindex='0']")).to_have_count(1)
+    page.keyboard.press("Tab")
+    assert page.evaluate("document.activeElement.closest('.grid')") is None

@@ -93,6 +93,7 @@ export function heatMap({ cells, by, study, marks, choose }) {
         "button",
         {
           type: "button",
+          tabindex: -1,
           title: said,
           "aria-label": said,
           "aria-pressed": String(chosen !== ""),
@@ -111,9 +112,9 @@ export function heatMap({ cells, by, study, marks, choose }) {
   const body = [...rows.values()].map((own) =>
     el("tr", {}, head(own[0]), ...[...columns.keys()].map((name) => field(own.find((cell) => column(cell) === name)))),
   );
-  return el(
+  const node = el(
     "div",
-    { class: "scroll", tabindex: 0, role: "region", "aria-label": `Heat map: ${words}` },
+    { class: "scroll", role: "region", "aria-label": `Heat map: ${words}` },
     el(
       "table",
       { class: "grid" },
@@ -122,4 +123,32 @@ export function heatMap({ cells, by, study, marks, choose }) {
       el("tbody", {}, ...body),
     ),
   );
+  moveByKeys(node, sorted.find((cell) => marks(cell) === "A"));
+  return node;
+}
+
+/** Make a table's buttons one stop of the Tab key, at first that of a cell; arrow keys lead to the others. */
+function moveByKeys(node, cell) {
+  const table = node.querySelector("table");
+  let stop = node.querySelector(`[data-cell="${cell?.number}"]`) ?? node.querySelector("button");
+  if (stop) stop.tabIndex = 0;
+  node.addEventListener("focusin", (event) => {
+    if (event.target.tagName !== "BUTTON") return;
+    stop.tabIndex = -1;
+    stop = event.target;
+    stop.tabIndex = 0;
+  });
+  node.addEventListener("keydown", (event) => {
+    const steps = { ArrowRight: [0, 1], ArrowLeft: [0, -1], ArrowDown: [1, 0], ArrowUp: [-1, 0] };
+    const field = event.target.closest("td");
+    if (!field || !Object.hasOwn(steps, event.key)) return;
+    event.preventDefault();
+    const [down, across] = steps[event.key];
+    let [row, column, next] = [field.parentNode.rowIndex, field.cellIndex, null];
+    do {
+      [row, column] = [row + down, column + across];
+      next = table.rows[row]?.cells[column];
+    } while (next && !next.querySelector("button"));
+    next?.querySelector("button").focus();
+  });
 }

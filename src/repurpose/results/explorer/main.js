@@ -14,6 +14,7 @@ const VIEWS = {
   disagreements: ["Disagreements", disagreementView],
   about: ["About", aboutView],
 };
+const ARROWS = { ArrowLeft: "←", ArrowRight: "→" };
 const main = document.getElementById("main");
 const help = document.getElementById("help");
 const notice = el("p", { class: "notice", role: "status", hidden: true });
@@ -72,12 +73,12 @@ function keysNow() {
 
 function openHelp() {
   const rows = Object.entries(keysNow()).flatMap(([key, [words]]) => [
-    el("dt", {}, el("kbd", {}, key)),
+    el("dt", {}, el("kbd", {}, ARROWS[key] ?? key)),
     el("dd", {}, words),
   ]);
   const further = [
-    ["← →", "in a text, on the strip: the token before, the next one"],
     ["↑ ↓", "in a list: the row before, the next one"],
+    ["← → ↑ ↓", "in the heat map: the cell beside; Enter makes it A, with Shift B"],
   ];
   help.replaceChildren(
     el("h2", {}, "Keys"),
@@ -94,7 +95,8 @@ function openHelp() {
 
 function press(event) {
   const typing = event.target.closest?.("select, input, textarea, dialog");
-  if (typing || event.ctrlKey || event.altKey || event.metaKey) return;
+  if (event.defaultPrevented || typing || event.ctrlKey || event.altKey || event.metaKey) return;
+  if (event.shiftKey && Object.hasOwn(ARROWS, event.key)) return; // chooses text
   const keys = keysNow();
   if (!Object.hasOwn(keys, event.key)) return;
   event.preventDefault();

@@ -234,7 +234,6 @@ export function rolloutView(data) {
       point: (token, chosen) => (chosen ? go({ rollout: rollout.name, token }, false) : tell(token)),
       words: `Text of ${rollout.name}`,
     });
-    box.addEventListener("keydown", moveToken);
     const sentences = rollout.sentences.filter((one) => one.labels[0] === behaviour);
     const along = strip({
       values,
@@ -380,11 +379,8 @@ export function rolloutView(data) {
     if (open !== null) jump(peak(open.rollout).token);
   }
 
-  function moveToken(event) {
-    const steps = { ArrowRight: 1, ArrowLeft: -1 };
-    if (!Object.hasOwn(steps, event.key)) return;
-    event.preventDefault();
-    jump(Math.min(open.rollout.tokens - 1, Math.max(0, (open.token ?? -1) + steps[event.key])));
+  function moveToken(step) {
+    if (open !== null) jump(Math.min(open.rollout.tokens - 1, Math.max(0, (open.token ?? -1) + step)));
   }
 
   function toRollout(step) {
@@ -398,6 +394,8 @@ export function rolloutView(data) {
     s: ["strongest token of the direction", toPeak],
     j: ["next rollout", () => toRollout(1)],
     k: ["the rollout before", () => toRollout(-1)],
+    ArrowRight: ["the next token, at first the first one", () => moveToken(1)],
+    ArrowLeft: ["the token before", () => moveToken(-1)],
   };
   return { node, update, keys };
 }
