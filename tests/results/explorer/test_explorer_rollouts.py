@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import pytest
 from looked_at import Visitor
 from playwright.sync_api import Page, expect
@@ -76,3 +78,32 @@ def test_arrow_keys_move_from_the_first_token_at_once(visit: Visitor) -> None:
     page.keyboard.press("Escape")
     page.locator("body").press("?")
     expect(page.get_by_role("dialog")).to_contain_text("→")
+
+
+def test_a_projection_is_written_alike_everywhere(visit: Visitor) -> None:
+    """In the list, of the token that is chosen, and to those who hear the strip."""
+    page = visit.open("view=rollouts")
+    for row in range(4):
+        page.locator(".side .row").nth(row).click()
+        page.keyboard.press("s")
+        expect(page.locator(".detail .info")).to_contain_text("projection")
+        listed = page.locator(".side .row").nth(row).locator(".name").inner_text().partition("max ")[2]
+        assert re.fullmatch(r"\d+\.\d\d sd", listed)
+        expect(page.locator(".detail .info")).to_contain_text(f"({listed})")
+        assert (page.get_by_role("slider").get_attribute("aria-valuetext") or "").endswith(f", {listed}")
+
+
+LEAST = 1.3
+"""Of the weakest colour of a token with what is behind the text (a ratio of luminances)."""
+
+
+@pytest.mark.parametrize("visit", [{"scheme": "dark"}], indirect=True, ids=["dark"])
+def test_even_weak_colours_are_seen_in_the_dark(visit: Visitor) -> None:
+    page = visit.open("view=rollouts")
+    light = page.evaluate(
+        """() => [".swatch.q1", ".swatch.q-1", ".passage"].map((name) => {
+          const rgb = getComputedStyle(document.querySelector(name)).backgroundColor.match(/\\d+/g).map(Number);
+          const [r, g, b] = rgb.map((c) => (c / 255 <= 0.04045 ? c / 255 / 12.92 : ((c / 255 + 0.055) / 1.055) ** 2.4));
+          return 0.2126 * r + 0.7152 * g + 0.0722 * b + 0.05; })"""
+    )
+    assert min(light[:2]) / light[2] >= LEAST

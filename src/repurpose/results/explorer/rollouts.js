@@ -1,6 +1,6 @@
 // Rollouts: which there are, and one of them with its labels and each token's projection on a direction.
 
-import { button, choice, count, el, short } from "./text.js";
+import { button, choice, count, deviations, el, short } from "./text.js";
 import { numbersOf, readAxis } from "./data.js";
 import { go, pick } from "./address.js";
 import { virtualList } from "./list.js";
@@ -189,7 +189,7 @@ export function rolloutView(data) {
         "div",
         { class: "name" },
         el("span", {}, rollout.name),
-        el("span", { class: "soft" }, `max ${short(peak(rollout).deviations)} sd`),
+        el("span", { class: "soft" }, `max ${deviations(peak(rollout).deviations)}`),
       ),
       el(
         "div",
@@ -337,7 +337,7 @@ export function rolloutView(data) {
       el("b", {}, written(texts[token])),
       `id ${data.vocabulary.ids[numbers[token]]}`,
       `token ${token} of ${rollout.tokens}`,
-      `projection ${short(value)} (${short(value / axis.deviation)} sd)`,
+      `projection ${short(value)} (${deviations(value / axis.deviation)})`,
       labels.join(", "),
       window.has(token) ? "in a read window" : null,
       stepWords(rollout, token),

@@ -1,6 +1,6 @@
 // A strip of a whole text's projections: a bar for each token or, where there are more than pixels, the largest of some.
 
-import { el } from "./text.js";
+import { deviations, el } from "./text.js";
 import { FULL } from "./tokens.js";
 
 const LIMIT = 4; // standard deviations at the strip's edge; what is more is cut there
@@ -60,7 +60,7 @@ export function strip({ values, deviation, behaviour, jump }) {
     canvas.setAttribute("aria-valuenow", here);
     canvas.setAttribute(
       "aria-valuetext",
-      `token ${here}, ${(values[here] / deviation).toFixed(2)} standard deviations`,
+      `token ${here}, ${deviations(values[here] / deviation)}`,
     );
     draw();
     if (tell) jump(here);
