@@ -4,9 +4,20 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Iterator
+from dataclasses import replace
 
 import pytest
-from looked_at import Explorer, Visitor, read_made_up, with_copies, with_hostile_text, write_explorer
+from looked_at import (
+    Explorer,
+    Visitor,
+    in_half_precision,
+    read_made_up,
+    with_copies,
+    with_hostile_text,
+    with_sweeps,
+    with_thinking,
+    write_explorer,
+)
 from playwright.sync_api import Browser, sync_playwright
 
 CHROMIUM = ("chromium", "chromium-headless-shell", "google-chrome")
@@ -39,6 +50,33 @@ def hostile(tmp_path_factory: pytest.TempPathFactory) -> Explorer:
 def many(tmp_path_factory: pytest.TempPathFactory) -> Explorer:
     """The same page with 512 rollouts."""
     return write_explorer(with_copies(read_made_up(), 32), tmp_path_factory.mktemp("many") / "explorer.html")
+
+
+@pytest.fixture(scope="session")
+def half(tmp_path_factory: pytest.TempPathFactory) -> Explorer:
+    """The same page of a pair in half precision."""
+    return write_explorer(in_half_precision(read_made_up()), tmp_path_factory.mktemp("half") / "explorer.html")
+
+
+@pytest.fixture(scope="session")
+def sweeps(tmp_path_factory: pytest.TempPathFactory) -> Explorer:
+    """The same page with the sweeps of selection and ablation, too."""
+    inputs = with_sweeps(read_made_up(), ("selection", "reasoning"), ("ablation", "reasoning"))
+    return write_explorer(inputs, tmp_path_factory.mktemp("sweeps") / "explorer.html")
+
+
+@pytest.fixture(scope="session")
+def thinking(tmp_path_factory: pytest.TempPathFactory) -> Explorer:
+    """The same page of rollouts that never end their thinking."""
+    return write_explorer(with_thinking(read_made_up()), tmp_path_factory.mktemp("thinking") / "explorer.html")
+
+
+@pytest.fixture(scope="session")
+def alone(tmp_path_factory: pytest.TempPathFactory) -> Explorer:
+    """The same page of labels by one annotator."""
+    made_up = read_made_up()
+    inputs = replace(made_up, labels=made_up.labels.filter(annotator="lexicon"), annotators=["lexicon"])
+    return write_explorer(inputs, tmp_path_factory.mktemp("alone") / "explorer.html")
 
 
 @pytest.fixture

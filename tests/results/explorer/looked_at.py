@@ -17,10 +17,12 @@ from tests.tiny import SELECTED
 from repurpose.data.schemas import LABELS, ROLLOUTS, SWEEPS
 from repurpose.results.explorer.__main__ import Inputs, fit_page
 from repurpose.steering.measurements import Measuring, measure_sweep
-from repurpose.study.settings import BEHAVIOURS, StepSettings
-from synthetic import BEST_LAYER, PRESENT, make_study, prompt_names, rollout_rows, settings_text, sweep_rows
+from repurpose.study.settings import BEHAVIOURS, StepSettings, canonical_json
+from synthetic import BEST_LAYER, NORM, PRESENT, make_study, prompt_names, rollout_rows, settings_text, sweep_rows
 
 HELDOUT = 12
+DOSE = 0.2
+"""Of the selected norm."""
 SWEPT = 4
 """Prompts of the sweeps that the page shows, two_by_two and baselines."""
 DIRECTIONS = (*BEHAVIOURS, "mean", "same-offset", "shuffle-00", "shuffle-01", *(f"random-{n:02d}" for n in range(5)))
@@ -44,11 +46,10 @@ def read_made_up() -> Inputs:
     rollouts = to_table([rollout for rollout, _, _ in made], ROLLOUTS)
     labels = to_table([row for _, sentences, _ in made for row in sentences], LABELS)
     swept = [("two_by_two", "reasoning"), ("two_by_two", "base"), ("baselines", "reasoning")]
-    rows = [row for name, target in swept for row in sweep_rows(PRESENT, name, target, prompts[:SWEPT])]
-    sweeps = to_table(rows, SWEEPS)
+    sweeps = steer(swept)
     return Inputs(
         StepSettings("results.explorer", settings_text(study, "results.explorer")),
-        replace(SELECTED, layer=BEST_LAYER, window_start=-9, window_length=6),
+        replace(SELECTED, layer=BEST_LAYER, window_start=-9, window_length=6, magnitude=NORM, dose=DOSE),
         prompts=pl.DataFrame([make_prompt(prompt) for prompt in prompts]),
         rollouts=rollouts,
         labels=pl.concat([labels, differ(labels)]),
@@ -56,9 +57,32 @@ def read_made_up() -> Inputs:
         traces=make_traces(rollouts),
         sweeps=sweeps,
         steered_labels=None,
-        measured=measure_sweep(sweeps, Measuring(study.keywords, study.vectors.behaviour)),
-        made={"commit": "0123abc", "package": "0.1.0"},
+        measured=measure(sweeps),
+        made={"commit": f"{'0123456789' * 4}-dirty", "package": "0.1.0"},
     )
+
+
+def steer(swept: list[tuple[str, str]]) -> pl.DataFrame:
+    """Steered texts of (sweep, target); multiples are of the selected norm, in the selection's sweep doses."""
+    prompts = prompt_names("heldout", HELDOUT)[:SWEPT]
+    rows = [row for name, target in swept for row in sweep_rows(PRESENT, name, target, prompts)]
+    is_dose = pl.col("sweep") == "selection"
+    return to_table(rows, SWEEPS).with_columns(
+        dose=pl.col("dose") * pl.when(is_dose).then(1.0).otherwise(DOSE),
+        magnitude=pl.col("magnitude") / pl.when(is_dose).then(DOSE).otherwise(1.0),
+    )
+
+
+def measure(sweeps: pl.DataFrame) -> pl.DataFrame:
+    """Measurements of steered texts."""
+    study = make_study(HELDOUT)
+    return measure_sweep(sweeps, Measuring(study.keywords, study.vectors.behaviour))
+
+
+def with_sweeps(inputs: Inputs, *swept: tuple[str, str]) -> Inputs:
+    """The same with further sweeps."""
+    sweeps = pl.concat([inputs.sweeps, steer(list(swept))])
+    return replace(inputs, sweeps=sweeps, measured=measure(sweeps))
 
 
 def to_table(rows: list[dict[str, Any]], schema: pa.Schema) -> pl.DataFrame:
@@ -136,6 +160,25 @@ def with_hostile_text(inputs: Inputs) -> Inputs:
         ),
         annotators=["lexicon", HOSTILE["html"]],
     )
+
+
+def in_half_precision(inputs: Inputs) -> Inputs:
+    """The same of a pair that is computed in bfloat16."""
+    values = inputs.settings.values
+    settings = {**values, "pair": {**values["pair"], "dtype": "bfloat16"}}
+    return replace(inputs, settings=StepSettings("results.explorer", canonical_json(settings)))
+
+
+def with_thinking(inputs: Inputs) -> Inputs:
+    """The same where each rollout begins with a tag and never ends its thinking; every second one is cut off."""
+    rows, tag = inputs.rollouts.to_dicts(), "<think>"
+    for place, row in enumerate(rows):
+        first = row["token_ends"][0]
+        row["text"] = tag + row["text"][first:]
+        row["token_ends"] = [end + len(tag) - first for end in row["token_ends"]]
+        row["token_ids"] = [8, *row["token_ids"][1:]]
+        row["finish_reason"] = "stop" if place % 2 else "length"
+    return replace(inputs, rollouts=pl.DataFrame(rows, schema=inputs.rollouts.schema))
 
 
 def with_copies(inputs: Inputs, copies: int) -> Inputs:

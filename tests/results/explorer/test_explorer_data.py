@@ -7,6 +7,7 @@ import gzip
 import json
 import re
 from dataclasses import replace
+from typing import get_args, get_type_hints
 
 import numpy as np
 import polars as pl
@@ -18,8 +19,19 @@ from looked_at import read_made_up
 from repurpose.results.explorer.__main__ import Inputs, fit_page, make_page
 from repurpose.results.explorer.blocks import Vocabulary, pack_json
 from repurpose.results.explorer.pieces import Pieces, learn_pieces
-from repurpose.results.explorer.rollout_texts import order_rollouts, show_axes
-from repurpose.results.explorer.steered_texts import CELL, LABELLED, add_distance, choose_prompts, labeller, show_cells
+from repurpose.results.explorer.rollout_texts import judge_answer, order_rollouts, show_axes
+from repurpose.results.explorer.steered_texts import (
+    CELL,
+    LABELLED,
+    add_distance,
+    choose_prompts,
+    labeller,
+    show_cells,
+    units_of,
+)
+from repurpose.results.explorer.words import ANNOTATORS, describe_direction
+from repurpose.steering.metrics import is_correct
+from repurpose.study.settings import BEHAVIOURS, CONTROLS, VARIANTS, Annotator
 
 WORDS = {1: "So", 2: " the", 3: " sum", 4: ".", 5: " Wait", 6: "\n", 7: ""}
 
@@ -89,7 +101,7 @@ def test_whole_prompts_are_left_out_of_every_sweep(most: int, inputs: Inputs) ->
 
 
 def test_a_cell_pools_its_counts(inputs: Inputs) -> None:
-    cells = show_cells(inputs.measured)
+    cells = show_cells(inputs.measured, inputs.sweeps, tagged=True)
     (cell,) = [
         cell for cell in cells if (cell["sweep"], cell["target"], cell["direction"]) == ("two_by_two", "base", "none")
     ]
@@ -101,8 +113,8 @@ def test_a_cell_pools_its_counts(inputs: Inputs) -> None:
 def test_a_measure_that_is_not_known_is_shown_by_its_mean(inputs: Inputs) -> None:
     """Another version of the tables may have further columns."""
     measured = inputs.measured.with_columns(nats=pl.lit(1.5), note=pl.lit("x"))
-    assert {cell["nats"] for cell in show_cells(measured)} == {1.5}
-    assert "note" not in show_cells(measured)[0]
+    assert {cell["nats"] for cell in show_cells(measured, inputs.sweeps, tagged=True)} == {1.5}
+    assert "note" not in show_cells(measured, inputs.sweeps, tagged=True)[0]
     assert make_page(replace(inputs, measured=measured, sweeps=inputs.sweeps.with_columns(more=pl.lit(1))), 5, 500)
 
 
@@ -134,3 +146,45 @@ def test_steered_texts_are_marked_by_whoever_they_are_measured_by(inputs: Inputs
     assert label({**row, "annotator": "lexicon"})[1] == "deduction"
     assert label({**row, "annotator": "judge"}) == [None, "deduction"]
     assert label({**row, "annotator": "judge", "sample": 999}) == [] == label({**row, "annotator": None})
+
+
+def test_the_unit_of_a_sweep_is_told_from_its_norms() -> None:
+    """Of norms 4 and 8, where 8 is selected; the base model's doses are not those of the study file."""
+    cell = {"sweep": "one", "operation": "add", "target": "reasoning", "layer": 3}
+    cells = {
+        "l2": [{**cell, "multiple": 8.0, "magnitude": 8.0, "dose": 0.2}],
+        "dose": [
+            {**cell, "multiple": 0.2, "magnitude": 8.0, "dose": 0.2},
+            {**cell, "multiple": 0.2, "magnitude": 8.0, "dose": 0.25, "target": "base"},
+        ],
+        "selected": [
+            {**cell, "multiple": 1.0, "magnitude": 8.0, "dose": 0.2},
+            {**cell, "multiple": 1.0, "magnitude": 7.0, "dose": 0.2, "layer": 2},
+        ],
+    }
+    assert {unit: units_of(own, 8.0) for unit, own in cells.items()} == {unit: {"one": unit} for unit in cells}
+    assert units_of([{**cells["dose"][1]}], 8.0) == {"one": "dose"}
+
+
+@pytest.mark.parametrize(
+    ("text", "reason", "answer"),
+    [
+        ("9 minus 2 is 7. </think> 7", "stop", "right"),
+        ("9 minus 2 is 7. </think> 8", "length", "wrong"),
+        ("9 minus 2 is 7. </think>", "stop", "wrong"),
+        ("9 minus 2 is 7. So", "length", "cut"),
+    ],
+)
+def test_an_answer_that_had_no_room_is_not_called_wrong(text: str, reason: str, answer: str) -> None:
+    row = {"text": text, "finish_reason": reason}
+    assert judge_answer(row, is_correct(text, "7"), tagged=True) == answer
+    assert judge_answer(row, None, tagged=True) is None
+
+
+def test_every_direction_and_kind_of_annotator_has_words() -> None:
+    names = [*BEHAVIOURS, *CONTROLS, "shuffle-01", "random-12", *(f"backtracking-{name}" for name in VARIANTS), "none"]
+    told = {name: describe_direction(name, "backtracking") for name in names}
+    assert all("from a file" not in words for words in told.values())
+    assert "from a file" in describe_direction("mine", "backtracking")
+    assert len({told[name] for name in CONTROLS}) == len(CONTROLS) and told["random-12"] == told["random"]
+    assert set(ANNOTATORS) == set(get_args(get_type_hints(Annotator)["kind"]))

@@ -94,14 +94,14 @@ def test_filters_keep_what_they_say(visit: Visitor) -> None:
     assert listed(page) == inputs.rollouts.height - own
     choose(page, "Sentences", "")
     counts = []
-    for value in ("right", "wrong", "unknown"):
+    for value in ("right", "wrong", "cut", "unknown"):
         choose(page, "Answer", value)
         counts.append(listed(page))
     assert sum(counts) == inputs.rollouts.height
     choose(page, "Answer", "")
-    choose(page, "Steps", "wrong")
+    choose(page, "Arithmetic", "wrong")
     wrong = listed(page)
-    choose(page, "Steps", "right")
+    choose(page, "Arithmetic", "right")
     assert wrong + listed(page) == inputs.rollouts.height
 
 
@@ -214,10 +214,10 @@ def cell(page: Page, said: str) -> Any:
 
 def test_a_cell_opens_its_texts_beside_the_unsteered_one(visit: Visitor) -> None:
     page = visit.open("view=steered&sweep=two_by_two")
-    cell(page, "^backtracking × 0.5, reasoning model, read from base").click()
-    cell(page, "^backtracking × 1.5, reasoning model, read from base").click(modifiers=["Shift"])
+    cell(page, "^backtracking × 0.5 selected, reasoning model, read from base").click()
+    cell(page, "^backtracking × 1.5 selected, reasoning model, read from base").click(modifiers=["Shift"])
     heads = page.locator(".column h3").all_text_contents()
-    assert heads == ["unsteered", "A: backtracking × 0.5", "B: backtracking × 1.5"]
+    assert heads == ["unsteered", "A: backtracking × 0.5 selected", "B: backtracking × 1.5 selected"]
     prompt = page.get_by_label("Prompt", exact=True).input_value().split("/")[0]
     rows = visit.explorer.inputs.sweeps.filter(sweep="two_by_two", target="reasoning", prompt_id=prompt)
     steered = rows.filter(direction="backtracking", reader="base")
@@ -253,7 +253,7 @@ def test_the_heat_map_shows_the_cells_measures(visit: Visitor) -> None:
         sweep="two_by_two", target="reasoning", direction="backtracking", reader="base", multiple=1.0
     )
     share = rows["keyword_words"].sum() / rows["words"].sum()
-    said = cell(page, "^backtracking × 1, reasoning model, read from base").get_attribute("aria-label")
+    said = cell(page, "^backtracking × 1 selected, reasoning model, read from base").get_attribute("aria-label")
     shown = float(re.search(r"([\d.]+) %$", said)[1])  # type: ignore[index]
     assert shown == pytest.approx(100 * share, rel=0.06)
 

@@ -27,7 +27,9 @@ from repurpose.results.explorer.steered_texts import (
     labeller,
     show_cells,
     show_texts,
+    units_of,
 )
+from repurpose.results.explorer.words import describe_all
 from repurpose.study.settings import BEHAVIOURS, StepSettings
 
 MOST_BYTES = 15_000_000
@@ -88,14 +90,16 @@ def make_page(inputs: Inputs, rollouts: int, steered: int) -> str:
     listed = list(show_rollouts(shown, inputs.labels, inputs.annotators, tagged, vocabulary))
     learn_from(inputs.rollouts.iter_rows(named=True), pieces)
     pieces = learn_pieces(ids_and_texts(inputs.sweeps), pieces.known)
-    cells = show_cells(inputs.measured)
-    rows = list(show_texts(texts, inputs.measured, cells, pieces, vocabulary, label_of(inputs)))
+    cells = show_cells(inputs.measured, inputs.sweeps, tagged)
+    rows = list(show_texts(texts, inputs.measured, cells, pieces, vocabulary, label_of(inputs), tagged))
     axes = list(show_axes(inputs.traces, shown)) if shown else []
     study = {
         **describe_study(inputs),
         "axes": [axis for axis, _ in axes],
         "left_out": count_left_out(inputs, len(listed), len(rows)),
         "cells": cells,
+        "units": units_of(cells, inputs.selected.magnitude),
+        "words": describe_words(inputs, [axis["direction"] for axis, _ in axes], cells),
     }
     return render_page(
         inputs.settings.study,
@@ -122,7 +126,7 @@ def describe_study(inputs: Inputs) -> dict[str, Any]:
     settings, selected = inputs.settings, inputs.selected
     return {
         "study": settings.study,
-        "pair": {role: settings.values["pair"][role] for role in ("base", "reasoning")},
+        "pair": {name: settings.values["pair"][name] for name in ("base", "reasoning", "dtype")},
         "behaviour": settings.vectors.behaviour,
         "labels": BEHAVIOURS,
         "keywords": [keyword.lower() for keyword in settings.keywords],
@@ -132,6 +136,14 @@ def describe_study(inputs: Inputs) -> dict[str, Any]:
         "magnitude": selected.magnitude,
         "made": {name: inputs.made.get(name) for name in MADE_WITH},
     }
+
+
+def describe_words(inputs: Inputs, traced: list[str], cells: list[dict[str, Any]]) -> dict[str, dict[str, str]]:
+    """What the directions, sweeps and annotators of the page are, and other words of it."""
+    settings = inputs.settings
+    kinds = {name: one.kind for name, one in settings.labels.annotators.items() if name in inputs.annotators}
+    directions = [*traced, *(cell["direction"] for cell in cells)]
+    return describe_all(directions, (cell["sweep"] for cell in cells), kinds, settings.vectors)
 
 
 def count_left_out(inputs: Inputs, rollouts: int, steered: int) -> dict[str, list[int]]:

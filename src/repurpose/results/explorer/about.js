@@ -1,6 +1,8 @@
 // What the page holds, what it leaves out, and how to read it.
 
 import { el, short } from "./text.js";
+import { ARITHMETIC } from "./tokens.js";
+import { UNITS, seedWords } from "./compare.js";
 
 export function aboutView(data) {
   const { study } = data;
@@ -17,6 +19,8 @@ export function aboutView(data) {
   const made = Object.entries(study.made).map(
     ([name, value]) => `${name.replaceAll("_", " ")} ${value ?? "not known"}`,
   );
+  const { directions, sweeps, annotators, terms } = study.words;
+  const glossary = { Directions: familiesOf(directions), Sweeps: sweeps, Annotators: annotators, "Other words": terms };
   const node = el(
     "article",
     { class: "about" },
@@ -49,14 +53,32 @@ export function aboutView(data) {
     el(
       "p",
       {},
-      `Directions are read from the tokens ${study.window.join(" to ")} of a sentence's start. Steered texts are compared at multiples of the unit that their sweep is in; each column tells the norm that was added (selected: ${short(study.magnitude)}).`,
+      `Directions are read from the tokens ${study.window.join(" to ")} of a sentence's start. The strength of steering is in the unit of its sweep, and the L2 norm that was added stands beside it (selected: ${short(study.magnitude)}).`,
     ),
+    el("ul", {}, ...Object.values(UNITS).map((words) => el("li", {}, words))),
     el(
       "p",
       {},
-      "A steered text is typical where its shares of keywords and of the behaviour, its distinct pairs and its length are near the mean of its cell, in standard deviations of the sweep. Sentences of steered texts are labelled by rules, as the tables count them. A step is a calculation that a sentence ends with.",
+      "A steered text is typical where its shares of keywords and of the behaviour, its distinct pairs and its length are near the mean of its cell, in standard deviations of the sweep. Sentences of steered texts are labelled by rules, as the tables count them.",
     ),
+    el("p", {}, ARITHMETIC),
+    el("p", {}, seedWords(study)),
+    el("h2", {}, "Words"),
+    ...Object.entries(glossary).flatMap(([name, words]) => [el("h3", {}, name), listOf(words)]),
+    el("h2", {}, "Where it is from"),
+    el("p", {}, "The numbers are in ", el("a", { href: "report.html" }, "report.html"), ", beside this page."),
     el("p", { class: "soft" }, `Rollouts made with ${made.join(", ")}.`),
   );
-  return { node, update: async () => {}, keys: {} };
+  return { node, update: async () => [], keys: {} };
+}
+
+function listOf(words) {
+  return el("dl", {}, ...Object.entries(words).flatMap(([name, said]) => [el("dt", {}, name), el("dd", {}, said)]));
+}
+
+/** Directions in words; those of which there are several, each said to be the same, once: random-00, random-01. */
+function familiesOf(directions) {
+  const named = new Map();
+  for (const [name, words] of Object.entries(directions)) named.set(words, [...(named.get(words) ?? []), name]);
+  return Object.fromEntries([...named].map(([words, names]) => [names.join(", ").replace(/^none$/, "unsteered"), words]));
 }

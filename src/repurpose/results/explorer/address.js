@@ -11,9 +11,19 @@ export function address(changes, from = readAddress()) {
   return `#${new URLSearchParams(parts.map(([name, value]) => [name, String(value)]))}`;
 }
 
-/** Go to a changed address; `push`: the way back leads to the one before. */
-export function go(changes, push = true) {
-  const next = address(changes);
+/**
+ * A value of the address where it is one of `options`; of another nothing is left, and `lost` is told `words` of it.
+ * What the address does not say is no loss.
+ */
+export function pick(lost, words, value, options) {
+  if (value === undefined || options.includes(value)) return value;
+  lost.push(`${words} “${value}”`);
+  return undefined;
+}
+
+/** Go to a changed address; `push`: the way back leads to the one before. What is no choice but a movement does not. */
+export function go(changes, push = true, from = readAddress()) {
+  const next = address(changes, from);
   if (next === location.hash) return;
   if (push) history.pushState(null, "", next);
   else history.replaceState(null, "", next);

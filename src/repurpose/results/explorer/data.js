@@ -39,8 +39,13 @@ export async function readStudy() {
 export async function readSteered(data) {
   if (data.steered) return data.steered;
   let { first } = data;
-  const cells = data.study.cells.map((cell, number) => ({ ...cell, number, rows: [] }));
-  for (const [cell, prompt, sample, tokens, reason, correct, distance, sentences] of await json("steered")) {
+  const cells = data.study.cells.map((cell, number) => ({
+    ...cell,
+    unit: data.study.units[cell.sweep],
+    number,
+    rows: [],
+  }));
+  for (const [cell, prompt, sample, tokens, reason, answer, distance, sentences] of await json("steered")) {
     const marked = sentences.map(([start, end, label, right]) => ({ start, end, labels: [label], correct: right }));
     cells[cell].rows.push({
       cell: cells[cell],
@@ -49,7 +54,7 @@ export async function readSteered(data) {
       tokens,
       first,
       reason,
-      correct,
+      answer,
       distance,
       sentences: marked,
     });

@@ -2,7 +2,7 @@
 
 import { choice, count, el } from "./text.js";
 import { numbersOf } from "./data.js";
-import { address, go } from "./address.js";
+import { address, go, pick } from "./address.js";
 import { virtualList } from "./list.js";
 import { chip } from "./tokens.js";
 
@@ -23,18 +23,32 @@ export function disagreementView(data) {
       .join("");
   }
 
-  async function update(state) {
+  async function update(asked) {
     if (names.length < 2) {
       node.replaceChildren(
         el("h2", {}, "Disagreements"),
         el(
           "p",
           {},
-          `All labels of this study are by one annotator, ${names[0] ?? "none"}, so nobody disagrees. A study may name several under labels.annotators: language models, published labels, rules.`,
+          `All labels of this study are by one annotator, ${names[0] ?? "none"}, so nobody disagrees.`,
+          names[0] in study.words.annotators ? ` ${names[0]}: ${study.words.annotators[names[0]]}.` : null,
+        ),
+        el(
+          "p",
+          {},
+          "To see disagreements, add an annotator under ",
+          el("code", {}, "labels.annotators"),
+          " in the study file, a language model or published labels, and run the same command again: only what needs the new labels is made. docs/labels.md shows how.",
         ),
       );
-      return;
+      return [];
     }
+    const lost = [];
+    const state = {
+      one: pick(lost, "annotator", asked.one, names),
+      other: pick(lost, "annotator", asked.other, names),
+      said: pick(lost, "label", asked.said, study.labels),
+    };
     const pair = [state.one ?? names[0], state.other ?? names[1]].map((name) => Math.max(0, names.indexOf(name)));
     const both = sentences().filter(({ sentence }) => pair.every((place) => sentence.labels[place] !== null));
     const differ = both.filter(({ sentence }) => sentence.labels[pair[0]] !== sentence.labels[pair[1]]);
@@ -55,9 +69,9 @@ export function disagreementView(data) {
       el(
         "div",
         { class: "filters", role: "group", "aria-label": "Filters" },
-        choice("One annotator", names[pair[0]], names, (one) => go({ one }, false)),
-        choice("The other", names[pair[1]], names, (other) => go({ other }, false)),
-        choice("Either says", state.said, [["", "anything"], ...study.labels], (said) => go({ said }, false)),
+        choice("One annotator", names[pair[0]], names, (one) => go({ one })),
+        choice("The other", names[pair[1]], names, (other) => go({ other })),
+        choice("Either says", state.said, [["", "anything"], ...study.labels], (said) => go({ said })),
       ),
       el(
         "p",
@@ -67,6 +81,7 @@ export function disagreementView(data) {
       list.box,
     );
     list.select(-1, false);
+    return lost;
   }
 
   function draw(item, pair) {
@@ -84,6 +99,6 @@ export function disagreementView(data) {
 
   const link = ({ rollout, sentence }) =>
     address({ view: "rollouts", rollout: rollout.name, token: sentence.start }, {});
-  const open = (item) => go({ view: "rollouts", rollout: item.rollout.name, token: item.sentence.start });
+  const open = (item) => go({ view: "rollouts", rollout: item.rollout.name, token: item.sentence.start }, true, {});
   return { node, update, keys: {} };
 }

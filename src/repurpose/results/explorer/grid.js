@@ -1,7 +1,7 @@
 // A sweep as a heat map: directions down, magnitudes across; a cell opens its texts.
 
 import { el, short } from "./text.js";
-import { cellName, cellSite, measure } from "./compare.js";
+import { UNITS, cellName, cellSite, cutWords, measure, strength } from "./compare.js";
 
 const SHADES = 6;
 const ROW_PARTS = ["target", "direction", "reader", "layer", "window_start"];
@@ -24,11 +24,30 @@ function ordered(cells, behaviour) {
   });
 }
 
+/** What a column's heading means. */
+function meaning(cell) {
+  if (cell.direction === "none") return null;
+  return UNITS[cell.operation === "ablate" ? "ablated" : cell.unit];
+}
+
+/** The L2 norms that are added in a column: one, or from the least to the most. */
+function normsOf(cells) {
+  const norms = cells.filter((cell) => cell.direction !== "none" && cell.magnitude !== null);
+  const said = [Math.min, Math.max].map((end) => short(end(...norms.map((cell) => cell.magnitude))));
+  if (norms.length === 0 || cells[0].unit === "l2") return null;
+  return said[0] === said[1] ? ` norm ${said[0]}` : ` norm ${said.join(" to ")}`;
+}
+
 /** The table; `choose(cell, second)` is called for the cell that is wanted, `marks` tells A or B of a cell. */
-export function heatMap({ cells, by, behaviour, marks, choose }) {
+export function heatMap({ cells, by, study, marks, choose }) {
+  const { behaviour, words: told } = study;
   const [words, write] = measure(by, behaviour);
   const sorted = ordered(cells, behaviour);
-  const multiples = [...new Set(sorted.map((cell) => cell.multiple))].sort((one, other) => one - other);
+  const column = (cell) => (cell.direction === "none" ? "unsteered" : strength(cell));
+  const columns = new Map();
+  for (const cell of [...sorted].sort((one, other) => one.multiple - other.multiple)) {
+    columns.set(column(cell), [...(columns.get(column(cell)) ?? []), cell]);
+  }
   const rows = new Map();
   for (const cell of sorted) {
     const name = ROW_PARTS.map((part) => cell[part]).join("|");
@@ -43,7 +62,7 @@ export function heatMap({ cells, by, behaviour, marks, choose }) {
       part !== "direction" &&
       new Set(sorted.filter((cell) => cell.direction !== "none").map((cell) => cell[part])).size > 1,
   );
-  const told = (part, cell) =>
+  const site = (part, cell) =>
     ({
       target: `in ${cell.target}`,
       reader: `from ${cell.reader}`,
@@ -55,9 +74,9 @@ export function heatMap({ cells, by, behaviour, marks, choose }) {
     const parts = cell.direction === "none" ? varied.filter((part) => part === "target") : varied;
     return el(
       "th",
-      { scope: "row" },
+      { scope: "row", title: told.directions[cell.direction] },
       cell.direction === "none" ? "unsteered" : cell.direction,
-      el("span", { class: "soft" }, parts.map((part) => ` ${told(part, cell)}`).join(",")),
+      el("span", { class: "soft" }, parts.map((part) => ` ${site(part, cell)}`).join(",")),
     );
   }
 
@@ -66,7 +85,7 @@ export function heatMap({ cells, by, behaviour, marks, choose }) {
     const value = cell[by];
     const known = value !== null && value !== undefined;
     const chosen = marks(cell);
-    const said = `${cellName(cell)}, ${cellSite(cell)}: ${words} ${known ? write(value) : "not counted"}`;
+    const said = `${cellName(cell)}, ${cellSite(cell)}: ${words} ${known ? `${write(value)}${cutWords(cell, by)}` : "not counted"}`;
     return el(
       "td",
       { class: known ? `h${shade(value)}` : "h0" },
@@ -74,6 +93,7 @@ export function heatMap({ cells, by, behaviour, marks, choose }) {
         "button",
         {
           type: "button",
+          tabindex: -1,
           title: said,
           "aria-label": said,
           "aria-pressed": String(chosen !== ""),
@@ -86,13 +106,15 @@ export function heatMap({ cells, by, behaviour, marks, choose }) {
     );
   }
 
-  const heads = multiples.map((multiple) => el("th", { scope: "col" }, multiple === 0 ? "0" : `× ${short(multiple)}`));
-  const body = [...rows.values()].map((own) =>
-    el("tr", {}, head(own[0]), ...multiples.map((multiple) => field(own.find((cell) => cell.multiple === multiple)))),
+  const heads = [...columns].map(([name, own]) =>
+    el("th", { scope: "col", title: meaning(own[0]) }, name, el("span", { class: "soft" }, normsOf(own))),
   );
-  return el(
+  const body = [...rows.values()].map((own) =>
+    el("tr", {}, head(own[0]), ...[...columns.keys()].map((name) => field(own.find((cell) => column(cell) === name)))),
+  );
+  const node = el(
     "div",
-    { class: "scroll", tabindex: 0, role: "region", "aria-label": `Heat map: ${words}` },
+    { class: "scroll", role: "region", "aria-label": `Heat map: ${words}` },
     el(
       "table",
       { class: "grid" },
@@ -101,4 +123,32 @@ export function heatMap({ cells, by, behaviour, marks, choose }) {
       el("tbody", {}, ...body),
     ),
   );
+  moveByKeys(node, sorted.find((cell) => marks(cell) === "A"));
+  return node;
+}
+
+/** Make a table's buttons one stop of the Tab key, at first that of a cell; arrow keys lead to the others. */
+function moveByKeys(node, cell) {
+  const table = node.querySelector("table");
+  let stop = node.querySelector(`[data-cell="${cell?.number}"]`) ?? node.querySelector("button");
+  if (stop) stop.tabIndex = 0;
+  node.addEventListener("focusin", (event) => {
+    if (event.target.tagName !== "BUTTON") return;
+    stop.tabIndex = -1;
+    stop = event.target;
+    stop.tabIndex = 0;
+  });
+  node.addEventListener("keydown", (event) => {
+    const steps = { ArrowRight: [0, 1], ArrowLeft: [0, -1], ArrowDown: [1, 0], ArrowUp: [-1, 0] };
+    const field = event.target.closest("td");
+    if (!field || !Object.hasOwn(steps, event.key)) return;
+    event.preventDefault();
+    const [down, across] = steps[event.key];
+    let [row, column, next] = [field.parentNode.rowIndex, field.cellIndex, null];
+    do {
+      [row, column] = [row + down, column + across];
+      next = table.rows[row]?.cells[column];
+    } while (next && !next.querySelector("button"));
+    next?.querySelector("button").focus();
+  });
 }

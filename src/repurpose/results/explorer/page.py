@@ -9,8 +9,8 @@ from importlib.resources import files
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
 SCRIPTS = (
-    *("text", "data", "address", "list", "tokens", "strip", "rollouts"),
-    *("compare", "grid", "steered", "disagreements", "about", "main"),
+    *("text", "data", "address", "list", "tokens", "strip", "compare"),
+    *("rollouts", "grid", "steered", "disagreements", "about", "main"),
 )
 """Modules of the page, each after those that it imports from; joined they are one."""
 IMPORT = re.compile(r'^import \{[^}]*\} from "\./\w+\.js";\n', re.MULTILINE)

@@ -11,7 +11,7 @@ import polars as pl
 from repurpose.results.explorer.blocks import Vocabulary, pack_numbers
 from repurpose.results.explorer.pieces import Pieces
 from repurpose.steering.marks import judge_sentences
-from repurpose.steering.metrics import is_correct
+from repurpose.steering.metrics import find_answer, is_correct
 
 Row = dict[str, Any]
 KEY = ["prompt_id", "sample"]
@@ -51,9 +51,16 @@ def show_rollouts(
         yield {
             **{name: row[name] for name in (*KEY, "split", "category", "finish_reason")},
             "tokens": vocabulary.add(row["token_ids"], texts),
-            "correct": is_correct(row["text"], row["answer"], tagged),
+            "answer": judge_answer(row, is_correct(row["text"], row["answer"], tagged), tagged),
             "sentences": list(show_sentences(units.get((row["prompt_id"], row["sample"]), {}), annotators)),
         }
+
+
+def judge_answer(row: Row, correct: bool | None, tagged: bool) -> str | None:
+    """Say whether a text's answer is right or wrong, or whether it was cut off before it gave one; None: not known."""
+    if correct is False and row["finish_reason"] == "length" and find_answer(row["text"], tagged) is None:
+        return "cut"
+    return {True: "right", False: "wrong", None: None}[correct]
 
 
 def group_units(labels: pl.DataFrame) -> dict[tuple[str, int], dict[int, list[Row]]]:

@@ -1,21 +1,28 @@
 // Rollouts: which there are, and one of them with its labels and each token's projection on a direction.
 
-import { button, choice, count, el, short } from "./text.js";
+import { button, choice, count, deviations, el, short } from "./text.js";
 import { numbersOf, readAxis } from "./data.js";
-import { go } from "./address.js";
+import { go, pick } from "./address.js";
 import { virtualList } from "./list.js";
-import { colourOf, mark, passage, written } from "./tokens.js";
+import { answerWords } from "./compare.js";
+import { FULL, colourOf, mark, passage, scale, written } from "./tokens.js";
 import { strip } from "./strip.js";
 
-const ROLLOUT_HEIGHT = 58;
-const CORRECT = { right: true, wrong: false };
+const ROLLOUT_HEIGHT = 76;
+const FILTERS = ["category", "split", "label", "correct", "steps"];
 
 export function rolloutView(data) {
   const { study } = data;
   const behaviour = study.behaviour;
   const filters = el("div", { class: "filters", role: "group", "aria-label": "Filters" });
   const found = el("p", { class: "soft", role: "status" });
-  const side = el("section", { class: "side", "aria-label": "Rollouts" }, filters, found);
+  const none = el(
+    "p",
+    { hidden: true },
+    "No rollout is like this. ",
+    button("show all", () => go(Object.fromEntries(FILTERS.map((name) => [name, null])))),
+  );
+  const side = el("section", { class: "side", "aria-label": "Rollouts" }, filters, found, none);
   const detail = el("section", { class: "detail", "aria-label": "One rollout" });
   const node = el("div", { class: "two" }, side, detail);
   let list = null;
@@ -27,7 +34,8 @@ export function rolloutView(data) {
 
   const starts = (rollout) => rollout.sentences.filter((one) => one.labels[0] === behaviour).map((one) => one.start);
 
-  async function update(state) {
+  async function update(asked) {
+    const [state, lost] = known(asked);
     const number = axisNumber(state);
     const newAxis = axis === null || axis.number !== number;
     if (newAxis) {
@@ -36,17 +44,45 @@ export function rolloutView(data) {
     }
     if (
       list === null ||
-      changed(state, ["category", "split", "label", "correct", "steps", "sort"]) ||
+      changed(state, [...FILTERS, "sort"]) ||
       (newAxis && state.sort === "peak")
     ) {
       refilter(state);
     }
     const rollout = data.rollouts.find((one) => one.name === state.rollout) ?? listed[0] ?? null;
     list?.select(rollout ? listed.indexOf(rollout) : -1);
-    if (rollout === null) detail.replaceChildren(el("p", { class: "soft" }, "No rollout is like this."));
-    else if (newAxis || open?.rollout !== rollout) openRollout(rollout);
+    if (rollout === null) {
+      open = null;
+      detail.replaceChildren();
+    }
+    if (rollout !== null && (newAxis || open?.rollout !== rollout)) openRollout(rollout);
     if (rollout !== null) point(state.token === undefined ? null : Number(state.token), true);
     shown = state;
+    return lost;
+  }
+
+  /** What of the address is known here, and in words what is not. */
+  function known(asked) {
+    const lost = [];
+    const names = (rows, name) => [...new Set(rows.map((row) => row[name]))];
+    const options = {
+      direction: names(study.axes, "direction"),
+      reader: names(study.axes, "reader"),
+      category: names(data.rollouts, "category"),
+      split: names(data.rollouts, "split"),
+      label: [...study.labels, `not-${behaviour}`],
+      correct: ["right", "wrong", "cut", "unknown"],
+      steps: ["right", "wrong"],
+      sort: ["peak"],
+      rollout: names(data.rollouts, "name"),
+    };
+    const said = { correct: "answer", steps: "arithmetic", sort: "order" };
+    const state = Object.fromEntries(
+      Object.entries(options).map(([name, own]) => [name, pick(lost, said[name] ?? name, asked[name], own)]),
+    );
+    const length = data.rollouts.find((one) => one.name === state.rollout)?.tokens ?? Infinity;
+    const isToken = /^\d+$/.test(asked.token ?? "") && Number(asked.token) < length;
+    return [{ ...state, token: pick(lost, "token", asked.token, isToken ? [asked.token] : []) }, lost];
   }
 
   const changed = (state, names) => names.some((name) => state[name] !== shown[name]);
@@ -56,7 +92,8 @@ export function rolloutView(data) {
     const reader = state.reader ?? "base";
     const fits = (one) => one.direction === direction && one.reader === reader;
     const number = study.axes.findIndex(fits);
-    return Math.max(0, number < 0 ? study.axes.findIndex((one) => one.direction === direction) : number);
+    const any = study.axes.findIndex((one) => one.direction === direction);
+    return Math.max(0, number < 0 ? any : number);
   }
 
   function peakOf(rollout) {
@@ -71,7 +108,7 @@ export function rolloutView(data) {
   function keep(rollout, state) {
     if (state.category && rollout.category !== state.category) return false;
     if (state.split && rollout.split !== state.split) return false;
-    if (state.correct && rollout.correct !== (CORRECT[state.correct] ?? null)) return false;
+    if (state.correct && (rollout.answer ?? "unknown") !== state.correct) return false;
     const steps = rollout.sentences.map((one) => one.correct);
     if (state.steps === "wrong" && !steps.includes(false)) return false;
     if (state.steps === "right" && (steps.includes(false) || !steps.includes(true))) return false;
@@ -86,12 +123,14 @@ export function rolloutView(data) {
     if (state.sort === "peak") listed.sort((one, other) => peak(other).deviations - peak(one).deviations);
     drawFilters(state);
     found.textContent = `${listed.length} of ${count(data.rollouts.length, "rollout")}`;
+    none.hidden = listed.length > 0;
     list = virtualList({
       words: "Rollouts",
       items: listed,
       height: ROLLOUT_HEIGHT,
       draw: drawRow,
-      choose: chooseRow,
+      choose: (place) => chooseRow(place, false),
+      open: (place) => chooseRow(place),
       chosen: -1,
     });
     side.querySelector(".list")?.remove();
@@ -102,12 +141,12 @@ export function rolloutView(data) {
     const focused = filters.contains(document.activeElement)
       ? [...filters.querySelectorAll("select")].indexOf(document.activeElement)
       : -1;
-    const set = (name) => (value) => go({ [name]: value, rollout: null, token: null }, false);
+    const set = (name) => (value) => go({ [name]: value, rollout: null, token: null });
     const all = (words) => [["", words]];
     const values = (name) => [...new Set(data.rollouts.map((rollout) => rollout[name]))].sort();
     const labels = study.labels.map((label) => [label, `with ${label}`]);
     const judged = data.rollouts.some((rollout) => rollout.sentences.some((one) => one.correct !== null));
-    const answered = data.rollouts.some((rollout) => rollout.correct !== null);
+    const answered = data.rollouts.some((rollout) => rollout.answer !== null);
     filters.replaceChildren(
       choice("Category", state.category, [...all("all"), ...values("category")], set("category")),
       choice("Split", state.split, [...all("all"), ...values("split")], set("split")),
@@ -118,14 +157,14 @@ export function rolloutView(data) {
         set("label"),
       ),
       ...(answered
-        ? [choice("Answer", state.correct, [...all("all"), "right", "wrong", ["unknown", "not known"]], set("correct"))]
+        ? [choice("Answer", state.correct, [...all("all"), "right", "wrong", ["cut", "cut off before one"], ["unknown", "not known"]], set("correct"))]
         : []),
       ...(judged
         ? [
             choice(
-              "Steps",
+              "Arithmetic",
               state.steps,
-              [...all("all"), ["wrong", "with a wrong one"], ["right", "all right"]],
+              [...all("all"), ["wrong", "some of it wrong"], ["right", "all of it right"]],
               set("steps"),
             ),
           ]
@@ -145,13 +184,12 @@ export function rolloutView(data) {
 
   function drawRow(rollout) {
     const number = starts(rollout).length;
-    const answer = { true: "right", false: "wrong" }[rollout.correct];
     return [
       el(
         "div",
         { class: "name" },
         el("span", {}, rollout.name),
-        el("span", { class: "soft" }, `max ${short(peak(rollout).deviations)} sd`),
+        el("span", { class: "soft" }, `max ${deviations(peak(rollout).deviations)}`),
       ),
       el(
         "div",
@@ -160,8 +198,8 @@ export function rolloutView(data) {
           rollout.category,
           rollout.split,
           count(rollout.tokens, "token"),
-          `${number} × ${behaviour}`,
-          answer && `answer ${answer}`,
+          `${number} ${behaviour}`,
+          answerWords(rollout.answer),
         ]
           .filter(Boolean)
           .join(" · "),
@@ -169,9 +207,9 @@ export function rolloutView(data) {
     ];
   }
 
-  function chooseRow(place) {
+  function chooseRow(place, push = true) {
     const rollout = listed[place];
-    go({ rollout: rollout.name, token: shown.sort === "peak" ? peak(rollout).token : null });
+    go({ rollout: rollout.name, token: shown.sort === "peak" ? peak(rollout).token : null }, push);
   }
 
   function openRollout(rollout) {
@@ -196,7 +234,6 @@ export function rolloutView(data) {
       point: (token, chosen) => (chosen ? go({ rollout: rollout.name, token }, false) : tell(token)),
       words: `Text of ${rollout.name}`,
     });
-    box.addEventListener("keydown", moveToken);
     const sentences = rollout.sentences.filter((one) => one.labels[0] === behaviour);
     const along = strip({
       values,
@@ -216,7 +253,8 @@ export function rolloutView(data) {
         prompt?.answer ? el("p", { class: "soft" }, `Right answer: ${prompt.answer}`) : null,
       ),
       controls(),
-      along.canvas,
+      el("p", { class: "paper soft" }, `Direction ${axis.direction}, read from the ${axis.reader} model`),
+      along.node,
       legend(),
       box,
       el(
@@ -230,10 +268,12 @@ export function rolloutView(data) {
   function controls() {
     const names = [...new Set(study.axes.map((one) => one.direction))];
     const readers = [...new Set(study.axes.filter((one) => one.direction === axis.direction).map((one) => one.reader))];
+    const direction = choice("Direction", axis.direction, names, (name) => go({ direction: name }));
+    direction.title = study.words.directions[axis.direction];
     return el(
       "div",
       { class: "controls", role: "group", "aria-label": "Direction and steps through the text" },
-      choice("Direction", axis.direction, names, (direction) => go({ direction })),
+      direction,
       choice(
         "read from",
         axis.reader,
@@ -262,8 +302,13 @@ export function rolloutView(data) {
     return el(
       "p",
       { class: "legend soft small" },
-      sample("q-4", "below the mean"),
-      sample("q4", "above it"),
+      el(
+        "span",
+        {},
+        `projection of a token: −${FULL} sd `,
+        scale(),
+        ` +${FULL} sd from the mean and more, in standard deviations (sd) of this direction`,
+      ),
       sample("window", `read before a ${behaviour} sentence (${study.window.join(" to ")})`),
       sample("start", "its first token"),
     );
@@ -292,24 +337,24 @@ export function rolloutView(data) {
       el("b", {}, written(texts[token])),
       `id ${data.vocabulary.ids[numbers[token]]}`,
       `token ${token} of ${rollout.tokens}`,
-      `projection ${short(value)} (${short(value / axis.deviation)} sd)`,
+      `projection ${short(value)} (${deviations(value / axis.deviation)})`,
       labels.join(", "),
       window.has(token) ? "in a read window" : null,
       stepWords(rollout, token),
     ].filter(Boolean);
-    detail
-      .querySelector(".info")
-      .replaceChildren(
-        ...parts
-          .flatMap((part, place) => (place ? [" · ", part] : [part]))
-          .map((part) => (part instanceof Node ? part : el("span", {}, part))),
-      );
+    const info = detail.querySelector(".info");
+    info.classList.add("told");
+    info.replaceChildren(
+      ...parts
+        .flatMap((part, place) => (place ? [" · ", part] : [part]))
+        .map((part) => (part instanceof Node ? part : el("span", {}, part))),
+    );
   }
 
   function stepWords(rollout, token) {
     const before = rollout.sentences.filter((one) => one.correct !== null && one.end <= token);
     const last = before.at(-1);
-    return last ? `last step ${last.correct ? "right" : "wrong"}, ${count(token - last.end, "token")} ago` : null;
+    return last ? `last calculation ${last.correct ? "right" : "wrong"}, ${count(token - last.end, "token")} ago` : null;
   }
 
   const jump = (token) => go({ rollout: open.rollout.name, token }, false);
@@ -334,11 +379,8 @@ export function rolloutView(data) {
     if (open !== null) jump(peak(open.rollout).token);
   }
 
-  function moveToken(event) {
-    const steps = { ArrowRight: 1, ArrowLeft: -1 };
-    if (!Object.hasOwn(steps, event.key)) return;
-    event.preventDefault();
-    jump(Math.min(open.rollout.tokens - 1, Math.max(0, (open.token ?? -1) + steps[event.key])));
+  function moveToken(step) {
+    if (open !== null) jump(Math.min(open.rollout.tokens - 1, Math.max(0, (open.token ?? -1) + step)));
   }
 
   function toRollout(step) {
@@ -352,6 +394,8 @@ export function rolloutView(data) {
     s: ["strongest token of the direction", toPeak],
     j: ["next rollout", () => toRollout(1)],
     k: ["the rollout before", () => toRollout(-1)],
+    ArrowRight: ["the next token, at first the first one", () => moveToken(1)],
+    ArrowLeft: ["the token before", () => moveToken(-1)],
   };
   return { node, update, keys };
 }

@@ -1,13 +1,16 @@
 """What the page shows of sweeps: cells with their effect and coherence, texts with their marks."""
 
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from itertools import accumulate
+from math import isclose
 from typing import Any
 
 import polars as pl
 
 from repurpose.results.explorer.blocks import Vocabulary
 from repurpose.results.explorer.pieces import Pieces
+from repurpose.results.explorer.rollout_texts import judge_answer
 from repurpose.steering.marks import mark_sentences
 from repurpose.steering.sentences import cut_thinking, label_by_lexicon
 
@@ -30,6 +33,8 @@ MEANS = ("distinct_2", "longest_run", "compression_ratio", "length", "finished",
 """Measures of a cell that are means over its texts."""
 COUNTED = {column for pair in SHARES.values() for column in pair}
 NOT_MEASURES = {*TEXT, *COUNTED, *SHARES, *MEANS, "seed", "prompt_tokens", "steered_positions", "expected_positions"}
+ALIKE = 1e-3
+"""Of two numbers that were written as float32 and may be the same: their relative difference."""
 TYPICAL_BY = ("keyword_share", "backtracking_share", "distinct_2", "length")
 """What tells a typical text of a cell from an untypical one."""
 
@@ -42,10 +47,47 @@ def measures_of(measured: pl.DataFrame) -> dict[str, pl.Expr]:
     return {name: how.cast(pl.Float64) for name, how in (shares | means).items()}
 
 
-def show_cells(measured: pl.DataFrame) -> list[Row]:
-    """Each cell of the sweeps with the number of its texts and its measures, null where nothing was counted."""
+def show_cells(measured: pl.DataFrame, sweeps: pl.DataFrame, tagged: bool) -> list[Row]:
+    """Each cell of the sweeps with its measures, null where nothing was counted.
+
+    `texts` are its texts, `unanswered` those of them that were cut off before an answer that could be judged.
+    """
     cells = measured.group_by(CELL, maintain_order=True).agg(texts=pl.len(), **measures_of(measured))
-    return cells.with_columns(pl.col(pl.Float64).fill_nan(None)).to_dicts()
+    cut = count_unanswered(measured, sweeps, tagged)
+    listed = cells.with_columns(pl.col(pl.Float64).fill_nan(None)).to_dicts()
+    return [{**cell, "unanswered": cut[_key(cell)]} for cell in listed]
+
+
+def count_unanswered(measured: pl.DataFrame, sweeps: pl.DataFrame, tagged: bool) -> Counter[tuple[Any, ...]]:
+    """How many texts of each cell were cut off before an answer that could be judged."""
+    ended = sweeps.filter(finish_reason="length").select(*TEXT, "text", "finish_reason")
+    judged = ended.join(measured.select(*TEXT, "correct"), on=TEXT, how="inner", nulls_equal=True)
+    rows = judged.iter_rows(named=True)
+    return Counter(_key(row) for row in rows if judge_answer(row, row["correct"], tagged) == "cut")
+
+
+def unit_of(cells: Sequence[Row], selected: float) -> str:
+    """Which unit the multiples of a sweep are in, as a study file calls it, told from its norms and doses.
+
+    Args:
+        selected: the magnitude that was selected, an L2 norm.
+
+    Doses are those of the reasoning model. Where multiples of the selected norm are doses, too, both words are true.
+    """
+    added = [cell for cell in cells if cell["operation"] == "add" and cell["magnitude"]]
+    own = [cell for cell in added if cell["target"] == "reasoning"]
+    if all(isclose(cell["magnitude"], cell["multiple"], rel_tol=ALIKE) for cell in added):
+        return "l2"
+    if own and all(isclose(cell["dose"], cell["multiple"], rel_tol=ALIKE) for cell in own):
+        return "dose"
+    some = any(isclose(cell["magnitude"], cell["multiple"] * selected, rel_tol=ALIKE) for cell in added)
+    return "selected" if some else "dose"
+
+
+def units_of(cells: Sequence[Row], selected: float) -> dict[str, str]:
+    """The unit of each sweep's multiples."""
+    sweeps = dict.fromkeys(cell["sweep"] for cell in cells)
+    return {name: unit_of([cell for cell in cells if cell["sweep"] == name], selected) for name in sweeps}
 
 
 def choose_prompts(sweeps: pl.DataFrame, most: int) -> pl.DataFrame:
@@ -97,8 +139,9 @@ def show_texts(
     pieces: Pieces,
     vocabulary: Vocabulary,
     label: Labeller,
+    tagged: bool,
 ) -> Iterator[list[Any]]:
-    """Yield [cell, prompt id, sample, tokens, finish reason, right, distance, sentences] of each steered text.
+    """Yield [cell, prompt id, sample, tokens, finish reason, answer, distance, sentences] of each steered text.
 
     A sentence is [first token, token after the last, label, right calculation].
     """
@@ -111,7 +154,7 @@ def show_texts(
         tokens = vocabulary.add(row["token_ids"], cut)
         ends = list(accumulate(map(len, cut)))
         sentences = [list(mark) for mark in mark_sentences(row["text"], ends, label(row))]
-        said = [row[name] for name in ("finish_reason", "correct")]
+        said = [row["finish_reason"], judge_answer(row, row["correct"], tagged)]
         distance = round(row["distance"] or 0.0, 3)
         yield [numbers[_key(row)], row["prompt_id"], row["sample"], tokens, *said, distance, sentences]
 

@@ -1,6 +1,9 @@
 // A strip of a whole text's projections: a bar for each token or, where there are more than pixels, the largest of some.
 
-import { el } from "./text.js";
+import { deviations, el } from "./text.js";
+import { FULL } from "./tokens.js";
+
+const LIMIT = 4; // standard deviations at the strip's edge; what is more is cut there
 
 /** A slider whose picture is the strip; `jump(token)` is called where one clicks or moves along it. */
 export function strip({ values, deviation, behaviour, jump }) {
@@ -31,6 +34,7 @@ export function strip({ values, deviation, behaviour, jump }) {
       pen.fillRect(start * across, 0, Math.max(2, (end - start) * across), height);
     pen.fillStyle = colour("line");
     pen.fillRect(0, middle, width, 1);
+    for (const side of [-1, 1]) pen.fillRect(0, middle + (side * FULL * middle) / LIMIT, width, 1);
     const columns = Math.min(values.length, Math.max(1, Math.floor(width)));
     for (let column = 0; column < columns; column += 1) {
       const from = Math.floor((column * values.length) / columns);
@@ -38,7 +42,7 @@ export function strip({ values, deviation, behaviour, jump }) {
       let largest = 0;
       for (let token = from; token < to; token += 1)
         if (Math.abs(values[token]) > Math.abs(largest)) largest = values[token];
-      const size = (Math.min(Math.abs(largest) / deviation, 4) / 4) * (middle - 1);
+      const size = (Math.min(Math.abs(largest) / deviation, LIMIT) / LIMIT) * (middle - 1);
       pen.fillStyle = colour(largest < 0 ? "low" : "high");
       pen.fillRect(
         (column * width) / columns,
@@ -56,7 +60,7 @@ export function strip({ values, deviation, behaviour, jump }) {
     canvas.setAttribute("aria-valuenow", here);
     canvas.setAttribute(
       "aria-valuetext",
-      `token ${here}, ${(values[here] / deviation).toFixed(2)} standard deviations`,
+      `token ${here}, ${deviations(values[here] / deviation)}`,
     );
     draw();
     if (tell) jump(here);
@@ -80,6 +84,20 @@ export function strip({ values, deviation, behaviour, jump }) {
     move(here + steps[event.key], true);
   });
   new ResizeObserver(draw).observe(canvas);
-  matchMedia("(prefers-color-scheme: dark)").addEventListener("change", draw);
-  return { canvas, move };
+  for (const media of ["(prefers-color-scheme: dark)", "print"]) matchMedia(media).addEventListener("change", draw);
+  return { node: el("div", { class: "strip-box" }, axis(), canvas), move };
+}
+
+/** What the heights of the strip mean. */
+function axis() {
+  const marks = [
+    [FULL, `+${FULL} sd`],
+    [0, "mean"],
+    [-FULL, `−${FULL} sd`],
+  ].map(([height, words]) => {
+    const node = el("span", {}, words);
+    node.style.top = `${50 - (50 * height) / LIMIT}%`;
+    return node;
+  });
+  return el("div", { class: "axis soft", "aria-hidden": "true" }, ...marks);
 }

@@ -53,6 +53,11 @@ export function short(number) {
   return String(Number(number.toPrecision(3))).replace("-", "−");
 }
 
+/** A number of standard deviations; the same one is written alike everywhere. */
+export function deviations(number) {
+  return `${number.toFixed(2).replace("-", "−")} sd`;
+}
+
 /** A count with its word, in the plural where it is not one. */
 export function count(number, word) {
   return `${number.toLocaleString("en")} ${word}${number === 1 ? "" : "s"}`;

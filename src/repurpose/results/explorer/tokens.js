@@ -4,6 +4,24 @@ import { el, visible } from "./text.js";
 
 const STEPS = [0.5, 1, 1.5, 2, 3];
 
+/** Standard deviations from which on a colour is full. */
+export const FULL = STEPS.at(-1);
+
+/** The eleven colours in their order, each of which says what it stands for. */
+export function scale() {
+  const sides = [-1, 1].map((side) =>
+    STEPS.map((step, place) => {
+      const words = `${step}${place + 1 < STEPS.length ? ` to ${STEPS[place + 1]}` : " or more"} sd`;
+      return el("span", {
+        class: `swatch q${side * (place + 1)}`,
+        title: `${words} ${side < 0 ? "below" : "above"} the mean`,
+      });
+    }),
+  );
+  const middle = el("span", { class: "swatch q0", title: `less than ${STEPS[0]} sd from the mean` });
+  return el("span", { class: "scale" }, ...sides[0].toReversed(), middle, ...sides[1]);
+}
+
 /** Which of the eleven colours a projection in standard deviations has: q-5 ... q0 ... q5. */
 export function colourOf(deviations) {
   const size = STEPS.filter((step) => Math.abs(deviations) >= step).length;
@@ -80,10 +98,15 @@ export function chip(label, annotator, said) {
   return el("span", { class: `chip l-${label.replace(/\W/g, "-")}`, title: words }, said ? words : label);
 }
 
-/** Whether a calculation is right, as a mark; none where it is not known. */
+/** What is known of a calculation, and what is not. */
+export const ARITHMETIC =
+  "Only the arithmetic of the calculation that the sentence ends with is checked, as 4 + 5 = 9. Whether it is the right one to make here is not known.";
+
+/** Whether the arithmetic of a calculation is right, as a mark; none where it is not known. */
 export function stepChip(correct) {
   if (correct === null || correct === undefined) return null;
-  return el("span", { class: correct ? "step right" : "step wrong" }, correct ? "✓ right step" : "✗ wrong step");
+  const [name, words] = correct ? ["right", "✓ arithmetic right"] : ["wrong", "✗ arithmetic wrong"];
+  return el("span", { class: `step ${name}`, title: ARITHMETIC }, words);
 }
 
 /** Mark one token as the one that is looked at, and bring it into sight. */
