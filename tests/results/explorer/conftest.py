@@ -23,7 +23,7 @@ from playwright.sync_api import Browser, sync_playwright
 CHROMIUM = ("chromium", "chromium-headless-shell", "google-chrome")
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")  # Playwright's event loop runs as long, and asyncio starts no other beside it
 def browser() -> Iterator[Browser]:
     """The system's Chromium; `make .venv/browser.stamp` installs it where it may."""
     found = next((path for name in CHROMIUM if (path := shutil.which(name))), None)
