@@ -5,6 +5,7 @@ import sys
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from tests.disks import small_disk
@@ -50,6 +51,16 @@ def test_columns_beyond_a_binary_array_are_chunked(tmp_path: Path, monkeypatch: 
     monkeypatch.setattr(store, "CHUNK_BYTES", 3 * 6 * 4)
     vectors = write(tmp_path / "a.parquet")
     assert np.array_equal(store.read_layer(tmp_path / "a.parquet", 1)[1], vectors[0])
+
+
+def test_vectors_of_other_lengths_are_refused_though_their_bytes_add_up(tmp_path: Path) -> None:
+    write(tmp_path / "a.parquet", layers=[1])
+    table = pq.read_table(tmp_path / "a.parquet")
+    first, second, *others = table["vector"].to_pylist()
+    moved = pa.array([first + second[:4], second[4:], *others], pa.binary())
+    pq.write_table(table.set_column(table.schema.get_field_index("vector"), "vector", moved), tmp_path / "b.parquet")
+    with pytest.raises(TableError, match="a vector has not the 6 numbers"):
+        store.read_vectors(tmp_path / "b.parquet", 1)
 
 
 def test_a_shard_without_windows_is_still_a_table(tmp_path: Path) -> None:

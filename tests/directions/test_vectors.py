@@ -18,6 +18,7 @@ from repurpose.data.schemas import LABELS
 from repurpose.directions.store import write_activations
 from repurpose.directions.vectors import (
     Site,
+    add_by_prompt,
     compute_vectors,
     cosines,
     halvings,
@@ -25,7 +26,7 @@ from repurpose.directions.vectors import (
     make_vectors,
     median_norm,
     missing_vectors,
-    sums_by_prompt,
+    no_sums,
     training_labels,
 )
 from repurpose.study.settings import BEHAVIOURS, SettingsError, StepSettings, Vectors, canonical_json
@@ -99,7 +100,8 @@ def test_other_labels_point_backwards_where_the_mean_holds_the_behaviour(estimat
 def test_sums_are_exact_where_float32_sums_are_not() -> None:
     vectors = np.full((100_000, 1), 0.1, np.float32)
     vectors[0] = 1e6
-    sums = sums_by_prompt(vectors, np.zeros(len(vectors), np.int64), 2)
+    sums, everything = no_sums(2, 1), np.ones((1, len(vectors)), bool)
+    add_by_prompt([sums], vectors, np.zeros(len(vectors), np.int64), everything)
     assert sums.total[0, 0] == pytest.approx(vectors.astype(np.float64).sum(), rel=1e-12)
     assert sums.count.tolist() == [100_000, 0]
 

@@ -114,15 +114,18 @@ def read_keys(path: Path | str, layer: int) -> pl.DataFrame:
 def read_vectors(path: Path | str, layer: int) -> NDArray[Any]:
     """Read the vectors (rows, width) of one layer of a shard; they cannot be written to."""
     table, notes = _read_columns(path, layer, ("vector",))
-    chunks = [_unpack(chunk, notes["width"], notes["dtype"]) for chunk in table["vector"].chunks if len(chunk)]
+    with readable(path):
+        chunks = [_unpack(chunk, notes["width"], notes["dtype"]) for chunk in table["vector"].chunks if len(chunk)]
     return chunks[0] if len(chunks) == 1 else np.concatenate([np.empty((0, notes["width"]), notes["dtype"]), *chunks])
 
 
 def _unpack(values: pa.BinaryArray, width: int, dtype: str) -> NDArray[Any]:
-    """Binary values as rows (rows, width), without a copy."""
+    """Binary values as rows (rows, width), without a copy; a ValueError where one has not so many numbers."""
     _, offsets, data = values.buffers()
-    begin = np.frombuffer(offsets, np.int32)[values.offset]
-    return np.frombuffer(data, dtype, len(values) * width, begin).reshape(-1, width)
+    ends = np.frombuffer(offsets, np.int32, len(values) + 1, values.offset * np.int32().nbytes)
+    if (np.diff(ends) != width * np.dtype(dtype).itemsize).any():
+        raise ValueError(f"a vector has not the {width} numbers that its file names")
+    return np.frombuffer(data, dtype, len(values) * width, ends[0]).reshape(-1, width)
 
 
 def _read_columns(path: Path | str, layer: int, columns: Sequence[str]) -> tuple[pa.Table, dict[str, Any]]:

@@ -70,13 +70,6 @@ def no_sums(prompt_count: int, width: int) -> Sums:
     return Sums(np.zeros((prompt_count, width)), np.zeros(prompt_count))
 
 
-def sums_by_prompt(vectors: NDArray[Any], prompts: NDArray[np.int64], prompt_count: int) -> Sums:
-    """Add up vectors (n, d) by prompt (n,) in float64."""
-    sums = no_sums(prompt_count, vectors.shape[1])
-    add_by_prompt([sums], vectors, prompts, np.ones((1, len(vectors)), bool))
-    return sums
-
-
 def add_by_prompt(
     sums: Sequence[Sums], vectors: NDArray[Any], prompts: NDArray[np.int64], members: NDArray[np.bool_]
 ) -> None:

@@ -41,6 +41,8 @@ def test_rows_of_the_list_are_read_to_their_end(visit: Visitor) -> None:
 def test_a_phone_shows_both_cells_that_are_chosen(sweep: str, visit: Visitor) -> None:
     page = visit.open(f"view=steered&sweep={sweep}")
     heat = box_of(page.locator(".scroll"))
+    names = page.locator(".grid tbody th")
+    assert all(box_of(name)["x"] >= heat["x"] for name in names.all())
     for letter in ("A", "B"):
         box = box_of(page.locator(".grid button[aria-pressed=true]", has_text=letter))
         assert heat["x"] <= box["x"] and box["x"] + box["width"] <= heat["x"] + heat["width"]

@@ -31,7 +31,7 @@ export function strength(cell) {
 export const UNITS = {
   selected:
     "× 0.5 selected: half of the L2 norm that training prompts selected. It may be that of another site, where one is shown beside the selected one",
-  dose: "dose: the L2 norm that is added, divided by the median L2 norm of the reasoning model's residual stream at that layer, so that layers compare",
+  dose: "dose: the L2 norm that is added, divided by the median L2 norm of the reasoning model's residual stream at that layer, so that layers compare; beside a text of the base model it is that model's norm",
   l2: "norm: the L2 norm that is added to the residual stream of each token",
   ablated: "ablated: the direction is taken out of the residual stream; nothing is added, so there is no strength",
 };

@@ -41,7 +41,10 @@ TERMS = {
     "layer": "the decoder block behind which is read and steered, counted from 0",
     "window from −13": "the activations are read from this many tokens before a sentence's first token, some in a row",
     "norm": "the L2 norm that steering adds to the residual stream of each token",
-    "dose": "that norm over the median L2 norm of the residual stream there, in the model that is steered",
+    "dose": (
+        "that norm over the median L2 norm of a residual stream there: in headings the reasoning model's, beside a text "
+        "that of the model that is steered"
+    ),
     "sd": "standard deviations of a direction's projections over the tokens of all rollouts of this page",
     "nll": (
         "how unlikely the text is to the model that was steered, read again without steering: the mean negative "
