@@ -41,13 +41,19 @@ def test_rows_of_the_list_are_read_to_their_end(visit: Visitor) -> None:
 def test_a_phone_shows_both_cells_that_are_chosen(sweep: str, visit: Visitor) -> None:
     page = visit.open(f"view=steered&sweep={sweep}")
     heat = box_of(page.locator(".scroll"))
-    names = page.locator(".grid tbody th")
-    assert all(box_of(name)["x"] >= heat["x"] for name in names.all())
     for letter in ("A", "B"):
         box = box_of(page.locator(".grid button[aria-pressed=true]", has_text=letter))
         assert heat["x"] <= box["x"] and box["x"] + box["width"] <= heat["x"] + heat["width"]
     first = box_of(page.locator(".grid button[aria-pressed=true]", has_text="A"))
     assert heat["y"] <= first["y"] and first["y"] + first["height"] <= heat["y"] + heat["height"]
+
+
+@pytest.mark.parametrize("visit", [PHONE], indirect=True, ids=["phone"])
+def test_rows_keep_their_names_where_the_map_is_moved(visit: Visitor) -> None:
+    page = visit.open("view=steered&sweep=two_by_two")
+    map_ = page.locator(".scroll")
+    assert map_.evaluate("one => { one.style.width = '12rem'; one.scrollLeft = 90; return one.scrollLeft }") == 90
+    assert all(box_of(name)["x"] >= box_of(map_)["x"] for name in page.locator(".grid tbody th").all())
 
 
 @pytest.mark.parametrize("visit", [PHONE], indirect=True, ids=["phone"])

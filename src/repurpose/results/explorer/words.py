@@ -42,8 +42,8 @@ TERMS = {
     "window from −13": "the activations are read from this many tokens before a sentence's first token, some in a row",
     "norm": "the L2 norm that steering adds to the residual stream of each token",
     "dose": (
-        "that norm over the median L2 norm of a residual stream there: in headings the reasoning model's, beside a text "
-        "that of the model that is steered"
+        "that norm over the median L2 norm of a residual stream there: in headings the reasoning model's, beside a "
+        "text that of the model that is steered"
     ),
     "sd": "standard deviations of a direction's projections over the tokens of all rollouts of this page",
     "nll": (
