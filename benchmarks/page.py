@@ -28,7 +28,7 @@ Models are random and float32: Llama-3.1-8B's shape with every width an eighth (
 FOOT = """## On a GPU
 
 Nothing on this page was measured on a GPU, and the two scripts for one have not been run on any yet. They are there,
-and tested in small on a CPU:
+and run in small on a CPU (the first in `tests/benchmarks`, the second by hand):
 
 - `PYTHONPATH=src .venv/bin/python -m benchmarks.extraction --shape llama-3.1-8b --dtype bfloat16 --help` reads
   activations of a random Llama of that shape, made on the GPU: tokens a second beside a bare forward pass, the share
