@@ -27,7 +27,7 @@ AFTER_WRONG = ("after_wrong", "after_wrong_low", "after_wrong_high"), "wrong cal
 STEMS = {"share": "", "backtracking_share": "backtracking_", "after_wrong": "after_wrong_"}
 """How the columns of a measure's counts begin."""
 METRICS = (
-    ("nll", "surprise, unsteered (nats a token)", 1.0),
+    ("nll", "surprise (nats a token)", 1.0),
     ("distinct_2", "distinct token pairs (share)", 1.0),
     ("longest_run", "longest run of one token", 1.0),
     ("compression_ratio", "compression ratio (zlib)", 1.0),
